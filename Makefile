@@ -1,0 +1,98 @@
+# One Makefile for the whole tree: no recursion, so the dependency graph is complete.
+#
+#   make                    build the programs into build/bin
+#   make run                install what is missing, build, start a relay on 127.0.0.1:2525, send one message through it
+#   make check              install what the tests need, build, run every test
+#   make bench              Rowpost beside Debian's Postfix on the same load (BENCH_ARGS=..., QUICK=1)
+#   make WERROR=1 ...       warnings are errors            make SAN=address,undefined ...   sanitizer build
+#   make CRASHPOINTS=1 ...  build with crash points        make V=1 ...                     show the commands
+.DELETE_ON_ERROR:
+.SUFFIXES:
+SAN         ?=
+CRASHPOINTS ?=
+BUILD       ?= build$(if $(SAN),-san)$(if $(CRASHPOINTS),-crash)
+Q           := $(if $(V),,@)
+
+PACKAGES := libpq libssl libcrypto libcares libpcre2-8 libevent_core lmdb libidn2
+HAVE_PKG := $(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes)
+PKG_CFLAGS := $(if $(HAVE_PKG),$(shell pkg-config --cflags $(PACKAGES)))
+PKG_LIBS   := $(if $(HAVE_PKG),$(shell pkg-config --libs $(PACKAGES)))
+
+CFLAGS   ?= -O2 -g
+CPPFLAGS += -Isrc -D_GNU_SOURCE $(PKG_CFLAGS) $(if $(CRASHPOINTS),-DCRASHPOINTS=1)
+WARN     := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion \
+            -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
+            -Wwrite-strings -Wcast-qual -Wpointer-arith -Wvla -Wformat=2 \
+            -Wundef -Wnull-dereference -Wswitch-enum -Wimplicit-fallthrough \
+            $(if $(WERROR),-Werror)
+# Keep a flag only when this compiler takes it.
+cc_option = $(shell $(CC) -Werror $(1) -x c -c -o /dev/null /dev/null 2>/dev/null && echo '$(1)')
+HARDEN   := -fstack-protector-strong -fno-common -fno-strict-overflow -fPIE \
+            $(call cc_option,-fstrict-flex-arrays=3) $(call cc_option,-fcf-protection)
+ifeq ($(SAN),)
+HARDEN   += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 \
+            $(call cc_option,-ftrivial-auto-var-init=zero) $(call cc_option,-fstack-clash-protection)
+else
+HARDEN   += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
+endif
+ALL_CFLAGS  = -std=gnu17 $(WARN) $(HARDEN) $(CFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed \
+              $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+LDLIBS     += $(PKG_LIBS) -lm
+
+# src/layers.txt names the rooms, lowest first; libraries link highest first, in one pass, so that an upward call
+# fails at link time. rooms_of gives a room's own rooms in that order.
+ROOMS    := $(shell awk -F: '!/^\#/ && NF && $$1 != "cmd" { l = $$1 " " l } END { print l }' src/layers.txt)
+rooms_of  = $(shell awk -v want=$(1) -f tests/check/rooms.awk src/layers.txt)
+LIBS     := $(ROOMS:%=$(BUILD)/lib/%.a)
+CMDS     := $(notdir $(basename $(wildcard src/cmd/*.c)))
+UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*/test_*.c))
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+all: $(CMDS:%=$(BUILD)/bin/%)
+
+define ROOM
+$(BUILD)/lib/$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/$(1)/*.c))
+LINK_$(1) := $(patsubst %,$(BUILD)/lib/%.a,$(call rooms_of,$(1)))
+endef
+$(foreach r,$(ROOMS),$(eval $(call ROOM,$(r))))
+
+$(BUILD)/lib/%.a:
+	@mkdir -p $(@D); rm -f $@
+	$(Q)$(AR) rcs $@ $^
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D); $(if $(V),,echo "CC $<")
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/bin/%: $(BUILD)/src/cmd/%.o $(LIBS)
+	@mkdir -p $(@D); $(if $(V),,echo "LD $@")
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(LIBS) $(LDLIBS)
+
+# A unit test links its own room and the rooms below it, nothing else.
+define UNIT
+$(BUILD)/unit/$(1): $(BUILD)/tests/unit/$(1).o $(LINK_$(firstword $(subst /, ,$(1))))
+	@mkdir -p $$(@D); $(if $(V),,echo "LD $$@")
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $(LDLIBS) -lcmocka
+endef
+$(foreach u,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*/test_*.c)),$(eval $(call UNIT,$(u))))
+
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(LIBS)
+	@mkdir -p $(@D); $(if $(V),,echo "LD $@")
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIBS) $(LDLIBS)
+fuzz:
+	$(Q)$(MAKE) CC=clang SAN=fuzzer-no-link,address,undefined BUILD=build-fuzz fuzzers
+fuzzers: $(FUZZERS)
+
+layers:
+	@tests/check/layers.sh
+unit: $(UNITS)
+	@BUILD=$(BUILD) tests/check/unit.sh $(UNITS)
+unit-%:
+	$(Q)$(MAKE) $(filter $(BUILD)/unit/$*/%,$(UNITS))
+	@BUILD=$(BUILD) tests/check/unit.sh $(filter $(BUILD)/unit/$*/%,$(UNITS))
+clean:
+	rm -rf build build-san build-crash build-fuzz
+
+.PHONY: all check fuzz fuzzers layers unit clean
+.SECONDARY:
+-include $(wildcard tests/*/*.mk) $(wildcard deploy/*.mk)
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
