@@ -1,0 +1,46 @@
+/*
+ * conf_host.h - what the configuration takes from the host: names, interfaces and their networks. Its results are the
+ * defaults of myhostname, mydomain and mynetworks, and the meaning of inet_interfaces.
+ */
+#ifndef CONF_CONF_HOST_H
+#define CONF_CONF_HOST_H
+
+#include <sys/socket.h>
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "conf/conf.h"
+
+struct conf_address {
+	struct sockaddr_storage addr; /* port 0 */
+	unsigned prefix;              /* length of its network's prefix in bits */
+};
+
+struct conf_addresses {
+	struct conf_address *list; /* owned */
+	size_t count;
+};
+
+/* gethostname(), in lower case. False when the host has no usable name. */
+bool conf_host_name(struct buf *ret, struct err *err) MUST_CHECK;
+
+/* Addresses of all interfaces that are up, loopback first; of the families in inet_protocols. */
+bool conf_host_interfaces(
+    bool ipv4, bool ipv6, struct conf_addresses *ret, struct err *err) MUST_CHECK;
+
+/*
+ * The host's own addresses as inet_interfaces has them: "all", "loopback-only", or names and addresses. This is what
+ * counts as "this host" when a domain is [address] and for permit_inet_interfaces.
+ */
+bool conf_host_own(const struct conf *c, struct conf_addresses *ret, struct err *err) MUST_CHECK;
+
+/* Addresses of proxy_interfaces, which stand for this host behind a NAT or a load balancer. */
+bool conf_host_proxy(const struct conf *c, struct conf_addresses *ret, struct err *err) MUST_CHECK;
+
+void conf_addresses_done(struct conf_addresses *a);
+
+/* True when `address` is in the list; ports do not count. */
+bool conf_addresses_has(const struct conf_addresses *a, const struct sockaddr *address);
+
+#endif

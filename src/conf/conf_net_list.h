@@ -1,0 +1,45 @@
+/*
+ * conf_net_list.h - lists of networks as in mynetworks: "127.0.0.0/8, [::1]/128 !10.0.0.1 10.0.0.0/8 /file type:table".
+ * Items are tried in order, the first that matches decides: '!' in front makes it a no. /file stands for the items in
+ * that file. Relay control rests on this, so an item that cannot be understood is an error, never skipped.
+ */
+#ifndef CONF_CONF_NET_LIST_H
+#define CONF_CONF_NET_LIST_H
+
+#include <sys/socket.h>
+
+#include "base/base.h"
+#include "base/err.h"
+#include "base/span.h"
+
+struct conf_net_list;
+
+/*
+ * Asked for items of the form type:table, which this room cannot open: is `address` in `table`? May wait. On trouble
+ * returns false with `err` set.
+ */
+struct conf_net_tables {
+	bool (*lookup)(
+	    void *arg, const char *table, const char *address, bool *ret_found, struct err *err);
+	void *arg;
+};
+
+/* Parses `text` (separated by comma or white space); `what` is the parameter's name, for messages. */
+bool conf_net_list_parse(
+    struct span text, const char *what, struct conf_net_list **ret, struct err *err) MUST_CHECK;
+
+void conf_net_list_free(struct conf_net_list **list);
+
+/*
+ * Is the address in the list? An IPv4 address in IPv6 form (::ffff:1.2.3.4) counts as IPv4. A UNIX socket or an
+ * unknown family is never in it. `tables` NULL: items of the form type:table never match. False only on trouble
+ * with a table (ERR_TEMP): the answer is then unknown.
+ */
+bool conf_net_list_match(const struct conf_net_list *list, const struct sockaddr *address,
+    const struct conf_net_tables *tables, bool *ret_found, struct err *err) MUST_CHECK;
+
+/* The same for "192.0.2.1", "2001:db8::1", "[2001:db8::1]" or "IPv6:2001:db8::1"; other text is in no list. */
+bool conf_net_list_match_text(const struct conf_net_list *list, struct span address,
+    const struct conf_net_tables *tables, bool *ret_found, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * master_cf.h - master.cf: which services run, where they listen, how many of each. Only reads; what the services are
+ * is known by the room master.
+ *
+ * Postfix's rules: a line that starts with white space continues the one before; '#' in the first column or after
+ * white space at the start of a line makes a comment; { } around an argument protect white space in it; "-" asks for
+ * the default; of two lines with the same name and type the last one counts.
+ */
+#ifndef CONF_MASTER_CF_H
+#define CONF_MASTER_CF_H
+
+#include "base/base.h"
+#include "base/err.h"
+#include "conf/conf.h"
+
+enum master_cf_type {
+	MASTER_CF_INET, /* TCP: name is port or host:port */
+	MASTER_CF_UNIX,
+	MASTER_CF_UNIX_DGRAM,
+	MASTER_CF_FIFO,
+	MASTER_CF_PASS, /* UNIX socket over which another service hands open connections */
+};
+
+/* The columns before the command, as written. */
+enum master_cf_field {
+	MASTER_CF_FIELD_NAME,
+	MASTER_CF_FIELD_TYPE,
+	MASTER_CF_FIELD_PRIVATE,
+	MASTER_CF_FIELD_UNPRIV,
+	MASTER_CF_FIELD_CHROOT,
+	MASTER_CF_FIELD_WAKEUP,
+	MASTER_CF_FIELD_MAXPROC,
+	MASTER_CF_FIELD_COMMAND,
+	MASTER_CF_FIELD_COUNT
+};
+
+#define MASTER_CF_DEFAULT (-1) /* maxproc "-": default_process_limit, smtpd_processes, ... */
+
+struct master_service {
+	char *fields[MASTER_CF_FIELD_COUNT]; /* owned; as written, "-" included */
+	enum master_cf_type type;
+	bool is_private;     /* default y */
+	bool unpriv;         /* default y */
+	bool chroot;         /* default n */
+	int wakeup;          /* seconds between wake-ups, 0: none */
+	bool wakeup_if_used; /* "60?": only after the service was used */
+	int maxproc;         /* 0: no limit; MASTER_CF_DEFAULT */
+	char **args;         /* owned; words after the command, as written, outer braces included */
+	size_t arg_count;
+	struct conf_override *overrides; /* owned, texts too; of -o, in order, braces taken away */
+	size_t override_count;
+	int verbose; /* number of -v */
+	int line;    /* where its line starts in master.cf */
+};
+
+struct master_cf {
+	struct master_service *services; /* owned; in the order of the file */
+	size_t count;
+	char *
+	    warnings; /* owned; lines "FILE: line N: ..." each with a newline, or NULL: duplicates */
+};
+
+/* Reads DIR/master.cf. False with ERR_CONFIG "FILE: line N: ..." for a line that cannot be understood. */
+bool master_cf_load(const char *dir, struct master_cf *ret, struct err *err) MUST_CHECK;
+
+/* The same from `text`; `file` is for messages. */
+bool master_cf_parse(
+    struct span text, const char *file, struct master_cf *ret, struct err *err) MUST_CHECK;
+
+void master_cf_done(struct master_cf *m);
+
+/* The service, or NULL. `type` is the text of field 2. */
+const struct master_service *master_cf_find(
+    const struct master_cf *m, const char *name, const char *type);
+
+/* The first word of the command: "smtpd", without directories. */
+const char *master_cf_command(const struct master_service *s);
+
+#endif
