@@ -1,0 +1,67 @@
+/*
+ * access.h - may this client do this? The restriction lists of main.cf, compiled once per configuration, and evaluated at
+ * each stage of a session in Postfix's order (postfix-features 3.1). The answer is a verdict with the complete reply; what to
+ * log is part of it. Knows nothing of sockets and sessions: the caller fills in what is known by now.
+ */
+#ifndef ACCESS_ACCESS_H
+#define ACCESS_ACCESS_H
+
+#include <sys/socket.h>
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/span.h"
+#include "conf/conf.h"
+#include "rewrite/rewrite.h"
+
+struct access;
+
+enum access_stage {
+	ACCESS_CONNECT,
+	ACCESS_HELO,
+	ACCESS_MAIL,
+	ACCESS_RCPT,
+	ACCESS_DATA,
+	ACCESS_END_OF_DATA,
+};
+
+/* What is known of the session so far; all borrowed for the call. Addresses in internal form, standard form. */
+struct access_request {
+	const char *client_name;    /* verified name, or "unknown" */
+	const char *client_address; /* numeric text */
+	const struct sockaddr *client_sa;
+	const char *helo;               /* NULL before HELO */
+	const char *sender;             /* NULL before MAIL; "" = null sender */
+	const char *recipient;          /* NULL except at RCPT */
+	const char *recipient_as_given; /* for texts: as the client wrote it */
+	const char *sender_as_given;
+	size_t rcpt_count;
+};
+
+struct access_verdict {
+	bool permit;
+	int code;        /* reply code when not permitted */
+	char dsn[12];    /* enhanced code, its class fitting the code */
+	struct buf text; /* text after the code; access_verdict_done() */
+	struct buf
+	    warning; /* "LIST: what would have been rejected" lines of warn_if_reject, one a line; may be empty */
+};
+
+/* Compiles the lists; ERR_CONFIG names the parameter. Both references are kept: `rewrite` is borrowed and must outlive it. */
+bool access_new(struct conf *conf, const struct rewrite *rewrite, struct access **ret,
+    struct err *err) MUST_CHECK;
+void access_free(struct access **a);
+
+/* Decides. May wait (tables, DNS, policy servers). `verdict` may be zero-filled or used before. */
+void access_check(const struct access *a, enum access_stage stage,
+    const struct access_request *request, struct access_verdict *verdict);
+void access_verdict_done(struct access_verdict *verdict);
+
+/* Is the client in mynetworks? */
+bool access_is_mynetworks(const struct access *a, const struct sockaddr *client);
+
+/* Is it one that local_header_rewrite_clients names: its mail is completed (missing headers) as if written here? */
+bool access_is_rewrite_client(const struct access *a, const struct sockaddr *client);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * rewrite.h - what an address means here: its standard form, its address class, and where its mail goes next. One
+ * struct rewrite is compiled from a configuration; it never changes, and nothing here waits. Front ends ask for the class, the
+ * scheduler for the route, at each attempt.
+ */
+#ifndef REWRITE_REWRITE_H
+#define REWRITE_REWRITE_H
+
+#include "base/arena.h"
+#include "base/base.h"
+#include "base/err.h"
+#include "base/span.h"
+#include "conf/conf.h"
+
+/* Postfix's ADDRESS_CLASS_README, in the order in which they are tried. */
+enum rewrite_class {
+	REWRITE_LOCAL,
+	REWRITE_VIRTUAL_ALIAS,
+	REWRITE_VIRTUAL_MAILBOX,
+	REWRITE_RELAY,
+	REWRITE_DEFAULT,
+};
+
+struct rewrite;
+
+/* Compiles the lists; ERR_CONFIG names the parameter. Keeps its own reference to `conf`. */
+bool rewrite_new(struct conf *conf, struct rewrite **ret, struct err *err) MUST_CHECK;
+void rewrite_free(struct rewrite **r);
+
+/*
+ * Standard form of an envelope address, internal form: "user" becomes user@$myorigin, a trailing dot of the domain goes,
+ * "user@host" becomes user@host.$mydomain with append_dot_mydomain. The null address stays empty. Result in `arena`.
+ */
+const char *rewrite_address(const struct rewrite *r, struct arena *arena, struct span addr);
+
+/* The part after the last '@'; empty when there is none. */
+struct span rewrite_domain_of(struct span addr);
+
+/* The class of a domain; [address] literals that are this host's own are local. */
+enum rewrite_class rewrite_class_of(const struct rewrite *r, struct span domain);
+const char *rewrite_class_name(enum rewrite_class c);
+
+struct rewrite_route {
+	const char
+	    *transport;      /* "smtp", "local", "error", ...: in the arena or the configuration */
+	const char *nexthop; /* lower case for domains; never NULL */
+	enum rewrite_class address_class;
+};
+
+/*
+ * Where mail for `addr` (standard form) goes: transport and nexthop by class, relayhost, and the transport parameter's own
+ * nexthop (postfix-features 3.6). Undeliverable addresses go to transport "error" with the DSN and text as nexthop.
+ */
+void rewrite_resolve(
+    const struct rewrite *r, struct arena *arena, struct span addr, struct rewrite_route *ret);
+
+#endif
