@@ -74,6 +74,12 @@ enum dns_status dns_tlsa(const char *name, int64_t deadline, struct dns_tlsa **r
 enum dns_status dns_native(const char *host, int family, int64_t deadline, struct dns_ip **ret,
     size_t *ret_count, struct err *err);
 
+/*
+ * The names of an address: /etc/hosts, then dns_ptr(). Strings and array in one block (mem_free). Never blocks.
+ */
+enum dns_status dns_native_name(
+    const struct sockaddr *addr, int64_t deadline, char ***ret, size_t *ret_count, struct err *err);
+
 /* "Host not found", "Host found but no data record of requested type", ... as Postfix words it. */
 const char *dns_status_text(enum dns_status status);
 
