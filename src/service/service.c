@@ -1,0 +1,305 @@
+/*
+ * service.c - see service.h. Reload and leaving run as tasks of their own, started by a signal or by the task that
+ * listens to master.
+ */
+#include "service/service.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "service/service_control.h"
+#include "service/service_log.h"
+#include "task/task.h"
+
+/* How long cancelled tasks get to say goodbye. */
+#define CANCEL_GRACE (5 * CLOCK_SECOND)
+
+/* The process is one service, so this is its state. */
+static struct {
+	struct service service;
+	struct service_options options;
+	struct task *listener; /* hears master */
+	struct task_timer drain_limit;
+	struct conf *
+	    old_conf; /* the one before the last reload: late readers of s->conf's texts keep it valid */
+} process;
+
+/* ---- before the loop ---------------------------------------------------------------------------------------- */
+
+static bool
+load(struct conf **ret, struct err *err)
+{
+	struct conf_source source = {
+	    .dir = process.options.conf_dir,
+	    .program = process.service.kind->program,
+	    .service = process.options.name,
+	    .overrides = process.options.overrides,
+	    .override_count = process.options.override_count,
+	};
+
+	return conf_load(&source, ret, err);
+}
+
+/* Each session is a descriptor or two: take what the kernel gives. */
+static void
+raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		log_warn("cannot raise the limit of open files: %s", strerror(errno));
+}
+
+static void
+take_descriptor(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+		log_fatal(EX_USAGE, "descriptor %d, promised by the command line, is not open", fd);
+}
+
+static void
+take_descriptors(struct service *s)
+{
+	for (size_t i = 0; i < s->listen_count; i++) {
+		s->listen_fds[i] = SERVICE_LISTEN_FIRST + (int)i;
+		take_descriptor(s->listen_fds[i]);
+	}
+	if (process.options.control_fd >= 0)
+		take_descriptor(process.options.control_fd);
+}
+
+static void
+fill_in(struct service *s, const struct service_kind *kind)
+{
+	const struct service_options *o = &process.options;
+
+	*s = (struct service){
+	    .kind = kind,
+	    .name = o->name,
+	    .type = o->type,
+	    .conf_dir = o->conf_dir,
+	    .listen_count = o->listen_count,
+	    .slots = o->slots,
+	    .instance = o->instance,
+	    .instances = o->instances,
+	    .args = o->args,
+	    .arg_count = o->arg_count,
+	};
+}
+
+static void
+prepare(int argc, char **argv, const struct service_kind *kind)
+{
+	struct service *s = &process.service;
+	struct service_log log = {.program = kind->program};
+	struct err err;
+
+	if (!service_options_parse(argc, argv, &process.options, &err))
+		log_fatal(EX_USAGE, "%s: %s", kind->program, err.text);
+	fill_in(s, kind);
+	if (!load(&s->conf, &err))
+		log_fatal(EX_CONFIG, "%s", err.text);
+	log.verbose = process.options.verbose;
+	log.also_stderr = process.options.control_fd < 0;
+	if (!service_log_setup(s->conf, &log, &err))
+		log_fatal(EX_CONFIG, "%s", err.text);
+	(void)umask(077);
+	(void)signal(SIGPIPE, SIG_IGN);
+	raise_descriptor_limit();
+	if (chdir(conf_str(s->conf, CONF_queue_directory)) != 0)
+		log_fatal(EX_CONFIG, "queue_directory = %s: %s",
+		    conf_str(s->conf, CONF_queue_directory), strerror(errno));
+	take_descriptors(s);
+	if (kind->init != NULL)
+		kind->init(s);
+	service_privilege_drop(s->conf, kind->privilege);
+}
+
+/* ---- reload ------------------------------------------------------------------------------------------------- */
+
+static void
+reload_run(void *arg UNUSED)
+{
+	struct service *s = &process.service;
+	struct conf *fresh, *old;
+	struct err err;
+
+	if (s->leaving)
+		return;
+	if (!load(&fresh, &err)) {
+		log_warn("reload refused, keeping the old configuration: %s", err.text);
+		return;
+	}
+	old = s->conf;
+	s->conf = fresh;
+	if (s->kind->reload != NULL)
+		s->kind->reload(s);
+	conf_unref(&old);
+}
+
+static void
+reload(void)
+{
+	if (task_start("service-reload", reload_run, NULL) == NULL)
+		log_warn("reload refused: too many tasks");
+}
+
+/* ---- leaving ------------------------------------------------------------------------------------------------ */
+
+static void
+on_drain_limit(void *arg UNUSED)
+{
+	log_warn("%zu tasks did not finish within drain_time, giving them up", task_count());
+	task_stop(CANCEL_GRACE);
+}
+
+static void
+leave_run(void *arg UNUSED)
+{
+	struct service *s = &process.service;
+
+	s->kind->stopping(s);
+}
+
+static void
+leave(void)
+{
+	struct service *s = &process.service;
+
+	if (s->leaving)
+		return;
+	s->leaving = true;
+	if (process.listener != NULL && process.listener != task_self())
+		task_cancel(process.listener);
+	process.drain_limit.fn = on_drain_limit;
+	task_timer_arm(&process.drain_limit, clock_deadline(conf_time(s->conf, CONF_drain_time)));
+	if (s->kind->stopping == NULL || task_start("service-stop", leave_run, NULL) == NULL)
+		task_stop(CANCEL_GRACE);
+}
+
+static void
+on_signal(int signo, void *arg UNUSED)
+{
+	if (signo == SIGHUP)
+		reload();
+	else
+		leave();
+}
+
+/* ---- master's word ------------------------------------------------------------------------------------------ */
+
+static void
+obey(enum service_message message, int fd)
+{
+	switch (message) {
+	case SERVICE_RELOAD:
+		reload();
+		break;
+	case SERVICE_NEW_LOG:
+		if (fd >= 0) {
+			log_reopen(fd);
+			fd = -1;
+		}
+		break;
+	case SERVICE_GONE:
+	case SERVICE_LEAVE:
+		leave();
+		break;
+	case SERVICE_READY:
+		break;
+	}
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static void
+listen_run(void *arg UNUSED)
+{
+	struct task_fd *watch = task_fd_new(process.options.control_fd);
+	struct service *s = &process.service;
+	enum service_message message;
+	int fd;
+
+	(void)service_control_send(process.options.control_fd, SERVICE_READY, -1);
+	while (!s->leaving) {
+		if (service_control_receive(process.options.control_fd, &message, &fd))
+			obey(message, fd);
+		else if (task_fd_wait_read(watch, CLOCK_NEVER) != TASK_READY)
+			break;
+	}
+	task_fd_free(&watch);
+	process.listener = NULL;
+}
+
+/* ---- the loop ----------------------------------------------------------------------------------------------- */
+
+static void
+main_run(void *arg UNUSED)
+{
+	struct service *s = &process.service;
+
+	s->kind->run(s);
+}
+
+static void
+loop(void)
+{
+	struct service *s = &process.service;
+	struct task_settings settings = {
+	    .task_limit = conf_size(s->conf, CONF_task_limit),
+	    .stall_report = conf_time(s->conf, CONF_task_stall_warn_time),
+	};
+
+	task_init(&settings);
+	log_buffered(true);
+	task_on_signal(SIGHUP, on_signal, NULL);
+	task_on_signal(SIGTERM, on_signal, NULL);
+	task_on_signal(SIGINT, on_signal, NULL);
+	if (process.options.control_fd >= 0)
+		process.listener = task_start("service-control", listen_run, NULL);
+	MUST(task_start(s->kind->program, main_run, NULL) != NULL);
+	task_run();
+	task_timer_disarm(&process.drain_limit);
+}
+
+int
+service_main(int argc, char **argv, const struct service_kind *kind)
+{
+	prepare(argc, argv, kind);
+	loop();
+	log_flush();
+	if (task_count() == 0)
+		task_done();
+	conf_unref(&process.service.conf);
+	service_options_done(&process.options);
+	return EX_OK;
+}
+
+int
+service_listen_fd(const struct service *s, const char *path)
+{
+	for (size_t i = 0; i < s->listen_count; i++) {
+		struct sockaddr_un sa = {0};
+		socklen_t len = sizeof(sa);
+
+		if (getsockname(s->listen_fds[i], (struct sockaddr *)&sa, &len) == 0 &&
+		    sa.sun_family == AF_UNIX && strcmp(sa.sun_path, path) == 0)
+			return s->listen_fds[i];
+	}
+	return -1;
+}
