@@ -1,0 +1,113 @@
+/*
+ * qmgr_window.c - see qmgr_window.h.
+ */
+#include "qmgr/qmgr_window.h"
+
+#include <stdlib.h>
+
+/* A change happens only when the feedback gathered exceeds a whole step by half a feedback (hysteresis 1). */
+#define QMGR_WINDOW_STEP 1.0
+
+bool
+qmgr_feedback_parse(struct span text, struct qmgr_feedback *ret, struct err *err)
+{
+	size_t slash = span_find(text, '/');
+	struct span divisor = span_trim(span_from(text, slash + 1));
+	char number[32];
+	char *end;
+	double value;
+
+	struct span head = span_trim(span_head(text, slash));
+
+	if (head.len == 0 || head.len >= sizeof(number))
+		return err_set(err, ERR_CONFIG, "4.3.5", "bad feedback \"%.*s\"", SPAN_ARG(text));
+	memcpy(number, head.ptr, head.len);
+	number[head.len] = '\0';
+	value = strtod(number, &end);
+	ret->per_concurrency = span_equal_nocase_str(divisor, "concurrency");
+	if (*end == '\0' && divisor.len != 0 && !ret->per_concurrency) {
+		uint64_t by;
+
+		if (!span_number(divisor, 1000000, &by) || by == 0)
+			return err_set(
+			    err, ERR_CONFIG, "4.3.5", "bad feedback \"%.*s\"", SPAN_ARG(text));
+		value /= (double)by;
+	}
+	if (*end != '\0' || value < 0 || value > 1)
+		return err_set(err, ERR_CONFIG, "4.3.5", "bad feedback \"%.*s\"", SPAN_ARG(text));
+	ret->base = value;
+	return true;
+}
+
+static double
+qmgr_feedback_value(const struct qmgr_feedback *f, int window)
+{
+	return f->per_concurrency ? f->base / window : f->base;
+}
+
+static int
+qmgr_window_cap(const struct qmgr_window_limits *limits, int window)
+{
+	if (limits->limit > 0 && window > limits->limit)
+		window = limits->limit;
+	return window < 1 ? 1 : window;
+}
+
+void
+qmgr_window_init(struct qmgr_window *w, const struct qmgr_window_limits *limits)
+{
+	*w = (struct qmgr_window){.window = qmgr_window_cap(limits, limits->initial)};
+}
+
+void
+qmgr_window_success(struct qmgr_window *w, const struct qmgr_window_limits *limits, int busy)
+{
+	double feedback;
+
+	w->fail_cohorts = 0;
+	/* Grow only while the window is nearly in use: an idle destination proves nothing. */
+	if ((limits->limit > 0 && w->window >= limits->limit) ||
+	    w->window >= busy + limits->initial)
+		return;
+	feedback = qmgr_feedback_value(&limits->positive, w->window);
+	w->success += feedback;
+	while (w->success + feedback / 2 >= QMGR_WINDOW_STEP) {
+		w->window += (int)QMGR_WINDOW_STEP;
+		w->success -= QMGR_WINDOW_STEP;
+		w->failure = 0;
+		if (feedback <= 0)
+			break;
+	}
+	w->window = qmgr_window_cap(limits, w->window);
+}
+
+bool
+qmgr_window_failure(struct qmgr_window *w, const struct qmgr_window_limits *limits)
+{
+	double feedback;
+
+	if (limits->failed_cohort_limit > 0) {
+		w->fail_cohorts += 1.0 / w->window;
+		if (w->fail_cohorts >= limits->failed_cohort_limit - 1e-9)
+			return true;
+	}
+	feedback = qmgr_feedback_value(&limits->negative, w->window);
+	w->failure -= feedback;
+	while (w->failure - feedback / 2 < 0) {
+		w->window -= (int)QMGR_WINDOW_STEP;
+		w->failure += QMGR_WINDOW_STEP;
+		w->success = 0;
+		if (feedback <= 0)
+			break;
+	}
+	w->window = qmgr_window_cap(limits, w->window);
+	return false;
+}
+
+void
+qmgr_window_revive(struct qmgr_window *w, const struct qmgr_window_limits *limits, int busy)
+{
+	qmgr_window_init(w, limits);
+	if (busy > 0)
+		w->window = qmgr_window_cap(limits, busy);
+}

@@ -1,0 +1,50 @@
+/*
+ * qmgr_window.h - the concurrency window of one destination: how many deliveries may run to it at once. Postfix's feedback
+ * arithmetic (SCHEDULER_README, postfix-features 6.3), pure: no clocks, no queues.
+ *
+ *	success: no cohort has failed; the window grows by the positive feedback while it is in use, up to the limit
+ *	site failure: 1/window of a cohort failed; enough failed cohorts make the destination dead, else the window shrinks
+ */
+#ifndef QMGR_QMGR_WINDOW_H
+#define QMGR_QMGR_WINDOW_H
+
+#include "base/base.h"
+#include "base/err.h"
+#include "base/span.h"
+
+/* A feedback: a number, or a number divided by the window ("1/concurrency"). */
+struct qmgr_feedback {
+	double base;
+	bool per_concurrency;
+};
+
+struct qmgr_window_limits {
+	int initial;             /* initial_destination_concurrency */
+	int limit;               /* destination_concurrency_limit; 0 = none */
+	int failed_cohort_limit; /* 0 = a destination is never dead */
+	struct qmgr_feedback positive;
+	struct qmgr_feedback negative;
+};
+
+struct qmgr_window {
+	int window;
+	double success;
+	double failure;
+	double fail_cohorts;
+};
+
+/* Parses "1", "0.5", "1/8", "1/concurrency"; values outside 0..1 are refused. */
+bool qmgr_feedback_parse(struct span text, struct qmgr_feedback *ret, struct err *err) MUST_CHECK;
+
+void qmgr_window_init(struct qmgr_window *w, const struct qmgr_window_limits *limits);
+
+/* A delivery ended without trouble of the site; `busy` = deliveries running, this one included. */
+void qmgr_window_success(struct qmgr_window *w, const struct qmgr_window_limits *limits, int busy);
+
+/* The site itself failed. True: the destination is dead now. */
+bool qmgr_window_failure(struct qmgr_window *w, const struct qmgr_window_limits *limits);
+
+/* The pause of a dead destination is over: start anew, with what still runs. */
+void qmgr_window_revive(struct qmgr_window *w, const struct qmgr_window_limits *limits, int busy);
+
+#endif
