@@ -3,6 +3,7 @@
  */
 #include "base/log.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static struct {
 	int verbose;
 	bool ready;
 	bool buffered;
+	bool forked; /* the number of the process must be asked for again */
 	struct buf gathered;
 	int64_t
 	    stamp_second; /* the second that `stamp` shows: strftime once a second, not once a line */
@@ -44,6 +46,12 @@ static const struct {
     [LOG_LEVEL_FATAL] = {"fatal: ", LOG_CRIT},
     [LOG_LEVEL_PANIC] = {"panic: ", LOG_CRIT},
 };
+
+static void
+log_forked(void)
+{
+	log_state.forked = true;
+}
 
 static char *
 log_host_name(const char *host)
@@ -122,6 +130,24 @@ log_flush(void)
 	buf_clear(&log_state.gathered);
 }
 
+/* getpid() is a system call; a process changes its number only by fork(). */
+static int
+log_pid(void)
+{
+	static pid_t pid;
+	static bool watched;
+
+	if (!watched) {
+		watched = true;
+		(void)pthread_atfork(NULL, NULL, log_forked);
+	}
+	if (pid == 0 || log_state.forked) {
+		pid = getpid();
+		log_state.forked = false;
+	}
+	return (int)pid;
+}
+
 static const char *
 log_stamp(void)
 {
@@ -143,11 +169,23 @@ log_clean(char *text)
 			*p = '?';
 }
 
-static void
-log_to_file(const char *word, const char *text)
+/* The tag in front of the line: ours, or the one of `program` beside us. */
+static int
+log_tag_stem(const char *program)
 {
-	buf_printf(&log_state.gathered, "%s %s %s[%d]: %s%s\n", log_stamp(), log_state.host,
-	    log_state.tag, (int)getpid(), word, text);
+	const char *slash = strrchr(log_state.tag, '/');
+
+	if (program == NULL)
+		return (int)strlen(log_state.tag);
+	return slash != NULL ? (int)(slash + 1 - log_state.tag) : 0;
+}
+
+static void
+log_to_file(const char *program, const char *word, const char *text)
+{
+	buf_printf(&log_state.gathered, "%s %s %.*s%s[%d]: %s%s\n", log_stamp(), log_state.host,
+	    log_tag_stem(program), log_state.tag, program != NULL ? program : "", log_pid(), word,
+	    text);
 	if (!log_state.buffered || log_state.gathered.len >= LOG_GATHER_MAX)
 		log_flush();
 }
@@ -165,9 +203,9 @@ log_vline(enum log_level level, const char *fmt, va_list args)
 	(void)vsnprintf(text, sizeof(text), fmt, args);
 	log_clean(text);
 	if (log_state.fd >= 0)
-		log_to_file(word, text);
+		log_to_file(program, word, text);
 	if (log_state.use_syslog)
-		syslog(log_levels[level].priority, "%s%s", word, text);
+		log_to_syslog(program, log_levels[level].priority, word, text);
 	if (!log_state.ready || log_state.also_stderr)
 		(void)fprintf(stderr, "%s: %s%s\n",
 		    log_state.tag != NULL ? log_state.tag : "rowpost", word, text);
@@ -181,7 +219,17 @@ log_line(enum log_level level, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	log_vline(level, fmt, args);
+	log_vline(level, NULL, fmt, args);
+	va_end(args);
+}
+
+void
+log_info_as(const char *program, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	log_vline(LOG_LEVEL_INFO, program, fmt, args);
 	va_end(args);
 }
 
@@ -191,7 +239,7 @@ log_fatal(int status, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	log_vline(LOG_LEVEL_FATAL, fmt, args);
+	log_vline(LOG_LEVEL_FATAL, NULL, fmt, args);
 	va_end(args);
 	exit(status);
 }

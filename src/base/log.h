@@ -49,6 +49,12 @@ bool log_is_verbose(void);
 
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/*
+ * An info line under the name of another program of Postfix's ("cleanup", "bounce", "error") whose work this process does: the
+ * last part of the tag is replaced, since log analysers go by it.
+ */
+void log_info_as(const char *program, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
 #define log_debug(...)                                                                             \
 	do {                                                                                       \
 		if (UNLIKELY(log_is_verbose()))                                                    \
