@@ -190,10 +190,26 @@ log_to_file(const char *program, const char *word, const char *text)
 		log_flush();
 }
 
-static void log_vline(enum log_level level, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
+static void
+log_to_syslog(const char *program, int priority, const char *word, const char *text)
+{
+	char tag[256];
+
+	if (program == NULL) {
+		syslog(priority, "%s%s", word, text);
+		return;
+	}
+	(void)snprintf(tag, sizeof(tag), "%.*s%s", log_tag_stem(program), log_state.tag, program);
+	openlog(tag, LOG_PID | LOG_NDELAY, log_state.facility);
+	syslog(priority, "%s%s", word, text);
+	openlog(log_state.tag, LOG_PID | LOG_NDELAY, log_state.facility);
+}
+
+static void log_vline(enum log_level level, const char *program, const char *fmt, va_list args)
+    PRINTF_LIKE(3, 0);
 
 static void
-log_vline(enum log_level level, const char *fmt, va_list args)
+log_vline(enum log_level level, const char *program, const char *fmt, va_list args)
 {
 	const char *word = log_levels[level].word;
 	char text[LOG_TEXT_MAX];
