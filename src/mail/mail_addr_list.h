@@ -1,0 +1,34 @@
+/*
+ * mail_addr_list.h - the addresses in a header value (RFC 5322 section 3.4: display names, comments, groups, quoted
+ * strings), one at a time, with the place where each stands, so that a rewriter can replace it and leave the rest as it
+ * is. Used by `sendmail -t` and by header rewriting.
+ */
+#ifndef MAIL_MAIL_ADDR_LIST_H
+#define MAIL_MAIL_ADDR_LIST_H
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/span.h"
+
+struct mail_addr_list {
+	struct span rest;
+	int group; /* inside "name: ... ;" */
+};
+
+struct mail_addr_item {
+	struct span
+	    addr; /* the address as it stands, quoted, without brackets; points into the value */
+	struct span phrase; /* from the display name's begin to the item's end */
+	bool bracketed;     /* it stood in < > */
+};
+
+/* Starts over a header value, folded or not. */
+void mail_addr_list_start(struct mail_addr_list *list, struct span value);
+
+/* The next address; false at the end. Broken parts are skipped. An item may be empty (<>). */
+bool mail_addr_list_next(struct mail_addr_list *list, struct mail_addr_item *ret);
+
+/* Appends the internal form of the item's address: route stripped, quotes and comments removed. */
+void mail_addr_list_internal(const struct mail_addr_item *item, struct buf *out);
+
+#endif
