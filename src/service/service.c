@@ -29,8 +29,6 @@ static struct {
 	struct service_options options;
 	struct task *listener; /* hears master */
 	struct task_timer drain_limit;
-	struct conf *
-	    old_conf; /* the one before the last reload: late readers of s->conf's texts keep it valid */
 } process;
 
 /* ---- before the loop ---------------------------------------------------------------------------------------- */
@@ -81,6 +79,8 @@ take_descriptors(struct service *s)
 	}
 	if (process.options.control_fd >= 0)
 		take_descriptor(process.options.control_fd);
+	if (process.options.lock_fd >= 0)
+		take_descriptor(process.options.lock_fd);
 }
 
 static void

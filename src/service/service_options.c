@@ -55,11 +55,11 @@ parse_override(char *text, struct service_options *o, struct err *err)
 }
 
 static bool
-parse_fd(const char *text, int *ret, struct err *err)
+parse_fd(const char *option, const char *text, int *ret, struct err *err)
 {
 	size_t fd;
 
-	if (!parse_size("C", text, 65535, &fd, err))
+	if (!parse_size(option, text, 65535, &fd, err))
 		return false;
 	*ret = (int)fd;
 	return true;
@@ -85,7 +85,9 @@ parse_option(int option, char *arg, struct service_options *o, struct err *err)
 	case 'L':
 		return parse_size("L", arg, SERVICE_LISTEN_MAX, &o->listen_count, err);
 	case 'C':
-		return parse_fd(arg, &o->control_fd, err);
+		return parse_fd("C", arg, &o->control_fd, err);
+	case 'K':
+		return parse_fd("K", arg, &o->lock_fd, err);
 	case 'o':
 		return parse_override(arg, o, err);
 	case 'v':
@@ -100,13 +102,17 @@ parse_option(int option, char *arg, struct service_options *o, struct err *err)
 bool
 service_options_parse(int argc, char **argv, struct service_options *ret, struct err *err)
 {
-	struct service_options o = {
-	    .name = "", .type = "unix", .instances = 1, .slots = 1, .control_fd = -1};
+	struct service_options o = {.name = "",
+	    .type = "unix",
+	    .instances = 1,
+	    .slots = 1,
+	    .control_fd = -1,
+	    .lock_fd = -1};
 	int option;
 
 	optind = 1;
 	opterr = 0;
-	while ((option = getopt(argc, argv, "+:c:n:t:i:s:L:C:o:v")) != -1) {
+	while ((option = getopt(argc, argv, "+:c:n:t:i:s:L:C:K:o:v")) != -1) {
 		if (!parse_option(option, optarg, &o, err)) {
 			service_options_done(&o);
 			return false;
@@ -165,6 +171,8 @@ service_options_argv(const char *program, const struct service_options *o)
 	add_option(&w, "-L", mem_printf("%zu", o->listen_count));
 	if (o->control_fd >= 0)
 		add_option(&w, "-C", mem_printf("%d", o->control_fd));
+	if (o->lock_fd >= 0)
+		add_option(&w, "-K", mem_printf("%d", o->lock_fd));
 	for (int i = 0; i < o->verbose; i++)
 		add_word(&w, mem_strdup("-v"));
 	for (size_t i = 0; i < o->override_count; i++)

@@ -8,6 +8,8 @@
  *	-s SLOTS          sessions or deliveries at once
  *	-L N              N listening sockets, descriptors 3 ... N + 2
  *	-C FD             the control socket to master
+ *	-K FD             kept open, and closed on exec, for the life of the process: the lock by which master tells whether
+ *	                  any service process is left
  *	-o NAME=VALUE     overrides of main.cf; -v: more log
  *
  * Words that are no option are arguments of the service (flags= and argv= of pipe): see service.h.
@@ -33,6 +35,7 @@ struct service_options {
 	size_t slots;
 	size_t listen_count;
 	int control_fd; /* -1: none */
+	int lock_fd;    /* -1: none */
 	int verbose;
 	struct conf_override *overrides; /* owned; texts borrowed from argv */
 	size_t override_count;
