@@ -34,6 +34,9 @@ bool main_cf_parse(
 
 void main_cf_done(struct main_cf *m);
 
+/* Appends the whole text of a configuration file, main.cf or another, to `ret`. */
+bool main_cf_read(const char *file, struct buf *ret, struct err *err) MUST_CHECK;
+
 /* The entry of that name, or NULL. */
 const struct main_cf_entry *main_cf_find(const struct main_cf *m, struct span name);
 
