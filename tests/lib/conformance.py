@@ -8,15 +8,13 @@ import argparse
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 
 import jobs
 import pgtest
 import report
+import schema
 
 # (idle, reply, connect, whole case) in seconds. A case that is known not to pass gets little time to fail in;
 # one that needs more than this to pass stays on the list.
@@ -24,18 +22,6 @@ LIMITS = (25.0, 12.0, 10.0, 90.0)
 LISTED_LIMITS = (5.0, 3.0, 2.0, 15.0)
 # So few failures may be the load of the machine: they are run once more, alone, and named.
 AGAIN_MOST = 12
-TEMPLATE = "rowpost_template"
-
-TEMPLATE_MAIN = """\
-compatibility_level = 3.6
-myhostname = mail.rp.test
-inet_interfaces = 127.0.0.1
-queue_databases = %(uri)s
-queue_directory = %(dir)s/q
-data_directory = %(dir)s/d
-maillog_file = %(dir)s/maillog
-maillog_file_prefixes = %(dir)s
-"""
 
 
 class Suite:
@@ -103,6 +89,8 @@ def main(suite):
         if wanted - known:
             sys.exit("%s: no such case: %s" % (opts.set, ", ".join(sorted(wanted - known))))
         cases = [c for c in cases if key(c) in wanted]
+    if not cases:
+        sys.exit("no case to run")
     listed = set() if opts.init or opts.mta == "postfix" else set(read_names(suite.list_file))
     if not (opts.only or opts.topic or opts.set) and listed - known:
         sys.exit("%s: no such case: %s" % (suite.list_file, ", ".join(sorted(listed - known))))
@@ -114,34 +102,15 @@ def main(suite):
         os.environ["ROWPOST_BIN"] = opts.bin
         with pgtest.Cluster(settings={"autovacuum": "off"}) as pg:
             os.environ["ROWPOST_TEST_DB"] = pg.uri()
-            make_template(opts, pg)
+            template, trouble = schema.make_template(opts.bin, pg)
+            if template:
+                os.environ["ROWPOST_TEST_TEMPLATE"] = template
+            else:
+                print("rowpost schema failed, so will every case: " + trouble)
             verdicts, seconds = run_cases(suite, cases, listed, opts)
     else:
         verdicts, seconds = run_cases(suite, cases, listed, opts)
     return conclude(suite, cases, listed, verdicts, seconds, time.monotonic() - began, opts)
-
-
-def make_template(opts, pg):
-    """One database with the schema, to be copied for every case."""
-    d = tempfile.mkdtemp(prefix="rptpl")
-    try:
-        uri = pg.create_database(TEMPLATE)
-        for sub in ("/q", "/d"):
-            os.mkdir(d + sub)
-        with open(d + "/main.cf", "w") as f:
-            f.write(TEMPLATE_MAIN % {"uri": uri, "dir": d})
-        with open(d + "/master.cf", "w") as f:
-            f.write("127.0.0.1:10025 inet n - n - - smtpd\n")
-        p = subprocess.run([os.path.join(opts.bin, "rowpost"), "-c", d, "schema"], stdin=subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
-        if p.returncode:
-            print("rowpost schema failed, so will every case: " + p.stdout.decode(errors="replace")[-1000:])
-        else:
-            os.environ["ROWPOST_TEST_TEMPLATE"] = TEMPLATE
-    except (OSError, subprocess.TimeoutExpired) as e:
-        print("rowpost schema failed, so will every case: %s" % e)
-    finally:
-        shutil.rmtree(d, ignore_errors=True)
 
 
 def run_cases(suite, cases, listed, opts):
