@@ -112,6 +112,7 @@ write_outcome(struct buf *b, const struct delivery_outcome *outcome)
 void
 delivery_write_result(struct buf *b, const struct delivery_result *result)
 {
+	buf_add_u64(b, (uint64_t)result->msg_id);
 	put_bytes(b, result->site_error);
 	put_bytes(b, result->site_error_dsn);
 	put_count(b, result->outcome_count);
@@ -334,6 +335,7 @@ delivery_parse_result(struct span in, struct arena *arena, struct delivery_resul
 	struct reader r = {in, false};
 	struct delivery_result result = {0};
 
+	result.msg_id = take_i64(&r);
 	result.site_error = take_bytes(&r);
 	result.site_error_dsn = take_bytes(&r);
 	result.outcome_count = take_count(&r, OUTCOME_MIN);

@@ -71,6 +71,7 @@ static struct delivery_result
 sample_result(void)
 {
 	return (struct delivery_result){
+	    .msg_id = 77,
 	    .site_error = SPAN_LIT("connect to mx[192.0.2.1]:25: Connection refused"),
 	    .site_error_dsn = SPAN_LIT("4.4.1"),
 	    .outcomes = outcomes,
