@@ -1,7 +1,7 @@
 /*
  * conf_net_list.h - lists of networks as in mynetworks: "127.0.0.0/8, [::1]/128 !10.0.0.1 10.0.0.0/8 /file type:table".
  * Items are tried in order, the first that matches decides: '!' in front makes it a no. /file stands for the items in
- * that file. Relay control rests on this, so an item that cannot be understood is an error, never skipped.
+ * that file. Host names and domains may stand in the list too: they match the client's name. Relay control rests on this, so an item that cannot be understood is an error, never skipped.
  */
 #ifndef CONF_CONF_NET_LIST_H
 #define CONF_CONF_NET_LIST_H
@@ -41,5 +41,14 @@ bool conf_net_list_match(const struct conf_net_list *list, const struct sockaddr
 /* The same for "192.0.2.1", "2001:db8::1", "[2001:db8::1]" or "IPv6:2001:db8::1"; other text is in no list. */
 bool conf_net_list_match_text(const struct conf_net_list *list, struct span address,
     const struct conf_net_tables *tables, bool *ret_found, struct err *err) MUST_CHECK;
+
+/*
+ * The same for a client with a (verified) name too, which host names and domains in the list are compared with.
+ * `subdomains`: "example.com" in the list means all below it (parent_domain_matches_subdomains); ".example.com" always
+ * does. `name` may be empty.
+ */
+bool conf_net_list_match_client(const struct conf_net_list *list, struct span name, bool subdomains,
+    struct span address, const struct conf_net_tables *tables, bool *ret_found,
+    struct err *err) MUST_CHECK;
 
 #endif

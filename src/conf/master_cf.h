@@ -34,7 +34,7 @@ enum master_cf_field {
 	MASTER_CF_FIELD_COUNT
 };
 
-#define MASTER_CF_DEFAULT (-1) /* maxproc "-": default_process_limit, smtpd_processes, ... */
+#define MASTER_CF_DEFAULT (-1) /* maxproc "-": default_process_limit, smtpd_session_limit, ... */
 
 struct master_service {
 	char *fields[MASTER_CF_FIELD_COUNT]; /* owned; as written, "-" included */
@@ -45,26 +45,34 @@ struct master_service {
 	int wakeup;          /* seconds between wake-ups, 0: none */
 	bool wakeup_if_used; /* "60?": only after the service was used */
 	int maxproc;         /* 0: no limit; MASTER_CF_DEFAULT */
-	char **args;         /* owned; words after the command, as written, outer braces included */
+	char **
+	    args; /* owned; words after the command; name=value of -o without its braces, others as written */
 	size_t arg_count;
-	struct conf_override *overrides; /* owned, texts too; of -o, in order, braces taken away */
+	size_t
+	    option_count; /* how many of the args are options and their values: the rest is the service's own */
+	struct conf_override *overrides; /* owned, texts too; of -o, in order */
 	size_t override_count;
-	int verbose; /* number of -v */
-	int line;    /* where its line starts in master.cf */
+	int verbose;   /* number of -v */
+	int line;      /* where its line starts in master.cf */
+	int last_line; /* where it ends */
 };
 
 struct master_cf {
 	struct master_service *services; /* owned; in the order of the file */
 	size_t count;
 	char *
-	    warnings; /* owned; lines "FILE: line N: ..." each with a newline, or NULL: duplicates */
+	    warnings; /* owned; lines in Postfix's words, each with a newline, or NULL: nothing odd */
 };
 
-/* Reads DIR/master.cf. False with ERR_CONFIG "FILE: line N: ..." for a line that cannot be understood. */
+/* Reads DIR/master.cf. False with ERR_CONFIG "file F: line N: ..." for a line that cannot be understood. */
 bool master_cf_load(const char *dir, struct master_cf *ret, struct err *err) MUST_CHECK;
 
 /* The same from `text`; `file` is for messages. */
 bool master_cf_parse(
+    struct span text, const char *file, struct master_cf *ret, struct err *err) MUST_CHECK;
+
+/* The same, but lines that later ones override stay in: what postconf shows. */
+bool master_cf_parse_all(
     struct span text, const char *file, struct master_cf *ret, struct err *err) MUST_CHECK;
 
 void master_cf_done(struct master_cf *m);
@@ -73,7 +81,10 @@ void master_cf_done(struct master_cf *m);
 const struct master_service *master_cf_find(
     const struct master_cf *m, const char *name, const char *type);
 
-/* The first word of the command: "smtpd", without directories. */
+/* The command without directories: "smtpd". Borrowed from `s`. */
 const char *master_cf_command(const struct master_service *s);
+
+/* What a service gets to see of one of its `args`: without outer braces and the white space inside them. Fresh. */
+char *master_cf_argument(const char *arg);
 
 #endif
