@@ -59,6 +59,18 @@ take_word(struct span *rest, struct span *ret)
 }
 
 static bool
+is_balanced(struct span s)
+{
+	int level = 0;
+
+	for (size_t i = 0; i < s.len; i++) {
+		level += s.ptr[i] == '{';
+		level -= s.ptr[i] == '}';
+	}
+	return level == 0;
+}
+
+static bool
 is_braced(struct span s)
 {
 	int level = 0;
@@ -99,10 +111,8 @@ take_override(const struct reader *r, struct master_service *s, struct span word
 	if (word.len == 0)
 		return fail(r, "missing value after -o", "");
 	if (word.ptr[0] == '{' && !is_braced(word))
-		return fail(r,
-		    word.ptr[word.len - 1] == '}' ? "missing '}' in "
-						  : "missing '}' or text after it in ",
-		    raw);
+		return fail(
+		    r, is_balanced(word) ? "syntax error after '}' in " : "missing '}' in ", raw);
 	char *plain CLEANUP(mem_free_str) = master_cf_argument(raw);
 	struct span text = span_str(plain);
 	size_t eq = span_find(text, '=');
