@@ -19,7 +19,7 @@ import schema
 # (idle, reply, connect, whole case) in seconds. A case that is known not to pass gets little time to fail in;
 # one that needs more than this to pass stays on the list.
 LIMITS = (25.0, 12.0, 10.0, 90.0)
-LISTED_LIMITS = (5.0, 3.0, 2.0, 15.0)
+LISTED_LIMITS = (4.0, 3.0, 2.0, 15.0)
 # So few failures may be the load of the machine: they are run once more, alone, and named.
 AGAIN_MOST = 12
 

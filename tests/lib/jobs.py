@@ -197,4 +197,4 @@ def children_of(parent):
 
 def default_slots():
     """Most of a test's time is waiting: several jobs a processor."""
-    return max(4, 4 * (os.cpu_count() or 1))
+    return max(4, 5 * (os.cpu_count() or 1))
