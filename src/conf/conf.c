@@ -97,36 +97,20 @@ lookup_written(void *arg, struct span name)
 	return conf_lookup_written(arg, name);
 }
 
-struct two_sources {
-	const struct conf *conf;
-	const struct macro_source *extra;
-};
-
-static const char *
-lookup_both(void *arg, struct span name)
-{
-	const struct two_sources *two = arg;
-	const char *value = two->extra->lookup(two->extra->arg, name);
-
-	return value != NULL ? value : conf_lookup_written(two->conf, name);
-}
-
 bool
 conf_expand(const struct conf *c, struct span text, const struct macro_source *extra,
     struct buf *out, struct err *err)
 {
-	struct two_sources two = {.conf = c, .extra = extra};
-	struct macro_source source = {.recursive = true};
+	struct macro_source params = {
+	    .lookup = lookup_written, .arg = (void *)(uintptr_t)c, .recursive = true};
+	struct macro_source first;
 
-	if (extra == NULL) {
-		source.lookup = lookup_written;
-		source.arg = (void *)(uintptr_t)c;
-	} else {
-		source.lookup = lookup_both;
-		source.arg = &two;
-		source.filter = extra->filter;
-	}
-	return macro_expand(text, &source, out, err);
+	if (extra == NULL)
+		return macro_expand(text, &params, out, err);
+	MUST(extra->fallback == NULL);
+	first = *extra;
+	first.fallback = &params;
+	return macro_expand(text, &first, out, err);
 }
 
 bool

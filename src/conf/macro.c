@@ -284,32 +284,38 @@ expand_comparison(struct expansion *x, struct span whole)
 }
 
 static void
-add_filtered(struct expansion *x, const char *value)
+add_filtered(struct buf *out, const char *filter, const char *value)
 {
-	if (x->source->filter == NULL) {
-		buf_add_str(x->out, value);
+	if (filter == NULL) {
+		buf_add_str(out, value);
 		return;
 	}
 	for (; *value != '\0'; value++)
-		buf_add_char(x->out, strchr(x->source->filter, *value) != NULL ? *value : '_');
+		buf_add_char(out, strchr(filter, *value) != NULL ? *value : '_');
 }
 
+/* The value of `name` and who knows it. */
 static const char *
-lookup(struct expansion *x, struct span name)
+lookup(struct expansion *x, struct span name, const struct macro_source **ret_source)
 {
-	const char *value = x->source->lookup(x->source->arg, name);
+	for (const struct macro_source *s = x->source; s != NULL; s = s->fallback) {
+		const char *value = s->lookup(s->arg, name);
 
-	if (value == NULL && x->source->undefined != NULL)
+		*ret_source = s;
+		if (value != NULL)
+			return value;
+	}
+	if (x->source->undefined != NULL)
 		x->source->undefined(x->source->arg, name);
-	return value;
+	return NULL;
 }
 
 /* The value itself; in main.cf a value is an expression again. */
 static bool
-expand_value(struct expansion *x, const char *value)
+expand_value(struct expansion *x, const struct macro_source *source, const char *value)
 {
-	if (!x->source->recursive) {
-		add_filtered(x, value);
+	if (!source->recursive) {
+		add_filtered(x->out, source->filter, value);
 		return true;
 	}
 	/* The next lookup may overwrite it. */
@@ -320,12 +326,13 @@ expand_value(struct expansion *x, const char *value)
 static bool
 expand_name(struct expansion *x, struct span name, const struct branches *b)
 {
-	const char *value = lookup(x, name);
+	const struct macro_source *source;
+	const char *value = lookup(x, name, &source);
 
 	/* A condition looks at the value as written: "$other" is something even when $other is nothing. */
 	if (b->has_true || b->has_false)
 		return expand_branch(x, b, value != NULL && value[0] != '\0');
-	return value == NULL || expand_value(x, value);
+	return value == NULL || expand_value(x, source, value);
 }
 
 /*

@@ -24,9 +24,11 @@ struct macro_source {
 	void *arg;
 	/* Characters a value may hold, others become '_' (command_expansion_filter); NULL: all. */
 	const char *filter;
-	/* Values hold $name themselves and are expanded too, as in main.cf. */
+	/* Values hold $name themselves and are expanded too, as in main.cf. Never where peers decide the values. */
 	bool recursive;
-	/* Told of each name that `lookup` did not know, for postconf's warnings; may be NULL. */
+	/* Asked for names that this one does not know; NULL: nobody. Its own filter and recursive count then. */
+	const struct macro_source *fallback;
+	/* Told of each name that nobody knew, for postconf's warnings; may be NULL. */
 	void (*undefined)(void *arg, struct span name);
 };
 
