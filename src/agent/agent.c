@@ -1,0 +1,309 @@
+/*
+ * agent.c - see agent.h. One task holds the link and reads it; each request becomes a task of its own. When the link breaks, the
+ * deliveries go on: they may be past their final dot. Their outcomes wait in `kept` for the next scheduler.
+ */
+#include "agent/agent.h"
+
+#include <unistd.h>
+
+#include "agent/agent_content.h"
+#include "base/crash.h"
+#include "base/hmap.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/net_connect.h"
+#include "service/link.h"
+
+#define AGENT_RECONNECT_MIN (20 * CLOCK_MILLI)
+#define AGENT_RECONNECT_MAX (1 * CLOCK_SECOND)
+/* Outcomes kept for a scheduler that is away; the oldest facts are the most precious, so the newest are dropped. */
+#define AGENT_KEPT_MAX      100000
+
+struct agent_kept {
+	struct list node;
+	struct buf payload;
+};
+
+static void
+agent_send_result(struct agent_job *job)
+{
+	struct agent *a = job->agent;
+	struct buf payload CLEANUP(buf_done) = {0};
+
+	job->result.outcomes = job->outcomes;
+	job->result.outcome_count = job->request.rcpt_count;
+	job->result.msg_id = job->request.msg_id;
+	delivery_write_result(&payload, &job->result);
+	CRASH_POINT("agent-before-result");
+	if (a->link != NULL && hmap_get(&a->jobs, HMAP_KEY(job->delivery)) == job &&
+	    link_send(a->link, DELIVERY_RESULT, job->delivery, buf_span(&payload)))
+		return;
+	struct agent_kept *kept = mem_new(struct agent_kept);
+
+	buf_add_span(&kept->payload, buf_span(&payload));
+	list_add(&a->kept, &kept->node);
+}
+
+void
+agent_settle_open(
+    struct agent_job *job, enum delivery_status status, const char *dsn, const char *text)
+{
+	for (size_t i = 0; i < job->request.rcpt_count; i++) {
+		struct delivery_outcome *o = &job->outcomes[i];
+
+		if (o->status != 0)
+			continue;
+		o->status = status;
+		o->dsn = span_str(arena_strdup(&job->arena, dsn));
+		o->text = span_str(arena_strdup(&job->arena, text));
+	}
+}
+
+static void
+agent_job_run(void *arg)
+{
+	struct agent_job *job = arg;
+	struct agent *a = job->agent;
+
+	a->kind->deliver(job);
+	agent_settle_open(job, DELIVERY_UNTRIED, "4.3.0", "not tried");
+	agent_send_result(job);
+	if (hmap_get(&a->jobs, HMAP_KEY(job->delivery)) == job)
+		(void)hmap_remove(&a->jobs, HMAP_KEY(job->delivery));
+	a->running--;
+	agent_content_free(job);
+	arena_done(&job->arena);
+	mem_free(job);
+	task_cond_wake_all(&a->idle);
+}
+
+static bool
+agent_start_job(struct agent *a, uint32_t delivery, struct span payload)
+{
+	struct agent_job *job = mem_new(struct agent_job);
+	char *copy = arena_dup(&job->arena, payload);
+
+	job->agent = a;
+	job->delivery = delivery;
+	job->started = clock_real_us();
+	if (!delivery_parse_request(span_of(copy, payload.len), &job->arena, &job->request)) {
+		arena_done(&job->arena);
+		mem_free(job);
+		return false;
+	}
+	job->outcomes = arena_alloc(&job->arena, job->request.rcpt_count * sizeof(*job->outcomes));
+	for (size_t i = 0; i < job->request.rcpt_count; i++)
+		job->outcomes[i].rcpt_no = job->request.rcpts[i].rcpt_no;
+	(void)hmap_put(&a->jobs, HMAP_KEY(delivery), job);
+	a->running++;
+	job->task = task_start("delivery", agent_job_run, job);
+	MUST(job->task != NULL);
+	return true;
+}
+
+/* One frame from the scheduler; false: it does not speak our language. */
+static bool
+agent_frame(struct agent *a, uint8_t type, uint32_t delivery, struct span payload)
+{
+	struct agent_job *job = hmap_get(&a->jobs, HMAP_KEY(delivery));
+	struct delivery_content piece;
+
+	switch (type) {
+	case DELIVERY_REQUEST:
+		return job == NULL && agent_start_job(a, delivery, payload);
+	case DELIVERY_CONTENT:
+		if (!delivery_parse_content(payload, &piece))
+			return false;
+		if (job != NULL)
+			agent_content_arrived(job, &piece);
+		return true;
+	case DELIVERY_CANCEL:
+		if (job != NULL)
+			job->cancelled = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void
+agent_send_kept(struct agent *a)
+{
+	LIST_FOREACH_SAFE (kept, &a->kept, struct agent_kept, node) {
+		if (!link_send(a->link, DELIVERY_RESULT, UINT32_MAX, buf_span(&kept->payload)))
+			return;
+		list_remove(&kept->node);
+		buf_done(&kept->payload);
+		mem_free(kept);
+	}
+}
+
+static void
+agent_say_hello(struct agent *a)
+{
+	const struct delivery_hello hello = {
+	    .service = span_str(a->service->name),
+	    .pid = getpid(),
+	    .slots = (uint32_t)a->service->slots,
+	};
+	struct buf payload CLEANUP(buf_done) = {0};
+
+	delivery_write_hello(&payload, &hello);
+	(void)link_send(a->link, DELIVERY_HELLO, 0, buf_span(&payload));
+	agent_send_kept(a);
+}
+
+/* The deliveries of a link that broke: those that wait for content cannot go on; the others report to the next link. */
+static void
+agent_disown_jobs(struct agent *a)
+{
+	struct hmap_cursor cursor = {0};
+	struct span key;
+	void *value;
+
+	while (hmap_next(&a->jobs, &cursor, &key, &value)) {
+		struct agent_job *job = value;
+
+		job->cancelled = true;
+		if (!job->request.content_inline)
+			agent_content_lost(job);
+	}
+	hmap_done(&a->jobs);
+}
+
+static void
+agent_serve(struct agent *a, struct stream *stream)
+{
+	enum stream_result r;
+	struct span payload;
+	uint32_t delivery;
+	uint8_t type;
+
+	a->link = link_new(stream);
+	agent_say_hello(a);
+	for (;;) {
+		r = link_receive(a->link, CLOCK_NEVER, &type, &delivery, &payload);
+		if (r != STREAM_OK)
+			break;
+		if (!agent_frame(a, type, delivery, payload)) {
+			log_warn("scheduler sent a malformed frame of type %u", type);
+			break;
+		}
+	}
+	link_free(&a->link);
+	agent_disown_jobs(a);
+}
+
+static struct stream *
+agent_connect(struct agent *a, struct err *err)
+{
+	struct net_addr to;
+	char *path =
+	    mem_printf("%s/private/qmgr", conf_str(a->service->conf, CONF_queue_directory));
+	struct stream *stream = NULL;
+
+	if (!net_addr_unix(path, &to))
+		(void)err_set(err, ERR_CONFIG, "4.3.5", "%s: path too long for a socket", path);
+	else
+		stream = net_connect(&to, NULL, clock_deadline(5 * CLOCK_SECOND), err);
+	mem_free(path);
+	return stream;
+}
+
+/* The link's own task, for the life of the process: connect, serve, begin again. */
+static void
+agent_run(struct service *s)
+{
+	struct agent *a = s->state;
+	int64_t pause = AGENT_RECONNECT_MIN;
+
+	while (!task_is_cancelled() && !s->leaving) {
+		struct err err;
+		struct stream *stream = agent_connect(a, &err);
+
+		if (stream != NULL) {
+			agent_serve(a, stream);
+			pause = AGENT_RECONNECT_MIN;
+		}
+		if (task_sleep_until(clock_deadline(pause)) == TASK_CANCELLED)
+			break;
+		pause = MIN(pause * 2, AGENT_RECONNECT_MAX);
+	}
+}
+
+static void
+agent_leave(void *arg)
+{
+	struct agent *a = arg;
+
+	if (a->link != NULL)
+		(void)link_send(a->link, DELIVERY_LEAVING, 0, (struct span){0});
+	while (a->running > 0 && task_cond_wait(&a->idle, CLOCK_NEVER) == TASK_READY)
+		continue;
+	if (a->kind->stopping != NULL)
+		a->kind->stopping(a);
+	if (a->link != NULL)
+		(void)link_wait_backlog(a->link, 0, clock_deadline(2 * CLOCK_SECOND));
+	task_stop(CLOCK_SECOND);
+}
+
+static void
+agent_stopping(struct service *s)
+{
+	(void)task_start("leave", agent_leave, s->state);
+}
+
+static void
+agent_reload(struct service *s)
+{
+	struct agent *a = s->state;
+
+	if (a->kind->configure != NULL)
+		a->kind->configure(a);
+}
+
+static const struct agent_kind *agent_kind_here;
+
+static void
+agent_init(struct service *s)
+{
+	struct agent *a = mem_new(struct agent);
+
+	a->service = s;
+	a->kind = agent_kind_here;
+	list_init(&a->kept);
+	s->state = a;
+}
+
+static void
+agent_start(struct service *s)
+{
+	agent_reload(s);
+	agent_run(s);
+}
+
+int
+agent_main(int argc, char **argv, const struct agent_kind *kind)
+{
+	struct service_kind service = kind->service;
+
+	agent_kind_here = kind;
+	service.init = agent_init;
+	service.run = agent_start;
+	service.reload = agent_reload;
+	service.stopping = agent_stopping;
+	return service_main(argc, argv, &service);
+}
+
+void
+agent_report_idle(struct agent *a, const char *nexthop, uint32_t count)
+{
+	const struct delivery_idle idle = {.nexthop = span_str(nexthop), .count = count};
+	struct buf payload CLEANUP(buf_done) = {0};
+
+	if (a->link == NULL)
+		return;
+	delivery_write_idle(&payload, &idle);
+	(void)link_send(a->link, DELIVERY_IDLE, 0, buf_span(&payload));
+}

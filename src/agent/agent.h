@@ -1,0 +1,66 @@
+/*
+ * agent.h - the skeleton of a remote delivery agent: enlists with the node's scheduler, takes requests over its link, runs each
+ * as a task, sends the outcomes back. What a delivery does is the kind's deliver(). Outcomes of a delivery that ended while
+ * the scheduler was away are kept and reported to the next one.
+ */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include "base/arena.h"
+#include "base/base.h"
+#include "base/hmap.h"
+#include "base/list.h"
+#include "base/span.h"
+#include "service/delivery.h"
+#include "service/service.h"
+#include "task/task.h"
+
+struct agent;
+
+/* One delivery. */
+struct agent_job {
+	struct agent *agent;
+	uint32_t delivery; /* its number on the link */
+	struct arena arena;
+	struct delivery_request request; /* in the arena */
+	struct delivery_outcome
+	    *outcomes; /* in the arena, one per recipient, in its order; status 0 = open */
+	struct delivery_result result; /* site_error may be set by deliver() */
+	struct task *task;
+	bool cancelled; /* the scheduler wants it dropped, if its final dot was not sent yet */
+	struct agent_content *content; /* owned; private to agent_content.c */
+	int64_t started;               /* real us */
+};
+
+struct agent_kind {
+	struct service_kind service;
+	/* Delivers: fills job->outcomes for every recipient. Waits. */
+	void (*deliver)(struct agent_job *job);
+	/* Prepares the kind's own state from the configuration, at start and on reload; fatal lines are its own. May be NULL. */
+	void (*configure)(struct agent *agent);
+	/* Told to leave: close idle connections. May be NULL. */
+	void (*stopping)(struct agent *agent);
+};
+
+struct agent {
+	struct service *service;
+	const struct agent_kind *kind;
+	struct link *link; /* NULL while there is no scheduler */
+	struct hmap jobs;  /* running, by delivery number of the present link */
+	size_t running;
+	struct list kept;      /* encoded outcomes that no scheduler has taken yet */
+	struct task_cond idle; /* woken when a job ends */
+	void *state;           /* the kind's own */
+};
+
+/* Fills in the service callbacks of an agent: service_kind.run, reload, stopping; `service->state` is the struct agent. */
+int agent_main(int argc, char **argv, const struct agent_kind *kind);
+
+/* All outcomes still open get this one. Texts are copied into the job's arena. */
+void agent_settle_open(
+    struct agent_job *job, enum delivery_status status, const char *dsn, const char *text);
+
+/* Tells the scheduler how many idle connections to `nexthop` there are now. */
+void agent_report_idle(struct agent *agent, const char *nexthop, uint32_t count);
+
+#endif

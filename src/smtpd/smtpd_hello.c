@@ -1,0 +1,63 @@
+/*
+ * smtpd_hello.c - HELO and EHLO (RFC 5321 section 4.1.1.1), and the list of what this server can do.
+ */
+#include "smtpd/smtpd_int.h"
+
+#include "base/mem.h"
+#include "smtp/smtp_ehlo.h"
+
+/* Names longer than this are cut: they go into logs and the Received: header. */
+#define SMTPD_HELO_MAX 255
+
+/* Checks what HELO and EHLO have in common; true when the client may go on. Resets the transaction. */
+static bool
+smtpd_hello(struct smtpd_session *s, struct span args, const char *verb)
+{
+	struct access_verdict verdict = {0};
+	struct access_request request;
+	bool permit;
+
+	args = span_trim(args);
+	if (args.len == 0) {
+		smtpd_reply(s, 501, NULL, "Syntax: %s hostname", verb);
+		return false;
+	}
+	smtpd_mail_reset(s);
+	mem_free(s->helo);
+	s->helo = span_dup(span_head(args, SMTPD_HELO_MAX));
+	smtpd_access_request(s, &request);
+	access_check(s->setup->access, ACCESS_HELO, &request, &verdict);
+	permit = verdict.permit;
+	if (!permit)
+		smtpd_reject(s, verb, &request, &verdict);
+	access_verdict_done(&verdict);
+	return permit;
+}
+
+void
+smtpd_helo(struct smtpd_session *s, struct span args)
+{
+	if (!smtpd_hello(s, args, "HELO"))
+		return;
+	s->esmtp = false;
+	smtpd_enter(s, SMTPD_STATE_HELO);
+	smtpd_reply(s, 250, NULL, "%s", s->setup->hostname);
+}
+
+void
+smtpd_ehlo(struct smtpd_session *s, struct span args)
+{
+	const struct smtp_ehlo_offer offer = {
+	    .host = s->setup->hostname,
+	    .features = s->setup->features,
+	    .size_limit = s->setup->message_size_limit,
+	};
+
+	if (!smtpd_hello(s, args, "EHLO"))
+		return;
+	s->esmtp = true;
+	smtpd_enter(s, SMTPD_STATE_HELO);
+	buf_clear(&s->reply);
+	smtp_ehlo_write(&s->reply, &offer);
+	(void)stream_write_span(s->stream, buf_span(&s->reply));
+}

@@ -1,0 +1,185 @@
+/*
+ * smtpd_int.h - one SMTP session, shared by the files of this room.
+ *
+ * States (RFC 5321 section 4.1.4); smtpd_enter() is the only setter:
+ *
+ *	NEW --HELO/EHLO--> HELO --MAIL--> MAIL --RCPT accepted--> RCPT --DATA--> (250 or 4xx/5xx) --> HELO
+ *	any --RSET, HELO/EHLO--> HELO        any --QUIT, 421, lost--> CLOSED
+ *
+ * Invariants
+ *	I1  `mail` is filled in states MAIL and RCPT, empty in all others.
+ *	I2  a queue id is minted at the first accepted recipient, so state RCPT has one and MAIL has none.
+ *	I3  a reply 250 to the end of DATA is written only after queue_front_store() said that the message is durable.
+ *	I4  replies gather in the stream and are sent before each wait for input, and before each wait on anything else that may
+ *	    take longer than the client should be kept in the dark.
+ */
+#ifndef SMTPD_SMTPD_INT_H
+#define SMTPD_SMTPD_INT_H
+
+#include "access/access.h"
+#include "base/arena.h"
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/span.h"
+#include "cleanup/cleanup.h"
+#include "conf/conf.h"
+#include "mail/mail_log.h"
+#include "net/net_addr.h"
+#include "net/stream.h"
+#include "queue/queue_front.h"
+#include "rewrite/rewrite.h"
+#include "service/service.h"
+#include "smtp/smtp_command.h"
+#include "task/task.h"
+
+enum smtpd_state {
+	SMTPD_STATE_NEW,
+	SMTPD_STATE_HELO,
+	SMTPD_STATE_MAIL,
+	SMTPD_STATE_RCPT,
+	SMTPD_STATE_CLOSED,
+};
+
+/* What one configuration compiles to; counted: a session keeps the one it began with over a reload. */
+struct smtpd_setup {
+	int refs;
+	struct conf *conf;       /* counted */
+	struct rewrite *rewrite; /* owned */
+	struct access *access;   /* owned */
+	struct buf banner;       /* "220 host ESMTP ..." without the line end */
+	const char *hostname;    /* $myhostname */
+	size_t message_size_limit;
+	size_t line_limit;
+	unsigned features; /* SMTP_EHLO_ bits announced */
+	struct smtp_command_options options;
+	struct cleanup_settings cleanup;
+};
+
+/* The process. */
+struct smtpd_server {
+	struct service *service;
+	struct smtpd_setup *setup;         /* current; counted */
+	struct queue_front *front;         /* owned: the way into the queue */
+	struct db_pool *pool;              /* owned */
+	struct smtpd_listener **listeners; /* owned */
+	size_t listener_count;
+	struct list sessions; /* all alive */
+	struct task_cond session_ended;
+};
+
+enum smtpd_command {
+	SMTPD_HELO,
+	SMTPD_EHLO,
+	SMTPD_MAIL,
+	SMTPD_RCPT,
+	SMTPD_DATA,
+	SMTPD_RSET,
+	SMTPD_NOOP,
+	SMTPD_VRFY,
+	SMTPD_QUIT,
+	SMTPD_UNKNOWN,
+	SMTPD_COMMAND_COUNT,
+};
+
+struct smtpd_rcpt {
+	const char *addr;      /* internal, standard form: in the mail's arena, as all below */
+	const char *as_given;  /* between < and >, as the client wrote it */
+	const char *dsn_orcpt; /* NULL: none */
+	unsigned dsn_notify;
+};
+
+/* One mail transaction, from MAIL to its end. */
+struct smtpd_mail {
+	struct arena arena;
+	const char *sender; /* internal, standard form */
+	const char *sender_as_given;
+	int64_t arrival; /* real us: when MAIL came */
+	bool body_8bit;
+	bool smtputf8;
+	struct smtpd_rcpt *rcpts; /* owned */
+	size_t rcpt_count;
+	size_t rcpts_refused;
+	int64_t msg_id; /* 0 until the first recipient is accepted */
+	char queue_id[32];
+};
+
+struct smtpd_session {
+	struct smtpd_server *server; /* borrowed */
+	struct list node;            /* in server->sessions */
+	struct task *task;
+	bool
+	    waiting_for_command; /* between two transactions, in no conversation with anybody else: may be ended */
+	struct smtpd_setup *setup; /* counted */
+	struct stream *stream;     /* owned */
+	struct net_addr peer;
+	char client_address[NET_ADDR_TEXT];
+	char client_name[256];         /* verified, or "unknown" */
+	char client_reverse_name[256]; /* PTR, or "unknown" */
+	enum smtpd_state state;
+	bool esmtp;
+	char *helo; /* owned; NULL before HELO */
+	struct smtpd_mail mail;
+	unsigned errors;
+	unsigned junk;
+	unsigned counts[SMTPD_COMMAND_COUNT][2]; /* good, all */
+	enum smtpd_command command;              /* in progress, or last */
+	bool failed;                             /* the present command got 4xx or 5xx */
+	const char *where;                       /* for "lost connection after ..." */
+	struct buf reply;                        /* scratch for building replies */
+};
+
+/* The only setter of the state. */
+void smtpd_enter(struct smtpd_session *s, enum smtpd_state state);
+
+/* Reply of one line: "CODE DSN text"; `dsn` NULL: none. Gathers; counts 4xx and 5xx as an error of the command. */
+void smtpd_reply(struct smtpd_session *s, int code, const char *dsn, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
+/* What an err says, as a reply. */
+void smtpd_reply_err(struct smtpd_session *s, const struct err *err);
+/* A rejection by access rules: logged as "NOQUEUE: reject: ..." and sent. */
+void smtpd_reject(struct smtpd_session *s, const char *stage, const struct access_request *request,
+    const struct access_verdict *verdict);
+/* 421, then the session ends. */
+void smtpd_give_up(struct smtpd_session *s, const char *dsn, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+/* The warn_if_reject lines of a verdict. */
+void smtpd_log_warnings(struct smtpd_session *s, const char *stage,
+    const struct access_request *request, const struct access_verdict *verdict);
+/* The client as log lines name it; borrowed from the session. */
+struct mail_log_client smtpd_log_client(const struct smtpd_session *s);
+
+/* What access rules may look at now; borrowed from the session. */
+void smtpd_access_request(const struct smtpd_session *s, struct access_request *ret);
+
+/* The mail transaction: dropped at RSET, HELO, its end. */
+void smtpd_mail_reset(struct smtpd_session *s);
+
+/* One handler per verb: check, parse, decide, act, reply. `args` is the line after the verb. */
+void smtpd_helo(struct smtpd_session *s, struct span args);
+void smtpd_ehlo(struct smtpd_session *s, struct span args);
+void smtpd_mail(struct smtpd_session *s, struct span args);
+void smtpd_rcpt(struct smtpd_session *s, struct span args);
+void smtpd_data(struct smtpd_session *s, struct span args);
+void smtpd_rset(struct smtpd_session *s, struct span args);
+void smtpd_noop(struct smtpd_session *s, struct span args);
+void smtpd_vrfy(struct smtpd_session *s, struct span args);
+void smtpd_quit(struct smtpd_session *s, struct span args);
+
+struct smtpd_verb {
+	const char *name; /* upper case */
+	enum smtpd_command command;
+	unsigned flags;
+	void (*handler)(struct smtpd_session *s, struct span args);
+};
+#define SMTPD_LAST_IN_GROUP 1u /* nothing may be pipelined behind it (RFC 2920) */
+#define SMTPD_JUNK          2u /* does no work: counts against smtpd_junk_command_limit */
+
+/* The verb of a line, letters of either case; NULL if unknown. */
+const struct smtpd_verb *smtpd_verb_find(struct span word);
+const char *smtpd_command_name(enum smtpd_command c);
+
+/* One client, from greeting to goodbye. Owns `stream`. */
+void smtpd_session_run(struct stream *stream, const struct net_addr *peer, void *server);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * smtpd_mail.c - MAIL FROM (RFC 5321 section 4.1.1.2) with SIZE (RFC 1870) and BODY (RFC 6152).
+ */
+#include "smtpd/smtpd_int.h"
+
+#include "base/clock.h"
+#include "smtp/smtp_command.h"
+
+static bool
+smtpd_mail_allowed(struct smtpd_session *s)
+{
+	if (s->state == SMTPD_STATE_NEW && conf_bool(s->setup->conf, CONF_smtpd_helo_required)) {
+		smtpd_reply(s, 503, "5.5.1", "Error: send HELO/EHLO first");
+		return false;
+	}
+	if (s->state == SMTPD_STATE_MAIL || s->state == SMTPD_STATE_RCPT) {
+		smtpd_reply(s, 503, "5.5.1", "Error: nested MAIL command");
+		return false;
+	}
+	return true;
+}
+
+/* SIZE=, as far as it can be judged before the data (RFC 1870 section 6.1). */
+static bool
+smtpd_mail_size(struct smtpd_session *s, const struct smtp_mail *mail)
+{
+	size_t limit = s->setup->message_size_limit;
+
+	if (mail->has_size && limit != 0 && mail->size > limit) {
+		smtpd_reply(s, 552, "5.3.4", "Message size exceeds fixed limit");
+		return false;
+	}
+	return true;
+}
+
+/* Can mail be taken now at all? Said here, so that no client sends a message in vain. */
+static bool
+smtpd_mail_queue_ready(struct smtpd_session *s)
+{
+	struct err err;
+
+	if (queue_front_is_ready(s->server->front, &err))
+		return true;
+	smtpd_reply_err(s, &err);
+	return false;
+}
+
+static bool
+smtpd_mail_permitted(struct smtpd_session *s)
+{
+	struct access_verdict verdict = {0};
+	struct access_request request;
+	bool permit;
+
+	smtpd_access_request(s, &request);
+	access_check(s->setup->access, ACCESS_MAIL, &request, &verdict);
+	permit = verdict.permit;
+	if (!permit)
+		smtpd_reject(s, "MAIL", &request, &verdict);
+	access_verdict_done(&verdict);
+	return permit;
+}
+
+void
+smtpd_mail(struct smtpd_session *s, struct span args)
+{
+	struct smtp_mail mail;
+	struct err err;
+
+	if (!smtpd_mail_allowed(s))
+		return;
+	smtpd_mail_reset(s);
+	if (!smtp_command_parse_mail(args, &s->setup->options, &s->mail.arena, &mail, &err))
+		return smtpd_reply_err(s, &err);
+	/* An address that the queue cannot store unchanged is refused here, never bent (protocol rule 5a.12). */
+	if (!queue_address_is_storable(span_str(mail.addr)))
+		return smtpd_reply(s, 501, "5.1.7", "Bad sender address syntax");
+	if (!smtpd_mail_size(s, &mail) || !smtpd_mail_queue_ready(s))
+		return;
+	s->mail.sender = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(mail.addr));
+	s->mail.sender_as_given = mail.given;
+	s->mail.body_8bit = mail.body == SMTP_BODY_8BITMIME;
+	s->mail.arrival = clock_real_us();
+	smtpd_enter(s, SMTPD_STATE_MAIL);
+	if (!smtpd_mail_permitted(s))
+		return smtpd_mail_reset(s);
+	smtpd_reply(s, 250, "2.1.0", "Ok");
+}

@@ -1,0 +1,129 @@
+/*
+ * smtpd_rcpt.c - RCPT TO (RFC 5321 section 4.1.1.3), VRFY, and what access rules say to them.
+ */
+#include "smtpd/smtpd_int.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "mail/mail_log.h"
+#include "mail/mail_queue_id.h"
+#include "smtp/smtp_command.h"
+
+static bool
+smtpd_rcpt_allowed(struct smtpd_session *s)
+{
+	if (s->state != SMTPD_STATE_MAIL && s->state != SMTPD_STATE_RCPT) {
+		smtpd_reply(s, 503, "5.5.1", "Error: need MAIL command");
+		return false;
+	}
+	if (s->mail.rcpt_count >= conf_size(s->setup->conf, CONF_smtpd_recipient_limit)) {
+		smtpd_reply(s, 452, "4.5.3", "Error: too many recipients");
+		return false;
+	}
+	return true;
+}
+
+/* Asks the access rules about one recipient, at RCPT or VRFY; a rejection has been answered. */
+static bool
+smtpd_rcpt_permitted(
+    struct smtpd_session *s, const char *stage, const char *addr, const char *given)
+{
+	struct access_verdict verdict = {0};
+	struct access_request request;
+	bool permit;
+
+	smtpd_access_request(s, &request);
+	request.recipient = addr;
+	request.recipient_as_given = given;
+	access_check(s->setup->access, ACCESS_RCPT, &request, &verdict);
+	permit = verdict.permit;
+	smtpd_log_warnings(s, stage, &request, &verdict);
+	if (!permit)
+		smtpd_reject(s, stage, &request, &verdict);
+	access_verdict_done(&verdict);
+	return permit;
+}
+
+/* The queue id is minted with the first accepted recipient (I2), and logged with the client. */
+static bool
+smtpd_rcpt_first(struct smtpd_session *s)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	const struct mail_log_accept accept = {
+	    .queue_id = s->mail.queue_id,
+	    .client = smtpd_log_client(s),
+	};
+	struct err err;
+
+	if (!queue_front_mint(s->server->front, &s->mail.msg_id, &err)) {
+		smtpd_reply_err(s, &err);
+		return false;
+	}
+	mail_queue_id_format(s->mail.msg_id, s->mail.queue_id);
+	mail_log_accept(&text, &accept);
+	log_info("%s", buf_str(&text));
+	smtpd_enter(s, SMTPD_STATE_RCPT);
+	return true;
+}
+
+static void
+smtpd_rcpt_add(struct smtpd_session *s, const struct smtp_rcpt *rcpt, const char *addr)
+{
+	struct smtpd_mail *mail = &s->mail;
+
+	/* Grown by doubling; bounded by smtpd_recipient_limit above. */
+	if ((mail->rcpt_count & (mail->rcpt_count - 1)) == 0)
+		mail->rcpts = mem_resize(mail->rcpts,
+		    mail->rcpt_count != 0 ? mail->rcpt_count * 2 : 1, sizeof(*mail->rcpts));
+	mail->rcpts[mail->rcpt_count++] = (struct smtpd_rcpt){
+	    .addr = addr,
+	    .as_given = rcpt->given,
+	    .dsn_orcpt = rcpt->orcpt,
+	    .dsn_notify = rcpt->notify,
+	};
+}
+
+void
+smtpd_rcpt(struct smtpd_session *s, struct span args)
+{
+	struct smtp_rcpt rcpt;
+	const char *addr;
+	struct err err;
+
+	if (!smtpd_rcpt_allowed(s))
+		return;
+	if (!smtp_command_parse_rcpt(args, &s->setup->options, &s->mail.arena, &rcpt, &err)) {
+		s->mail.rcpts_refused++;
+		return smtpd_reply_err(s, &err);
+	}
+	if (!queue_address_is_storable(span_str(rcpt.addr)))
+		return smtpd_reply(s, 501, "5.1.3", "Bad recipient address syntax");
+	addr = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(rcpt.addr));
+	if (!smtpd_rcpt_permitted(s, "RCPT", addr, rcpt.given)) {
+		s->mail.rcpts_refused++;
+		return;
+	}
+	if (s->mail.msg_id == 0 && !smtpd_rcpt_first(s))
+		return;
+	smtpd_rcpt_add(s, &rcpt, addr);
+	smtpd_reply(s, 250, "2.1.5", "Ok");
+}
+
+void
+smtpd_vrfy(struct smtpd_session *s, struct span args)
+{
+	struct arena arena CLEANUP(arena_done) = {0};
+	struct smtp_rcpt rcpt;
+	const char *addr;
+	struct err err;
+
+	if (conf_bool(s->setup->conf, CONF_disable_vrfy_command))
+		return smtpd_reply(s, 502, "5.5.1", "VRFY command is disabled");
+	if (!smtp_command_parse_vrfy(args, &s->setup->options, &arena, &rcpt, &err))
+		return smtpd_reply_err(s, &err);
+	addr = rewrite_address(s->setup->rewrite, &arena, span_str(rcpt.addr));
+	if (!smtpd_rcpt_permitted(s, "VRFY", addr, rcpt.given))
+		return;
+	/* RFC 5321 section 3.5.3: 252 says that delivery will be tried, not that the mailbox exists. */
+	smtpd_reply(s, 252, "2.0.0", "%.*s", SPAN_ARG(span_trim(args)));
+}

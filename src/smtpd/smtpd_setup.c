@@ -1,0 +1,74 @@
+/*
+ * smtpd_setup.c - see smtpd_setup.h.
+ */
+#include "smtpd/smtpd_setup.h"
+
+#include "base/mem.h"
+#include "smtp/smtp_ehlo.h"
+#include "smtpd/smtpd_int.h"
+
+/* What EHLO announces, without the keywords that the configuration discards. */
+static bool
+smtpd_setup_features(struct smtpd_setup *setup, struct err *err)
+{
+	unsigned discard = 0;
+
+	setup->features =
+	    SMTP_EHLO_PIPELINING | SMTP_EHLO_SIZE | SMTP_EHLO_ENHANCED | SMTP_EHLO_8BITMIME;
+	if (!conf_bool(setup->conf, CONF_disable_vrfy_command))
+		setup->features |= SMTP_EHLO_VRFY;
+	if (!smtp_ehlo_parse_discard(
+		span_str(conf_str(setup->conf, CONF_smtpd_discard_ehlo_keywords)), &discard, err))
+		return err_prefix(err, "smtpd_discard_ehlo_keywords");
+	setup->features &= ~discard;
+	setup->options = (struct smtp_command_options){
+	    .strict_envelopes = conf_bool(setup->conf, CONF_strict_rfc821_envelopes),
+	    .no_smtputf8 = true,
+	    .no_dsn = true,
+	    .no_auth = true,
+	};
+	return true;
+}
+
+bool
+smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err)
+{
+	struct smtpd_setup *setup = mem_new(struct smtpd_setup);
+
+	setup->refs = 1;
+	setup->conf = conf_ref(conf);
+	setup->hostname = conf_str(conf, CONF_myhostname);
+	setup->message_size_limit = conf_size(conf, CONF_message_size_limit);
+	setup->line_limit = conf_size(conf, CONF_line_length_limit);
+	setup->cleanup = cleanup_settings_from(conf);
+	buf_printf(&setup->banner, "220 %s", conf_str(conf, CONF_smtpd_banner));
+	if (!smtpd_setup_features(setup, err) || !rewrite_new(conf, &setup->rewrite, err) ||
+	    !access_new(conf, setup->rewrite, &setup->access, err)) {
+		smtpd_setup_unref(&setup);
+		return false;
+	}
+	*ret = setup;
+	return true;
+}
+
+struct smtpd_setup *
+smtpd_setup_ref(struct smtpd_setup *setup)
+{
+	setup->refs++;
+	return setup;
+}
+
+void
+smtpd_setup_unref(struct smtpd_setup **setup)
+{
+	struct smtpd_setup *old = *setup;
+
+	*setup = NULL;
+	if (old == NULL || --old->refs > 0)
+		return;
+	access_free(&old->access);
+	rewrite_free(&old->rewrite);
+	buf_done(&old->banner);
+	conf_unref(&old->conf);
+	mem_free(old);
+}

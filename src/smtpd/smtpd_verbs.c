@@ -1,0 +1,71 @@
+/*
+ * smtpd_verbs.c - the verbs of SMTP as a table, and those too small for a file of their own.
+ */
+#include "smtpd/smtpd_int.h"
+
+#include "mail/mail_addr.h"
+#include "smtp/smtp_command.h"
+
+/* clang-format off */
+static const struct smtpd_verb smtpd_verbs[] = {
+	{ "HELO", SMTPD_HELO, SMTPD_LAST_IN_GROUP, smtpd_helo },
+	{ "EHLO", SMTPD_EHLO, SMTPD_LAST_IN_GROUP, smtpd_ehlo },
+	{ "MAIL", SMTPD_MAIL, 0,                   smtpd_mail },
+	{ "RCPT", SMTPD_RCPT, 0,                   smtpd_rcpt },
+	{ "DATA", SMTPD_DATA, SMTPD_LAST_IN_GROUP, smtpd_data },
+	{ "RSET", SMTPD_RSET, SMTPD_JUNK,          smtpd_rset },
+	{ "NOOP", SMTPD_NOOP, SMTPD_JUNK | SMTPD_LAST_IN_GROUP, smtpd_noop },
+	{ "VRFY", SMTPD_VRFY, SMTPD_JUNK | SMTPD_LAST_IN_GROUP, smtpd_vrfy },
+	{ "QUIT", SMTPD_QUIT, SMTPD_LAST_IN_GROUP, smtpd_quit },
+};
+/* clang-format on */
+
+const struct smtpd_verb *
+smtpd_verb_find(struct span word)
+{
+	for (size_t i = 0; i < ARRAY_LEN(smtpd_verbs); i++)
+		if (span_equal_nocase_str(word, smtpd_verbs[i].name))
+			return &smtpd_verbs[i];
+	return NULL;
+}
+
+const char *
+smtpd_command_name(enum smtpd_command c)
+{
+	static const char *const names[SMTPD_COMMAND_COUNT] = {
+	    [SMTPD_HELO] = "HELO",
+	    [SMTPD_EHLO] = "EHLO",
+	    [SMTPD_MAIL] = "MAIL",
+	    [SMTPD_RCPT] = "RCPT",
+	    [SMTPD_DATA] = "DATA",
+	    [SMTPD_RSET] = "RSET",
+	    [SMTPD_NOOP] = "NOOP",
+	    [SMTPD_VRFY] = "VRFY",
+	    [SMTPD_QUIT] = "QUIT",
+	    [SMTPD_UNKNOWN] = "UNKNOWN",
+	};
+
+	return names[c];
+}
+
+void
+smtpd_rset(struct smtpd_session *s, struct span args)
+{
+	if (span_trim(args).len != 0)
+		return smtpd_reply(s, 501, "5.5.4", "Syntax: RSET");
+	smtpd_mail_reset(s);
+	smtpd_reply(s, 250, "2.0.0", "Ok");
+}
+
+void
+smtpd_noop(struct smtpd_session *s, struct span args UNUSED)
+{
+	smtpd_reply(s, 250, "2.0.0", "Ok");
+}
+
+void
+smtpd_quit(struct smtpd_session *s, struct span args UNUSED)
+{
+	smtpd_reply(s, 221, "2.0.0", "Bye");
+	smtpd_enter(s, SMTPD_STATE_CLOSED);
+}
