@@ -7,7 +7,6 @@ is on it must be taken off (--update). It may only shrink; --init writes it anew
 import argparse
 import json
 import os
-import re
 import sys
 import time
 

@@ -45,7 +45,6 @@ lmtp      unix  -       -       n       -       -       lmtp
 """
 
 PROGRAM_LIMIT = 60.0
-LOG_LINE = re.compile(r"^\w{3} [ \d]\d [\d:]{8} \S+ (?P<tag>[^\[\s]+)\[(?P<pid>\d+)\]: (?P<text>.*)$")
 
 
 class RelayError(AssertionError):
