@@ -12,7 +12,7 @@ import uuid
 import pgtest
 
 HEADER = "X-Ledger"
-# What ends a recipient, as rowpost.history says it, and where it waits, as rowpost.queue says it.
+# Outcomes that end a recipient (rowpost.history), and the places where one waits (rowpost.queue; "hold" is its own).
 ENDS = {"sent": "delivered", "bounced": "bounced", "expired": "bounced", "discarded": "discarded",
         "deleted": "discarded"}
 WAITING = ("incoming", "active", "deferred")
@@ -48,9 +48,10 @@ class Ledger:
         uris = [database_uri] if isinstance(database_uri, str) else database_uri
         state = {}
         for uri in uris:
-            for queue_id, rcpt, status in pgtest.run_sql(
-                    uri, "SELECT queue_id, recipient, status FROM rowpost.history"):
-                state.setdefault((queue_id, rcpt), []).append(ENDS.get(status, status))
+            for queue_id, rcpt, outcome in pgtest.run_sql(
+                    uri, "SELECT queue_id, recipient, outcome FROM rowpost.history"):
+                if outcome in ENDS:
+                    state.setdefault((queue_id, rcpt), []).append(ENDS[outcome])
             for queue_id, rcpt, where in pgtest.run_sql(
                     uri, "SELECT queue_id, recipient, queue FROM rowpost.queue"):
                 state.setdefault((queue_id, rcpt), []).append("queued" if where in WAITING else where)
