@@ -82,6 +82,9 @@ embedded_conninfo(const struct conf *c, enum service_privilege p, struct buf *re
 	add_value(ret, buf_str(&dir));
 	buf_printf(ret, " port=%d dbname=%s user=", SERVICE_DATABASE_PORT, SERVICE_DATABASE_NAME);
 	add_value(ret, service_privilege_user(c, p));
+	/* data_directory may belong to a user who must not pose as the database. */
+	buf_add_str(ret, " requirepeer=");
+	add_value(ret, service_privilege_user(c, SERVICE_DATABASE));
 }
 
 void
@@ -103,21 +106,6 @@ service_database_conninfo(
 		}
 	}
 	UNREACHED();
-}
-
-const char *
-service_database_role(enum service_privilege p)
-{
-	static const char *const roles[] = {
-	    [SERVICE_FRONT_END] = "rowpost_front",
-	    [SERVICE_SCHEDULER] = "rowpost_scheduler",
-	    [SERVICE_AGENT] = NULL,
-	    [SERVICE_ROOT] = NULL,
-	    [SERVICE_CONSOLE] = "rowpost_operator",
-	    [SERVICE_DATABASE] = NULL,
-	};
-
-	return roles[p];
 }
 
 /* FNV-1a: only to tell installations apart. */

@@ -4,7 +4,7 @@
  *
  * With queue_databases empty there is one database, the embedded one, on a UNIX socket; each process logs in by its own
  * system user (peer), so a process without a role there cannot log in at all. With queue_databases the login stands
- * in the conninfo, and the process takes its group role.
+ * in the conninfo, and the process takes its group role (queue_session_role()).
  */
 #ifndef SERVICE_SERVICE_DATABASE_H
 #define SERVICE_SERVICE_DATABASE_H
@@ -31,9 +31,6 @@ size_t service_database_count(const struct conf *c);
  */
 void service_database_conninfo(
     const struct conf *c, enum service_privilege p, size_t shard, struct buf *ret);
-
-/* The role to take after login: "rowpost_front", ...; NULL: stay who you are (root), or none (agents have no login). */
-const char *service_database_role(enum service_privilege p);
 
 /*
  * Appends the directory of the embedded PostgreSQL's socket: database_socket_directory, or where that is too long for a

@@ -1,0 +1,323 @@
+/*
+ * rowpost.c - the control command.
+ *
+ *	rowpost [-c DIR] [-v] COMMAND
+ *
+ *	start, start-fg   start the mail system, in the background or as this process
+ *	stop              finish what is in flight and stop (stop keep-database: leave the embedded PostgreSQL)
+ *	drain             the same, said by who takes a node out of the cluster
+ *	abort             stop at once
+ *	reload            read main.cf and master.cf again; refused when they have errors
+ *	status            what runs
+ *	check             judge the configuration
+ *	flush             try to deliver all deferred mail now
+ *	schema            create or migrate the tables in the queue databases (--check: only look)
+ *	sql [ARGS]        psql on the first queue database
+ *	set-permissions   create users and directories
+ *	logrotate         start a new maillog_file
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "db/db.h"
+#include "dns/dns.h"
+#include "master/master_command.h"
+#include "master/master_programs.h"
+#include "queue/queue_login.h"
+#include "queue/queue_schema.h"
+#include "queue/queue_session.h"
+#include "service/service_database.h"
+#include "service/service_log.h"
+#include "task/task.h"
+
+#define DEFAULT_DIR  "/etc/rowpost"
+#define SCHEMA_LIMIT (600 * CLOCK_SECOND)
+
+/* ---- schema ------------------------------------------------------------------------------------------------- */
+
+struct schema_work {
+	const struct conf *conf;
+	bool check_only;
+	bool good;
+	struct err err;
+};
+
+static struct db_pool *
+open_pool(const struct conf *c, const char *conninfo)
+{
+	struct db_settings settings = {
+	    .conninfo = conninfo,
+	    .application_name = "rowpost/schema",
+	    .options = queue_session_options(QUEUE_SESSION_OWNER),
+	    .pooler = conf_bool(c, CONF_queue_database_pooler),
+	    .connections = 1,
+	    .connect_timeout = conf_time(c, CONF_queue_database_connect_timeout),
+	    .statement_timeout = SCHEMA_LIMIT,
+	    .backoff_min = conf_time(c, CONF_queue_database_retry_min_time),
+	    .backoff_max = conf_time(c, CONF_queue_database_retry_max_time),
+	};
+
+	return db_pool_new(&settings);
+}
+
+/* Runs `work` on a connection of its own. */
+static bool
+with_connection(const struct conf *c, const char *conninfo,
+    bool (*work)(struct db_conn *c, const struct conf *conf, struct err *err), struct err *err)
+{
+	struct db_pool *pool = open_pool(c, conninfo);
+	struct db_conn *conn = db_pool_take(
+	    pool, clock_deadline(conf_time(c, CONF_queue_database_connect_timeout)), err);
+	bool good = conn != NULL && work(conn, c, err);
+
+	if (conn != NULL)
+		db_pool_give(pool, &conn);
+	db_pool_free(&pool);
+	return good;
+}
+
+static bool
+make_database(struct db_conn *c, const struct conf *conf UNUSED, struct err *err)
+{
+	return queue_login_create_database(
+	    c, SERVICE_DATABASE_NAME, clock_deadline(SCHEMA_LIMIT), err);
+}
+
+static bool
+make_logins(struct db_conn *c, const struct conf *conf, struct err *err)
+{
+	static const struct {
+		enum service_privilege user;
+		enum queue_session role;
+	} logins[] = {
+	    {SERVICE_FRONT_END, QUEUE_SESSION_FRONT},
+	    {SERVICE_SCHEDULER, QUEUE_SESSION_SCHEDULER},
+	    {SERVICE_CONSOLE, QUEUE_SESSION_OPERATOR},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(logins); i++)
+		if (!queue_login_grant(c, service_privilege_user(conf, logins[i].user),
+			queue_session_role(logins[i].role), clock_deadline(SCHEMA_LIMIT), err))
+			return false;
+	return true;
+}
+
+static bool
+migrate(struct db_conn *c, const struct conf *conf UNUSED, struct err *err)
+{
+	int from, to;
+
+	if (!queue_schema_migrate(c, clock_deadline(SCHEMA_LIMIT), &from, &to, err))
+		return false;
+	if (from != to)
+		log_info("schema version %d, was %d", to, from);
+	return true;
+}
+
+static bool
+check(struct db_conn *c, const struct conf *conf UNUSED, struct err *err)
+{
+	return queue_schema_check(c, NULL, err);
+}
+
+/* The embedded PostgreSQL's maintenance database, as its superuser. */
+static bool
+prepare_embedded(const struct conf *c, struct err *err)
+{
+	struct buf conninfo CLEANUP(buf_done) = {0};
+
+	service_database_conninfo(c, SERVICE_ROOT, 0, &conninfo);
+	/* Of two dbname words the last counts. */
+	buf_add_str(&conninfo, " dbname=postgres");
+	return with_connection(c, buf_str(&conninfo), make_database, err);
+}
+
+static bool
+do_schema(const struct schema_work *work, struct err *err)
+{
+	const struct conf *c = work->conf;
+	bool embedded = service_database_is_embedded(c);
+
+	if (embedded && !work->check_only && !prepare_embedded(c, err))
+		return false;
+	for (size_t i = 0; i < service_database_count(c); i++) {
+		struct buf conninfo CLEANUP(buf_done) = {0};
+
+		service_database_conninfo(c, SERVICE_ROOT, i, &conninfo);
+		if (!with_connection(
+			c, buf_str(&conninfo), work->check_only ? check : migrate, err))
+			return false;
+		if (embedded && !work->check_only &&
+		    !with_connection(c, buf_str(&conninfo), make_logins, err))
+			return false;
+	}
+	return true;
+}
+
+static void
+schema_task(void *arg)
+{
+	struct schema_work *work = arg;
+
+	work->good = dns_init(NULL, &work->err) && do_schema(work, &work->err);
+	dns_done();
+}
+
+static int
+command_schema(struct master_command *cmd, int argc, char **argv)
+{
+	struct schema_work work = {.conf = cmd->conf};
+
+	if (argc > 1 || (argc == 1 && strcmp(argv[0], "--check") != 0))
+		log_fatal(EX_USAGE, "usage: rowpost schema [--check]");
+	work.check_only = argc == 1;
+	task_init(NULL);
+	MUST(task_start("schema", schema_task, &work) != NULL);
+	task_run();
+	task_done();
+	if (work.good)
+		return EX_OK;
+	log_line(LOG_LEVEL_FATAL, "%s", work.err.text);
+	return work.err.kind == ERR_TEMP ? EX_TEMPFAIL : EX_CONFIG;
+}
+
+/* ---- other programs ----------------------------------------------------------------------------------------- */
+
+static int
+command_sql(struct master_command *cmd, int argc, char **argv)
+{
+	struct buf conninfo = {0};
+	char psql[] = "psql", dash_d[] = "-d";
+	char **words = mem_zalloc(((size_t)argc + 4) * sizeof(words[0]));
+
+	service_database_conninfo(cmd->conf, SERVICE_ROOT, 0, &conninfo);
+	words[0] = psql;
+	words[1] = dash_d;
+	words[2] = buf_take(&conninfo);
+	for (int i = 0; i < argc; i++)
+		words[3 + i] = argv[i];
+	(void)execvp(words[0], words);
+	log_fatal(EX_UNAVAILABLE, "psql: %s", strerror(errno));
+}
+
+static int
+command_flush(struct master_command *cmd, int argc UNUSED, char **argv UNUSED)
+{
+	struct buf path = {0};
+	struct err err;
+
+	if (!master_programs_dir(cmd->conf, &path, &err))
+		log_fatal(EX_CONFIG, "%s", err.text);
+	buf_add_str(&path, "/postqueue");
+	(void)execl(buf_str(&path), "postqueue", "-c", cmd->conf_dir, "-f", (char *)NULL);
+	log_fatal(EX_UNAVAILABLE, "%s: %s", buf_str(&path), strerror(errno));
+}
+
+/* ---- commands of the room master ---------------------------------------------------------------------------- */
+
+static int
+command_check(struct master_command *cmd, int argc UNUSED, char **argv UNUSED)
+{
+	char *no_check[] = {NULL};
+	char look[] = "--check";
+
+	no_check[0] = look;
+	if (master_command_check_files(cmd, false) != 0)
+		return 1;
+	/* The embedded database runs only while the system does. */
+	if (service_database_is_embedded(cmd->conf))
+		return 0;
+	return command_schema(cmd, 1, no_check) == EX_OK ? 0 : 1;
+}
+
+static int
+command_stop(struct master_command *cmd, int argc, char **argv)
+{
+	if (argc == 1 && strcmp(argv[0], "keep-database") == 0)
+		return master_command_stop_keep(cmd);
+	return master_command_stop(cmd);
+}
+
+static const struct {
+	const char *name;
+	int (*simple)(struct master_command *cmd);
+	int (*full)(struct master_command *cmd, int argc, char **argv);
+} commands[] = {
+    {"start", master_command_start, NULL},
+    {"start-fg", master_command_start_fg, NULL},
+    {"stop", NULL, command_stop},
+    {"drain", master_command_drain, NULL},
+    {"abort", master_command_abort, NULL},
+    {"reload", master_command_reload, NULL},
+    {"status", master_command_status, NULL},
+    {"logrotate", master_command_logrotate, NULL},
+    {"set-permissions", master_command_set_permissions, NULL},
+    {"check", NULL, command_check},
+    {"flush", NULL, command_flush},
+    {"schema", NULL, command_schema},
+    {"sql", NULL, command_sql},
+};
+
+NO_RETURN static void
+usage(void)
+{
+	(void)fprintf(stderr, "usage: rowpost [-c DIR] [-v]");
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		(void)fprintf(stderr, "%s%s", i == 0 ? " " : "|", commands[i].name);
+	(void)fprintf(stderr, "\n");
+	exit(EX_USAGE);
+}
+
+/* Commands that only talk to a person do not write into the mail log. */
+static void
+prepare(struct master_command *cmd, const char *dir)
+{
+	static char absolute[PATH_MAX];
+	struct conf_source source = {.program = "postfix-script"};
+	struct service_log log = {
+	    .program = "postfix-script", .verbose = cmd->verbose, .also_stderr = true};
+	struct err err;
+
+	if (realpath(dir, absolute) == NULL)
+		log_fatal(EX_CONFIG, "configuration directory %s: %s", dir, strerror(errno));
+	cmd->conf_dir = source.dir = absolute;
+	if (!conf_load(&source, &cmd->conf, &err))
+		log_fatal(EX_CONFIG, "%s", err.text);
+	if (!service_log_setup(cmd->conf, &log, &err))
+		log_warn("%s", err.text);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct master_command cmd = {0};
+	const char *dir = getenv("MAIL_CONFIG");
+	int option;
+
+	while ((option = getopt(argc, argv, "+c:vD")) != -1) {
+		if (option == 'c')
+			dir = optarg;
+		else if (option == 'v' || option == 'D')
+			cmd.verbose++;
+		else
+			usage();
+	}
+	if (optind >= argc)
+		usage();
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		if (strcmp(commands[i].name, argv[optind]) != 0)
+			continue;
+		prepare(&cmd, dir != NULL ? dir : DEFAULT_DIR);
+		if (commands[i].simple != NULL)
+			return commands[i].simple(&cmd);
+		return commands[i].full(&cmd, argc - optind - 1, argv + optind + 1);
+	}
+	usage();
+}
