@@ -246,6 +246,7 @@ db_batch_commit(struct db_batch *b, int64_t deadline, struct db_result **results
 {
 	struct db_conn *c = b->conn;
 	enum db_commit result;
+	char sqlstate[sizeof(c->sqlstate)];
 
 	for (size_t i = 0; results != NULL && i < b->queued; i++)
 		results[i] = NULL;
@@ -265,8 +266,10 @@ db_batch_commit(struct db_batch *b, int64_t deadline, struct db_result **results
 	}
 	if (ret_failed != NULL)
 		*ret_failed = batch_index(b, c->flight.refused ? c->flight.failed : c->flight.at);
-	/* The server skipped our COMMIT and stands in the failed transaction. */
+	/* The server skipped our COMMIT and stands in the failed transaction. The caller will ask why it failed. */
+	(void)memcpy(sqlstate, c->sqlstate, sizeof(sqlstate));
 	db_rollback(c);
+	(void)memcpy(c->sqlstate, sqlstate, sizeof(sqlstate));
 	return result;
 }
 

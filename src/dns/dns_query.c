@@ -1,0 +1,337 @@
+/*
+ * dns_query.c - c-ares on the event loop. Its sockets live in an epoll set of their own, whose descriptor is what the
+ * loop watches: c-ares may open and close sockets at any time, and nobody waits on one of them. A task drives the set
+ * while questions are open and ends with the last one; those who asked wait for a condition of their own question.
+ */
+#include <ares.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "dns/dns_int.h"
+#include "task/task.h"
+
+#define TRY_TIMEOUT    (5 * CLOCK_SECOND)
+#define TRIES          3
+#define UDP_SIZE       1232
+#define EVENTS_MAX     16
+#define RESOLV_CONF    "/etc/resolv.conf"
+#define RESOLV_RECHECK (5 * CLOCK_SECOND)
+
+struct dns_query {
+	struct task_cond cond;
+	bool done;
+	bool abandoned; /* nobody waits any more: freed when c-ares is through with it */
+	int status;     /* ARES_... */
+	struct buf answer;
+};
+
+static struct {
+	bool on;
+	ares_channel channel;
+	int epoll;
+	int wake; /* an eventfd: the driver is to look again how long it may sleep */
+	struct task_fd *watch;
+	struct task *driver; /* NULL while no question is open */
+	size_t open;         /* questions c-ares works on */
+	size_t abandoned;    /* of these, how many nobody waits for */
+	char *servers;       /* owned; NULL: resolv.conf */
+	int timeout_ms;
+	int tries;
+	bool dnssec;
+	struct timespec resolv_changed;
+	int64_t resolv_check_at;
+} resolver;
+
+/* ---- channel ----------------------------------------------------------------------------------------------------- */
+
+/* c-ares says what it wants to know of socket `fd`. */
+static void
+on_socket_state(void *arg UNUSED, ares_socket_t fd, int readable, int writable)
+{
+	struct epoll_event ev = {.data.fd = fd};
+
+	if (readable)
+		ev.events |= EPOLLIN;
+	if (writable)
+		ev.events |= EPOLLOUT;
+	if (ev.events == 0)
+		(void)epoll_ctl(resolver.epoll, EPOLL_CTL_DEL, fd, NULL);
+	else if (epoll_ctl(resolver.epoll, EPOLL_CTL_MOD, fd, &ev) != 0)
+		(void)epoll_ctl(resolver.epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static bool
+channel_open(struct err *err)
+{
+	struct ares_options o = {
+	    .flags = ARES_FLAG_EDNS,
+	    .timeout = resolver.timeout_ms,
+	    .tries = resolver.tries,
+	    .sock_state_cb = on_socket_state,
+	    .ednspsz = UDP_SIZE,
+	};
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB |
+		   ARES_OPT_EDNSPSZ;
+	int status = ares_init_options(&resolver.channel, &o, mask);
+
+	if (status == ARES_SUCCESS && resolver.servers != NULL) {
+		status = ares_set_servers_ports_csv(resolver.channel, resolver.servers);
+		if (status != ARES_SUCCESS)
+			ares_destroy(resolver.channel);
+	}
+	if (status != ARES_SUCCESS)
+		return err_set(err, ERR_CONFIG, "4.3.5", "name servers: %s", ares_strerror(status));
+	return true;
+}
+
+/* Reads resolv.conf again after a change, when no question is open. */
+static void
+channel_refresh(void)
+{
+	struct stat st = {0};
+	struct err err;
+
+	if (resolver.servers != NULL || resolver.open > 0 ||
+	    clock_mono_us() < resolver.resolv_check_at)
+		return;
+	resolver.resolv_check_at = clock_deadline(RESOLV_RECHECK);
+	(void)stat(RESOLV_CONF, &st);
+	if (memcmp(&st.st_mtim, &resolver.resolv_changed, sizeof(st.st_mtim)) == 0)
+		return;
+	resolver.resolv_changed = st.st_mtim;
+	ares_destroy(resolver.channel);
+	resolver.on = channel_open(&err);
+}
+
+bool
+dns_init(const struct dns_settings *settings, struct err *err)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct stat st = {0};
+
+	MUST(!resolver.on);
+	memset(&resolver, 0, sizeof(resolver));
+	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
+		return err_set(err, ERR_CONFIG, "4.3.0", "the resolver library does not start");
+	resolver.epoll = epoll_create1(EPOLL_CLOEXEC);
+	resolver.wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (resolver.epoll < 0 || resolver.wake < 0)
+		return err_set(err, ERR_TEMP, "4.3.0", "out of descriptors");
+	ev.data.fd = resolver.wake;
+	(void)epoll_ctl(resolver.epoll, EPOLL_CTL_ADD, resolver.wake, &ev);
+	resolver.servers = mem_strdup(settings->servers);
+	resolver.timeout_ms =
+	    (int)((settings->timeout > 0 ? settings->timeout : TRY_TIMEOUT) / CLOCK_MILLI);
+	resolver.tries = settings->tries > 0 ? settings->tries : TRIES;
+	resolver.dnssec = settings->dnssec;
+	(void)stat(RESOLV_CONF, &st);
+	resolver.resolv_changed = st.st_mtim;
+	resolver.watch = task_fd_new(resolver.epoll);
+	resolver.on = channel_open(err);
+	if (!resolver.on)
+		dns_done();
+	return resolver.on;
+}
+
+void
+dns_done(void)
+{
+	/* Ends all questions; those who wait get DNS_CANCELLED. */
+	if (resolver.on)
+		ares_destroy(resolver.channel);
+	resolver.on = false;
+	task_fd_free(&resolver.watch);
+	if (resolver.epoll > 0)
+		close(resolver.epoll);
+	if (resolver.wake > 0)
+		close(resolver.wake);
+	mem_free(resolver.servers);
+	memset(&resolver, 0, sizeof(resolver));
+	ares_library_cleanup();
+	dns_hosts_done();
+}
+
+bool
+dns_query_is_dnssec(void)
+{
+	return resolver.dnssec;
+}
+
+/* ---- driver ---------------------------------------------------------------------------------------------------------- */
+
+static int64_t
+driver_deadline(void)
+{
+	struct timeval buffer;
+	const struct timeval *tv = ares_timeout(resolver.channel, NULL, &buffer);
+
+	if (tv == NULL)
+		return CLOCK_NEVER;
+	return clock_deadline((int64_t)tv->tv_sec * CLOCK_SECOND + tv->tv_usec);
+}
+
+/* Lets c-ares read and write where the kernel says it can, and look at its clock. */
+static void
+driver_turn(void)
+{
+	struct epoll_event ev[EVENTS_MAX];
+	int n;
+
+	do {
+		n = epoll_wait(resolver.epoll, ev, EVENTS_MAX, 0);
+		for (int i = 0; i < n; i++) {
+			int fd = ev[i].data.fd;
+			bool write = (ev[i].events & EPOLLOUT) != 0;
+			bool read = (ev[i].events & ~(unsigned)EPOLLOUT) != 0;
+			eventfd_t ignored;
+
+			if (fd == resolver.wake)
+				(void)eventfd_read(fd, &ignored);
+			else
+				ares_process_fd(resolver.channel, read ? fd : ARES_SOCKET_BAD,
+				    write ? fd : ARES_SOCKET_BAD);
+		}
+	} while (n == EVENTS_MAX);
+	ares_process_fd(resolver.channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+}
+
+static void
+driver_task(void *arg UNUSED)
+{
+	/* Questions nobody waits for are not worth staying for. */
+	while (resolver.on && resolver.open > resolver.abandoned) {
+		if (task_fd_wait_read(resolver.watch, driver_deadline()) == TASK_CANCELLED)
+			break;
+		if (resolver.on)
+			driver_turn();
+	}
+	resolver.driver = NULL;
+	if (resolver.on && resolver.open > 0)
+		ares_cancel(resolver.channel);
+}
+
+static bool
+driver_start(void)
+{
+	if (resolver.driver != NULL) {
+		(void)eventfd_write(resolver.wake, 1);
+		return true;
+	}
+	resolver.driver = task_start("dns", driver_task, NULL);
+	return resolver.driver != NULL;
+}
+
+/* ---- questions --------------------------------------------------------------------------------------------------------- */
+
+static void
+query_free(struct dns_query *q)
+{
+	buf_done(&q->answer);
+	mem_free(q);
+}
+
+static void
+on_answer(void *arg, int status, int timeouts UNUSED, unsigned char *bytes, int len)
+{
+	struct dns_query *q = arg;
+
+	resolver.open--;
+	if (q->abandoned) {
+		resolver.abandoned--;
+		query_free(q);
+		return;
+	}
+	q->done = true;
+	q->status = status;
+	if (bytes != NULL && len > 0)
+		buf_add(&q->answer, bytes, (size_t)len);
+	task_cond_wake_all(&q->cond);
+}
+
+struct dns_query *
+dns_query_start(const char *name, int type, bool search)
+{
+	struct dns_query *q;
+
+	if (resolver.on)
+		channel_refresh();
+	if (!resolver.on)
+		return NULL;
+	q = mem_new(struct dns_query);
+	resolver.open++;
+	/* Either may call on_answer() before it returns. */
+	if (search) {
+		ares_search(resolver.channel, name, 1, type, on_answer, q);
+	} else {
+		struct buf question = {0};
+
+		dns_wire_query(&question, (uint16_t)random_u64(), name, type, resolver.dnssec);
+		ares_send(resolver.channel, (const unsigned char *)question.ptr, (int)question.len,
+		    on_answer, q);
+		buf_done(&question);
+	}
+	if (!q->done && !driver_start()) {
+		q->abandoned = true;
+		resolver.abandoned++;
+		return NULL;
+	}
+	return q;
+}
+
+static enum dns_status
+query_status(const struct dns_query *q)
+{
+	/* c-ares turns some answers into an error of its own, and hands the answer over with it. */
+	if (q->answer.len > 0)
+		return DNS_FOUND;
+	switch (q->status) {
+	case ARES_ENODATA:
+		return DNS_NO_DATA;
+	case ARES_ENOTFOUND:
+		return DNS_NOT_FOUND;
+	case ARES_EBADNAME:
+	case ARES_EBADRESP:
+	case ARES_EFORMERR:
+		return DNS_INVALID;
+	case ARES_ECANCELLED:
+	case ARES_EDESTRUCTION:
+		return DNS_CANCELLED;
+	default:
+		return DNS_RETRY;
+	}
+}
+
+enum dns_status
+dns_query_wait(struct dns_query **query, int64_t deadline, struct buf *ret_answer)
+{
+	struct dns_query *q = *query;
+	enum task_wait w = TASK_READY;
+	enum dns_status status;
+
+	*query = NULL;
+	if (q == NULL)
+		return DNS_RETRY;
+	while (!q->done && w == TASK_READY)
+		w = task_cond_wait(&q->cond, deadline);
+	if (!q->done) {
+		q->abandoned = true;
+		resolver.abandoned++;
+		(void)eventfd_write(resolver.wake, 1);
+		return w == TASK_CANCELLED ? DNS_CANCELLED : DNS_RETRY;
+	}
+	status = query_status(q);
+	if (status == DNS_FOUND) {
+		*ret_answer = q->answer;
+		q->answer = (struct buf){0};
+	}
+	query_free(q);
+	return status;
+}
