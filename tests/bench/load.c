@@ -257,7 +257,7 @@ catch_signals(void)
 int
 main(int argc, char **argv)
 {
-	struct load load = {0};
+	static struct load load;
 	int64_t deadline_ns;
 
 	parse_options(&load.opt, argc, argv);

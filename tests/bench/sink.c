@@ -258,7 +258,7 @@ int
 main(int argc, char **argv)
 {
 	struct options opt = {.processes = 1};
-	struct sink sink = {.id_header = "X-Bench-Id"};
+	static struct sink sink = {.id_header = "X-Bench-Id"};
 	pid_t children[SINK_MAX_PROCS] = {0};
 
 	parse_options(&opt, &sink, argc, argv);

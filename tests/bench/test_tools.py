@@ -195,35 +195,44 @@ class Idle(ToolsCase):
 
 
 class OneByOneServer(threading.Thread):
-    """Takes `count` messages on one connection without PIPELINING and keeps their octets."""
+    """Keeps the octets of the messages on `connections` connections, one after the other, without PIPELINING; may hang
+    up after the first message of each."""
 
-    def __init__(self, count):
+    def __init__(self, connections=1, hang_up=False):
         super().__init__(daemon=True)
-        self.count = count
+        self.connections = connections
+        self.hang_up = hang_up
         self.messages = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.start()
 
     def run(self):
-        connection, _ = self.listener.accept()
-        with self.listener, connection, connection.makefile("rwb", buffering=0) as stream:
-            stream.write(b"220 test\r\n")
-            for line in stream:
-                if line.startswith(b"DATA"):
-                    stream.write(b"354 go\r\n")
-                    self.messages.append(b"".join(iter(stream.readline, b".\r\n")))
-                    stream.write(b"250 2.0.0 Ok: queued as Q%d\r\n" % len(self.messages))
-                elif line.startswith(b"QUIT"):
-                    stream.write(b"221 bye\r\n")
+        with self.listener:
+            for _ in range(self.connections):
+                connection, _ = self.listener.accept()
+                with connection, connection.makefile("rwb", buffering=0) as stream:
+                    self.serve(stream)
+
+    def serve(self, stream):
+        stream.write(b"220 test\r\n")
+        for line in stream:
+            if line.startswith(b"DATA"):
+                stream.write(b"354 go\r\n")
+                self.messages.append(b"".join(iter(stream.readline, b".\r\n")))
+                stream.write(b"250 2.0.0 Ok: queued as Q%d\r\n" % len(self.messages))
+                if self.hang_up:
                     return
-                else:
-                    stream.write(b"250 ok\r\n")
+            elif line.startswith(b"QUIT"):
+                stream.write(b"221 bye\r\n")
+                return
+            else:
+                stream.write(b"250 ok\r\n")
 
 
 class MessageText(ToolsCase):
     def test_messages_look_like_mail(self):
-        server = OneByOneServer(40)
+        server = OneByOneServer()
         path = os.path.join(self.directory, "load.ledger")
         tools.run_load(BUILD, server.port, messages=40, size=10240, ledger=path, deadline=20)
         server.join(10)
@@ -240,6 +249,17 @@ class MessageText(ToolsCase):
             attempts = ledger.parse_attempts(f)
         self.assertEqual([a.queue_id for a in attempts], [f"Q{n}" for n in range(1, 41)])
         self.assertEqual([a.body_bytes for a in attempts], [len(b) for b in bodies])
+
+
+class HangUp(unittest.TestCase):
+    def test_server_hangs_up_while_the_session_waits_for_its_turn(self):
+        server = OneByOneServer(connections=4, hang_up=True)
+        load = tools.run_load(BUILD, server.port, messages=4, rate=20, deadline=20)
+        server.join(10)
+        self.assertEqual(load["accepted"], 4)
+        self.assertEqual(load["connects"], 4)
+        self.assertEqual(load["failed"] + load["in_doubt"] + load["timeouts"], 0)
+        self.assertEqual(len(server.messages), 4)
 
 
 class LedgerComparison(unittest.TestCase):
