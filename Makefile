@@ -96,5 +96,5 @@ clean:
 
 .PHONY: all check fuzz fuzzers layers unit clean
 .SECONDARY:
--include $(wildcard tests/*/*.mk) $(wildcard deploy/*.mk)
+-include $(wildcard tests/*/*.mk) $(wildcard deploy/*.mk) schema/schema.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

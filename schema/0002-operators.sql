@@ -1,0 +1,341 @@
+-- The operators' API: views of the whole cluster's queue, and functions that change it, by any WHERE:
+--
+--	SELECT * FROM rowpost.queue WHERE recipient LIKE '%@example.com';
+--	SELECT rowpost.hold(array_agg(DISTINCT msg_id), 'spam run') FROM rowpost.queue WHERE sender = 'x@example.org';
+
+-- ---- queue ids ---------------------------------------------------------------------------------------------------
+-- The printed form of a msg_id, as src/mail/mail_queue_id.h has it.
+
+CREATE FUNCTION mailq.digits(n int8, base int4, width int4) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+	alphabet constant text := '0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz';
+	out text := '';
+BEGIN
+	WHILE n > 0 LOOP
+		out := substr(alphabet, (n % base)::int4 + 1, 1) || out;
+		n := n / base;
+	END LOOP;
+	RETURN lpad(out, greatest(width, length(out)), '0');
+END $$;
+
+CREATE FUNCTION mailq.number(digits text, base int4) RETURNS int8
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+	alphabet constant text := '0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz';
+	out int8 := 0;
+	d int4;
+BEGIN
+	FOR i IN 1 .. length(digits) LOOP
+		d := strpos(alphabet, substr(digits, i, 1)) - 1;
+		IF d < 0 OR d >= base OR out > 1000000000000 THEN
+			RETURN NULL;
+		END IF;
+		out := out * base + d;
+	END LOOP;
+	RETURN out;
+END $$;
+
+CREATE FUNCTION rowpost.queue_id(msg_id int8) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+	SELECT mailq.digits((msg_id >> 12) / 1000000 + 1577836800, 52, 6)
+		|| mailq.digits((msg_id >> 12) % 1000000, 52, 4) || 'z' || mailq.digits((msg_id & 4095) + 1, 51, 1)
+$$;
+
+-- NULL for a text that is no queue id.
+CREATE FUNCTION rowpost.msg_id(queue_id text) RETURNS int8
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+	SELECT ((mailq.number(p[1], 52) - 1577836800) * 1000000 + mailq.number(p[2], 52)) * 4096 + mailq.number(p[3], 51) - 1
+	FROM regexp_match(queue_id, '^([0-9A-Za-z]{6,7})([0-9A-Za-z]{4})z([0-9A-Za-y]+)$') p
+$$;
+
+-- ---- views -------------------------------------------------------------------------------------------------------
+
+-- One row for each recipient that somebody still has to do something about.
+CREATE VIEW rowpost.queue AS
+SELECT rowpost.queue_id(i.msg_id) AS queue_id, 'incoming' AS queue, i.sender, r.addr AS recipient, i.size, i.arrival,
+	0 AS attempts, NULL::timestamptz AS next_attempt, '' AS reason, NULL AS transport, NULL AS nexthop, NULL AS node,
+	r.orig_addr, false AS forced_expire, i.msg_id, r.rcpt_no
+FROM mailq.batch b, unnest(b.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m,
+	mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) r
+WHERE i.part = b.part
+UNION ALL
+SELECT rowpost.queue_id(i.msg_id), 'active', i.sender, r.addr, i.size, i.arrival,
+	0, NULL, '', NULL, NULL, n.name, r.orig_addr, false, i.msg_id, r.rcpt_no
+FROM mailq.active a LEFT JOIN mailq.node n ON n.epoch = a.owner, unnest(a.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m,
+	mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) r
+WHERE i.part = a.part AND NOT EXISTS (SELECT FROM mailq.result x
+	WHERE x.part = a.part AND x.batch_id = a.batch_id AND x.msg_id = i.msg_id AND x.rcpt_no = r.rcpt_no)
+UNION ALL
+SELECT rowpost.queue_id(d.msg_id), CASE WHEN d.owner IS NULL THEN 'deferred' ELSE 'active' END, m.sender, d.addr, m.size, m.arrival,
+	d.attempts, greatest(d.next_attempt, t.dead_until), d.reason, t.transport, t.nexthop, n.name,
+	d.orig_addr, m.forced_expire, d.msg_id, d.rcpt_no
+FROM mailq.deferred d JOIN mailq.deferred_message m USING (msg_id)
+	LEFT JOIN mailq.destination t ON t.destination_id = d.destination LEFT JOIN mailq.node n ON n.epoch = d.owner
+UNION ALL
+SELECT rowpost.queue_id(h.msg_id), 'hold', m.sender, h.addr, m.size, m.arrival,
+	h.attempts, NULL, CASE WHEN h.reason <> '' THEN h.reason ELSE h.why END, t.transport, t.nexthop, NULL,
+	h.orig_addr, m.forced_expire, h.msg_id, h.rcpt_no
+FROM mailq.held h JOIN mailq.deferred_message m USING (msg_id)
+	LEFT JOIN mailq.destination t ON t.destination_id = h.destination;
+
+-- One row for each message.
+CREATE VIEW rowpost.message AS
+SELECT rowpost.queue_id(msg_id) AS queue_id, 'incoming' AS queue, sender, size, arrival, i.recipients,
+	NULL::timestamptz AS expires_at, jsonb_object(string_to_array(nullif(attrs, ''), E'\n')) AS attributes, msg_id
+FROM mailq.batch b, unnest(b.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m
+WHERE i.part = b.part
+UNION ALL
+SELECT rowpost.queue_id(msg_id), 'active', sender, size, arrival, i.recipients, NULL,
+	jsonb_object(string_to_array(nullif(attrs, ''), E'\n')), msg_id
+FROM mailq.active a, unnest(a.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m
+WHERE i.part = a.part AND i.recipients > (SELECT count(*) FROM mailq.result x
+	WHERE x.part = a.part AND x.batch_id = a.batch_id AND x.msg_id = i.msg_id)
+UNION ALL
+SELECT rowpost.queue_id(msg_id), CASE
+		WHEN EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id AND owner IS NOT NULL) THEN 'active'
+		WHEN EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id) THEN 'deferred'
+		WHEN EXISTS (SELECT FROM mailq.held h WHERE h.msg_id = m.msg_id) THEN 'hold'
+		ELSE 'notification' END,
+	sender, size, arrival, recipients, nullif(expires_at, 'infinity'),
+	jsonb_object(string_to_array(nullif(attrs, ''), E'\n')), msg_id
+FROM mailq.deferred_message m;
+
+-- Where deferred mail is to go. Counting is left to who wants it: queued is one index range per destination.
+CREATE VIEW rowpost.destination AS
+SELECT transport, nexthop, next_due, dead_until, dead_reason, fails, changed,
+	(SELECT count(*) FROM mailq.deferred d WHERE d.destination = t.destination_id AND owner IS NULL) AS waiting,
+	(SELECT count(*) FROM mailq.deferred d WHERE d.destination = t.destination_id AND owner IS NOT NULL) AS active
+FROM mailq.destination t;
+
+CREATE VIEW rowpost.node AS
+SELECT name, state, drain, started, changed, beat, epoch,
+	(SELECT count(*) FROM mailq.active a WHERE a.owner = n.epoch) AS leases,
+	(SELECT coalesce(sum(cardinality(msg_ids)), 0) FROM mailq.active a WHERE a.owner = n.epoch) AS messages,
+	(SELECT count(*) FROM mailq.deferred d WHERE d.owner = n.epoch) AS retries
+FROM mailq.node n;
+
+CREATE VIEW rowpost.history AS
+SELECT rowpost.queue_id(msg_id) AS queue_id, at, outcome, sender, recipient, dsn, relay, reason, transport, attempts, size, arrival,
+	at - arrival AS delay, msg_id, rcpt_no
+FROM mailq.history;
+
+CREATE VIEW rowpost.queue_order AS
+SELECT order_id, rowpost.queue_id(msg_id) AS queue_id, verb, given, done, who, why, msg_id FROM mailq.queue_order;
+
+-- State of the ring, for monitoring: many draining sets mean that somebody keeps them from being emptied.
+CREATE VIEW rowpost.ring AS
+SELECT part, state, since,
+	(SELECT count(*) FROM mailq.batch b WHERE b.part = r.part) AS batches,
+	(SELECT count(*) FROM mailq.active a WHERE a.part = r.part) AS leases,
+	pg_table_size(format('mailq.incoming_%s', part)::regclass) AS bytes
+FROM mailq.ring r;
+
+-- ---- orders ------------------------------------------------------------------------------------------------------
+
+-- New mail that nobody claimed becomes deferred mail that is due, so that orders can treat it alike. A batch that is locked is being
+-- claimed: its messages will be found with their owner.
+CREATE FUNCTION mailq.take_out(ids int8[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	b record;
+	mine int8[];
+	nowhere constant int8 := mailq.destination_id('', '');
+BEGIN
+	FOR b IN SELECT part, batch_id FROM mailq.batch x WHERE EXISTS (
+			SELECT FROM unnest(x.msg_ids) m JOIN unnest(ids) w ON w = m)
+		ORDER BY part, batch_id FOR UPDATE SKIP LOCKED LOOP
+		SELECT array_agg(m) INTO mine FROM mailq.batch x, unnest(x.msg_ids) m JOIN unnest(ids) w ON w = m
+		WHERE x.part = b.part AND x.batch_id = b.batch_id;
+		INSERT INTO mailq.deferred_message (msg_id, arrival, size, content_id, recipients, expires_at, sender, attrs, content)
+		SELECT msg_id, arrival, size, content_id, recipients, 'infinity', sender, attrs, content
+		FROM mailq.incoming WHERE part = b.part AND msg_id = ANY (mine);
+		INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason)
+		SELECT msg_id, nowhere, now(), r.rcpt_no, 0, r.dsn_notify, r.addr, r.orig_addr, r.dsn_orcpt, '', ''
+		FROM mailq.incoming i, mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) r
+		WHERE i.part = b.part AND msg_id = ANY (mine);
+		UPDATE mailq.batch x SET msg_ids = ARRAY(SELECT m FROM unnest(x.msg_ids) m WHERE m <> ALL (mine)),
+			recipients = x.recipients - s.recipients, bytes = x.bytes - s.bytes
+		FROM (SELECT sum(recipients)::int4 AS recipients, sum(CASE WHEN content_id IS NULL THEN size ELSE 0 END)::int8 AS bytes
+			FROM mailq.incoming WHERE part = b.part AND msg_id = ANY (mine)) s
+		WHERE x.part = b.part AND x.batch_id = b.batch_id;
+		DELETE FROM mailq.incoming WHERE part = b.part AND msg_id = ANY (mine);
+		DELETE FROM mailq.batch WHERE part = b.part AND batch_id = b.batch_id AND msg_ids = '{}';
+		PERFORM mailq.destination_due(ARRAY[''], ARRAY[''], ARRAY[now()]);
+	END LOOP;
+END $$;
+
+-- Mail of these destinations is due at once, and none of them is dead.
+CREATE FUNCTION mailq.revive(destinations int8[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	WITH d AS (SELECT destination_id FROM mailq.destination WHERE destination_id = ANY (destinations)
+		ORDER BY 1 FOR UPDATE)
+	UPDATE mailq.destination t SET next_due = least(next_due, now()), dead_until = NULL, dead_reason = NULL
+	FROM d WHERE t.destination_id = d.destination_id;
+	UPDATE mailq.flush SET at = clock_timestamp()
+$$;
+
+-- Does what `verb` wants of everything that is in nobody's hands. state: done, pending (somebody has recipients of it), not_found.
+CREATE FUNCTION mailq.order_apply(verb text, ids int8[], who text, why text, to_transport text, to_nexthop text)
+RETURNS TABLE (id int8, state text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	known int8[];
+	dests int8[];
+BEGIN
+	known := ARRAY(SELECT msg_id FROM mailq.deferred_message WHERE msg_id = ANY (ids)
+		UNION SELECT m FROM mailq.batch b, unnest(b.msg_ids) m JOIN unnest(ids) w ON w = m
+		UNION SELECT msg_id FROM mailq.leased(ids) msg_id);
+	IF verb IN ('hold', 'delete', 'expire', 'reroute') THEN
+		PERFORM mailq.take_out(ids);
+	END IF;
+	IF verb = 'hold' THEN
+		WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE msg_id = ANY (ids) AND owner IS NULL FOR UPDATE SKIP LOCKED),
+		gone AS (DELETE FROM mailq.deferred d USING free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no RETURNING d.*)
+		INSERT INTO mailq.held (msg_id, destination, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason, why)
+		SELECT msg_id, destination, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason, why FROM gone;
+	ELSIF verb = 'delete' THEN
+		WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE msg_id = ANY (ids) AND owner IS NULL FOR UPDATE SKIP LOCKED),
+		gone AS (DELETE FROM mailq.deferred d USING free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no
+			RETURNING d.msg_id, d.rcpt_no, d.attempts, d.addr),
+		let_go AS (DELETE FROM mailq.held WHERE msg_id = ANY (ids) RETURNING msg_id, rcpt_no, attempts, addr),
+		every AS (SELECT * FROM gone UNION ALL SELECT * FROM let_go)
+		INSERT INTO mailq.history (at, arrival, msg_id, size, rcpt_no, attempts, outcome, dsn, sender, recipient, transport, relay, reason)
+		SELECT clock_timestamp(), m.arrival, e.msg_id, m.size, e.rcpt_no, e.attempts, 'deleted', '', m.sender, e.addr, '', '',
+			concat_ws(': ', who, nullif(why, ''))
+		FROM every e JOIN mailq.deferred_message m USING (msg_id);
+		-- Nobody is told about a message that an operator removed.
+		DELETE FROM mailq.notification t WHERE msg_id = ANY (ids)
+			AND NOT EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = t.msg_id);
+		PERFORM mailq.collect(ids);
+	ELSIF verb = 'expire' THEN
+		UPDATE mailq.deferred_message SET expires_at = now(), forced_expire = true, warn_at = NULL WHERE msg_id = ANY (ids);
+	ELSIF verb = 'reroute' THEN
+		UPDATE mailq.deferred_message
+		SET attrs = concat_ws(E'\n', nullif(attrs, ''), 'content_filter', to_transport || ':' || to_nexthop)
+		WHERE msg_id = ANY (ids);
+	END IF;
+	IF verb IN ('release', 'requeue') THEN
+		WITH let_go AS (DELETE FROM mailq.held WHERE msg_id = ANY (ids) RETURNING *)
+		INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason)
+		SELECT msg_id, destination, now(), rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason FROM let_go;
+	END IF;
+	IF verb IN ('release', 'requeue', 'flush', 'reroute') THEN
+		WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE msg_id = ANY (ids) AND owner IS NULL FOR UPDATE SKIP LOCKED),
+		due AS (UPDATE mailq.deferred d SET next_attempt = now(), attempts = CASE WHEN verb = 'requeue' THEN 0 ELSE attempts END
+			FROM free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no RETURNING destination)
+		SELECT array_agg(DISTINCT destination) INTO dests FROM due;
+		-- Mail that was held at once has been nowhere yet.
+		IF mailq.destination_id('', '') = ANY (dests) THEN
+			PERFORM mailq.destination_due(ARRAY[''], ARRAY[''], ARRAY[now()]);
+		END IF;
+		PERFORM mailq.revive(dests);
+	END IF;
+	RETURN QUERY
+	SELECT w, CASE
+		WHEN w <> ALL (known) THEN 'not_found'
+		WHEN verb IN ('release', 'flush') THEN 'done'
+		WHEN EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = w AND (owner IS NOT NULL OR verb IN ('hold', 'delete')))
+			AND verb <> 'expire' THEN 'pending'
+		WHEN EXISTS (SELECT FROM mailq.leased(ARRAY[w])) THEN 'pending'
+		ELSE 'done' END
+	FROM unnest(ids) w;
+END $$;
+
+-- Which of these messages have recipients under a lease, or are in a batch (that somebody is just claiming)?
+CREATE FUNCTION mailq.leased(ids int8[]) RETURNS SETOF int8
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT i.msg_id FROM mailq.active a, unnest(a.msg_ids) m JOIN unnest(ids) w ON w = m JOIN mailq.incoming i ON i.msg_id = m
+	WHERE i.part = a.part AND i.recipients > (SELECT count(*) FROM mailq.result x
+		WHERE x.part = a.part AND x.batch_id = a.batch_id AND x.msg_id = m)
+	UNION ALL
+	SELECT m FROM mailq.batch b, unnest(b.msg_ids) m JOIN unnest(ids) w ON w = m
+$$;
+
+-- The order as given: what is pending stays in mailq.queue_order for its owner, what is done stays there for the record.
+CREATE FUNCTION mailq.order_give(verb text, ids int8[], who text, why text, to_transport text DEFAULT NULL, to_nexthop text DEFAULT NULL)
+RETURNS TABLE (id int8, state text)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	WITH a AS MATERIALIZED (SELECT * FROM mailq.order_apply(verb, ARRAY(SELECT DISTINCT unnest(ids)), who, why, to_transport, to_nexthop)),
+	o AS (INSERT INTO mailq.queue_order (msg_id, verb, done, who, why, transport, nexthop)
+		SELECT id, verb, CASE WHEN state = 'done' THEN now() END, who, why, to_transport, to_nexthop
+		FROM a WHERE state <> 'not_found')
+	SELECT * FROM a
+$$;
+
+-- Tries pending orders again, those after `after`, at most `most`: what was in somebody's hands may be free by now. Returns the last one
+-- looked at, or NULL at the end.
+CREATE FUNCTION mailq.order_retry(after int8, most int4) RETURNS int8
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	g record;
+	last int8;
+	n int8 := 0;
+BEGIN
+	FOR g IN SELECT verb, who, why, transport, nexthop, array_agg(order_id) AS orders, array_agg(msg_id) AS ids, max(order_id) AS top
+		FROM (SELECT * FROM mailq.queue_order WHERE done IS NULL AND order_id > after ORDER BY order_id LIMIT most
+			FOR UPDATE SKIP LOCKED) p
+		GROUP BY verb, who, why, transport, nexthop LOOP
+		UPDATE mailq.queue_order o SET done = clock_timestamp()
+		FROM mailq.order_apply(g.verb, ARRAY(SELECT DISTINCT unnest(g.ids)), g.who, g.why, g.transport, g.nexthop) a
+		WHERE o.order_id = ANY (g.orders) AND o.msg_id = a.id AND a.state <> 'pending';
+		last := greatest(last, g.top);
+		n := n + cardinality(g.orders);
+	END LOOP;
+	RETURN CASE WHEN n = most THEN last END;
+END $$;
+
+CREATE FUNCTION mailq.order_answer(verb text, ids int8[], why text, to_transport text, to_nexthop text,
+	OUT done int8, OUT pending int8, OUT not_found int8)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state = 'pending'),
+		count(*) FILTER (WHERE state = 'not_found')
+	FROM mailq.order_give(verb, ids, session_user, coalesce(why, ''), to_transport, to_nexthop)
+$$;
+
+-- Puts messages on hold: they stay until they are released or deleted.
+CREATE FUNCTION rowpost.hold(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
+LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('hold', msg_ids, why, NULL, NULL) $$;
+-- Takes them off hold; they are due at once.
+CREATE FUNCTION rowpost.release(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
+LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('release', msg_ids, why, NULL, NULL) $$;
+-- Due at once, attempts forgotten; also takes off hold.
+CREATE FUNCTION rowpost.requeue(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
+LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('requeue', msg_ids, why, NULL, NULL) $$;
+-- Gone without a word to the sender.
+CREATE FUNCTION rowpost.delete(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
+LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('delete', msg_ids, why, NULL, NULL) $$;
+-- Returned to the sender as if their time was over.
+CREATE FUNCTION rowpost.expire(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
+LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('expire', msg_ids, why, NULL, NULL) $$;
+CREATE FUNCTION rowpost.bounce(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
+LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('expire', msg_ids, why, NULL, NULL) $$;
+-- Due at once.
+CREATE FUNCTION rowpost.flush(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
+LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('flush', msg_ids, why, NULL, NULL) $$;
+-- From now on by this transport to this nexthop, whatever the tables say.
+CREATE FUNCTION rowpost.reroute(msg_ids int8[], transport text, nexthop text, why text DEFAULT '',
+	OUT done int8, OUT pending int8, OUT not_found int8)
+LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('reroute', msg_ids, why, transport, nexthop) $$;
+
+-- A node takes nothing new (drain true) or takes part again. Returns the number of running nodes of that name.
+CREATE FUNCTION rowpost.drain(node_name text, drain_it bool DEFAULT true) RETURNS int8
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	WITH n AS (UPDATE mailq.node SET drain = drain_it WHERE name = node_name AND state <> 'dead' RETURNING 1)
+	SELECT count(*) FROM n
+$$;
+
+-- ---- grants ------------------------------------------------------------------------------------------------------
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA rowpost FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION mailq.digits, mailq.number, mailq.take_out, mailq.revive, mailq.order_apply, mailq.leased,
+	mailq.order_give, mailq.order_retry, mailq.order_answer FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mailq.digits, mailq.number, rowpost.queue_id, rowpost.msg_id TO rowpost_operator, rowpost_monitor;
+GRANT SELECT ON ALL TABLES IN SCHEMA rowpost TO rowpost_operator, rowpost_monitor;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rowpost TO rowpost_operator;
+GRANT EXECUTE ON FUNCTION mailq.order_give, mailq.order_answer, mailq.revive TO rowpost_operator;
+GRANT EXECUTE ON FUNCTION mailq.order_retry TO rowpost_scheduler;
+-- The commands (postqueue, postsuper, postcat) read the tables in pages, and flush.
+GRANT SELECT ON ALL TABLES IN SCHEMA mailq TO rowpost_operator;
+GRANT SELECT ON mailq.ring, mailq.node, mailq.destination TO rowpost_monitor;
