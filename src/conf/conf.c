@@ -205,6 +205,17 @@ set_networks(const struct builder *b)
 	set_written(b->conf, CONF_mynetworks, buf_str(&text));
 }
 
+/* Before anything else: a dozen defaults compare with it. */
+static void
+check_level(const struct builder *b)
+{
+	char *text CLEANUP(mem_free_str) = expand_param(b, CONF_compatibility_level);
+	int64_t level;
+
+	if (!conf_level_parse(span_str(text), &level))
+		tell(b, CONF_compatibility_level, "malformed compatibility level");
+}
+
 static void
 evaluate(const struct builder *b, enum conf_param p)
 {
@@ -246,13 +257,16 @@ conf_build(const struct conf_source *source, const struct main_cf *main_cf,
 	for (size_t i = 0; i < source->override_count; i++)
 		assign(c, source->overrides[i].name, source->overrides[i].value, 0);
 	set_program_values(&b);
+	check_level(&b);
 	set_names(&b);
 	set_networks(&b);
+	/* What is set comes first, so that a mistake is told where it was made, not where it is referred to. */
 	for (size_t p = 0; p < CONF_COUNT; p++)
-		evaluate(&b, (enum conf_param)p);
-	int64_t level;
-	if (!conf_level_parse(span_str(conf_str(c, CONF_compatibility_level)), &level))
-		tell(&b, CONF_compatibility_level, "malformed compatibility level");
+		if (conf_is_set(c, (enum conf_param)p))
+			evaluate(&b, (enum conf_param)p);
+	for (size_t p = 0; p < CONF_COUNT; p++)
+		if (!conf_is_set(c, (enum conf_param)p))
+			evaluate(&b, (enum conf_param)p);
 	return c;
 }
 

@@ -1,11 +1,13 @@
 /*
  * conf_check.h - what `rowpost check` (and start and reload, for the errors) has to say about a configuration
- * directory: mistakes that stop the service, and settings that do not do what they seem to.
+ * directory: mistakes that stop the service, and settings that do not do what they seem to. What becomes of each line of
+ * master.cf (started, built in, unknown command) is said by the room master, which knows the programs.
  */
 #ifndef CONF_CONF_CHECK_H
 #define CONF_CONF_CHECK_H
 
 #include "base/base.h"
+#include "base/buf.h"
 
 enum conf_severity {
 	CONF_INFO,  /* for `rowpost check` only */
@@ -30,6 +32,9 @@ struct conf_findings {
 void conf_check(const char *dir, struct conf_findings *ret);
 
 void conf_findings_done(struct conf_findings *f);
+
+/* Appends "DIR/main.cf, line 5: warning: text", without a newline. */
+void conf_finding_print(const struct conf_finding *f, struct buf *ret);
 
 /* "error", "warning", "info". */
 const char *conf_severity_name(enum conf_severity severity);

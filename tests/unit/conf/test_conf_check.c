@@ -1,0 +1,212 @@
+/*
+ * test_conf_check.c - what `rowpost check` says of a configuration directory.
+ */
+#include "conf/conf_check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/span.h"
+
+#define SAFE_MASTER "2525 inet n - n - - smtpd\n"
+#define PLAIN_MAIN                                                                                 \
+	"compatibility_level = 3.6\nmyhostname = mx.example.com\nmynetworks = 127.0.0.0/8\n"       \
+	"inet_interfaces = loopback-only\n"
+
+static char dir[] = "/tmp/rowpost-check-XXXXXX";
+
+static void
+write_file(const char *name, const char *text)
+{
+	char *file CLEANUP(mem_free_str) = mem_printf("%s/%s", dir, name);
+	FILE *f = fopen(file, "w");
+
+	assert_non_null(f);
+	(void)fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+}
+
+static int
+make_dir(void **state UNUSED)
+{
+	return mkdtemp(dir) != NULL ? 0 : -1;
+}
+
+static int
+remove_dir(void **state UNUSED)
+{
+	write_file("main.cf", "");
+	write_file("master.cf", "");
+	char *main_file CLEANUP(mem_free_str) = mem_printf("%s/main.cf", dir);
+	char *master_file CLEANUP(mem_free_str) = mem_printf("%s/master.cf", dir);
+	(void)unlink(main_file);
+	(void)unlink(master_file);
+	return rmdir(dir);
+}
+
+/* The findings, one a line, with the directory left out. */
+static char *
+findings(const char *main_text, const char *master_text, size_t *ret_errors)
+{
+	struct conf_findings f;
+	struct buf out CLEANUP(buf_done) = {0};
+
+	write_file("main.cf", main_text);
+	write_file("master.cf", master_text);
+	conf_check(dir, &f);
+	for (size_t i = 0; i < f.count; i++) {
+		struct buf line CLEANUP(buf_done) = {0};
+
+		conf_finding_print(&f.list[i], &line);
+		assert_true(span_starts(buf_span(&line), dir));
+		buf_printf(&out, "%s\n", buf_str(&line) + strlen(dir) + 1);
+	}
+	*ret_errors = f.errors;
+	conf_findings_done(&f);
+	return mem_strdup(buf_str(&out));
+}
+
+static void
+expect(const char *more_main, const char *master_text, size_t errors, const char *line)
+{
+	char *main_text CLEANUP(mem_free_str) = mem_printf("%s%s", PLAIN_MAIN, more_main);
+	size_t found;
+	char *said CLEANUP(mem_free_str) = findings(main_text, master_text, &found);
+
+	if (strstr(said, line) == NULL || found != errors)
+		fail_msg("%zu errors:\n%s", found, said);
+}
+
+static void
+nothing_to_say(void **state UNUSED)
+{
+	size_t errors;
+	char *said CLEANUP(mem_free_str) = findings(PLAIN_MAIN, SAFE_MASTER, &errors);
+
+	assert_string_equal(said, "");
+	assert_int_equal(errors, 0);
+}
+
+static void
+errors_have_a_place(void **state UNUSED)
+{
+	expect("nonsense\n", SAFE_MASTER, 1,
+	    "main.cf, line 5: error: missing '=' after attribute name: \"nonsense\"\n");
+	expect("message_size_limit = x\nqueue_run_delay = 5x\n", SAFE_MASTER, 2,
+	    "main.cf, line 5: error: bad numerical configuration: message_size_limit = x\n");
+	expect("message_size_limit = x\nqueue_run_delay = 5x\n", SAFE_MASTER, 2,
+	    "main.cf, line 6: error: parameter queue_run_delay: bad time value or unit: 5x\n");
+	expect("", "smtp inet n\n", 1, "master.cf, line 1: error: bad field count\n");
+	expect("", SAFE_MASTER "587 inet n - n - - smtpd\n  -o smtpd_recipient_limit=none\n", 1,
+	    "master.cf, line 2: error: service 587: bad numerical configuration: smtpd_recipient_limit = none\n");
+	expect("",
+	    SAFE_MASTER
+	    "587 inet n - n - - smtpd -o smtpd_client_restrictions=permit_mynetworks, reject\n",
+	    1, "master.cf, line 2: error: service 587: unexpected command-line argument: reject");
+	expect("myhostname = bad..name\n", SAFE_MASTER, 1,
+	    "main.cf, line 5: error: parameter myhostname: bad parameter value: bad..name\n");
+	expect("mynetworks = 10.1.0.0/8\n", SAFE_MASTER, 1,
+	    "main.cf, line 5: error: parameter mynetworks: non-null host address bits in: \"10.1.0.0/8\"\n");
+	expect("inet_interfaces = 203.0.113.250\n", SAFE_MASTER, 1,
+	    "main.cf, line 5: error: parameter inet_interfaces: no local interface found for 203.0.113.250\n");
+	expect("relayhost = $relayhost\n", SAFE_MASTER, 1,
+	    "main.cf, line 5: error: unreasonable macro call nesting");
+}
+
+static void
+open_relay(void **state UNUSED)
+{
+	expect("smtpd_relay_restrictions = permit_mynetworks\n", SAFE_MASTER, 1,
+	    "main.cf, line 5: error: in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, "
+	    "specify at least one working instance of: reject_unauth_destination");
+	expect("", SAFE_MASTER "26 inet n - n - - smtpd -o smtpd_relay_restrictions=permit\n", 1,
+	    "master.cf, line 2: error: in parameter smtpd_relay_restrictions or");
+	expect("mynetworks = 0.0.0.0/0\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: mynetworks holds");
+
+	size_t errors;
+	char *said CLEANUP(mem_free_str) =
+	    findings(PLAIN_MAIN "smtpd_relay_restrictions =\n"
+				"smtpd_recipient_restrictions = permit_mynetworks,\n"
+				"  reject_unauth_destination\n",
+		SAFE_MASTER, &errors);
+	assert_int_equal(errors, 0);
+}
+
+static void
+settings_without_effect(void **state UNUSED)
+{
+	expect("mynetwroks = 10.0.0.0/8\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: unused parameter: mynetwroks=10.0.0.0/8; did you mean mynetworks?\n");
+	expect("myorigin = $nothing\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: undefined parameter: nothing\n");
+	expect("relayhost = a\nrelayhost = b\n", SAFE_MASTER, 0,
+	    "main.cf, line 6: warning: overriding earlier entry: relayhost=a\n");
+	expect("", SAFE_MASTER SAFE_MASTER, 0,
+	    "master.cf, line 2: warning: overriding earlier entry of line 1: 2525/inet\n");
+	expect("process_name = x\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: read-only parameter assignment: process_name\n");
+	expect("compatibility_level = 99\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: compatibility_level 99");
+}
+
+static void
+contradictions(void **state UNUSED)
+{
+	expect("virtual_alias_domains = a.example, mx.example.com\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: do not list domain mx.example.com in BOTH mydestination and "
+	    "virtual_alias_domains\n");
+	expect("message_size_limit = 99999999\n", SAFE_MASTER, 0,
+	    "warning: mailbox_size_limit is smaller than message_size_limit\n");
+	expect("minimal_backoff_time = 2h\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: minimal_backoff_time is longer than maximal_backoff_time\n");
+	expect("scheduler_owner = rowpost\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: mail_owner and scheduler_owner are the same user: rowpost\n");
+}
+
+static void
+used_after_all(void **state UNUSED)
+{
+	size_t errors;
+	char *said CLEANUP(mem_free_str) = findings(PLAIN_MAIN
+	    "mine = a\nmyorigin = $mine.example\nclass = permit_mynetworks\n"
+	    "smtpd_restriction_classes = class\nslow_destination_rate_delay = 1s\n"
+	    "transport_maps = proxy:ldap:dir\ndir_server_host = h\nport_name = x\n",
+	    SAFE_MASTER "slow unix - - n - - smtp -o syslog_name=$port_name\n", &errors);
+
+	assert_int_equal(errors, 0);
+	assert_null(strstr(said, "unused"));
+}
+
+static void
+no_directory(void **state UNUSED)
+{
+	struct conf_findings f;
+
+	conf_check("/nowhere/at/all", &f);
+	assert_int_equal(f.errors, 2);
+	assert_string_equal(f.list[0].file, "/nowhere/at/all/main.cf");
+	assert_non_null(strstr(f.list[0].text, "No such file or directory"));
+	conf_findings_done(&f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(nothing_to_say),
+	    cmocka_unit_test(errors_have_a_place),
+	    cmocka_unit_test(open_relay),
+	    cmocka_unit_test(settings_without_effect),
+	    cmocka_unit_test(contradictions),
+	    cmocka_unit_test(used_after_all),
+	    cmocka_unit_test(no_directory),
+	};
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
