@@ -49,7 +49,12 @@ CMDS     := $(notdir $(basename $(wildcard src/cmd/*.c)))
 UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*/test_*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
+ifneq ($(HAVE_PKG),)
 all: $(CMDS:%=$(BUILD)/bin/%)
+else
+all:
+	@echo "libraries are missing ($(PACKAGES)): run 'make deps' as root, then make again" >&2; exit 1
+endif
 
 define ROOM
 $(BUILD)/lib/$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/$(1)/*.c))
