@@ -108,6 +108,21 @@ service_database_conninfo(
 	UNREACHED();
 }
 
+const char *
+service_database_role(enum service_privilege p)
+{
+	static const char *const roles[] = {
+	    [SERVICE_FRONT_END] = "rowpost_front",
+	    [SERVICE_SCHEDULER] = "rowpost_scheduler",
+	    [SERVICE_AGENT] = NULL,
+	    [SERVICE_ROOT] = NULL,
+	    [SERVICE_CONSOLE] = "rowpost_operator",
+	    [SERVICE_DATABASE] = NULL,
+	};
+
+	return roles[p];
+}
+
 /* FNV-1a: only to tell installations apart. */
 static uint64_t
 hash_text(const char *text)

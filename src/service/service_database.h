@@ -32,6 +32,9 @@ size_t service_database_count(const struct conf *c);
 void service_database_conninfo(
     const struct conf *c, enum service_privilege p, size_t shard, struct buf *ret);
 
+/* The group role that the process takes after login: "rowpost_front", ...; NULL: none (root stays who it is). */
+const char *service_database_role(enum service_privilege p);
+
 /*
  * Appends the directory of the embedded PostgreSQL's socket: database_socket_directory, or where that is too long for a
  * UNIX socket address (107 bytes) a directory below /run named by a hash of it.
