@@ -181,9 +181,11 @@ check_names(struct check *k, const struct conf *c)
 	static const enum conf_param names[] = {CONF_myhostname, CONF_mydomain};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (!is_host_name(conf_str(c, names[i])))
+		if (!is_host_name(conf_str(c, names[i]))) {
 			ADD_PARAM(k, CONF_ERROR, names[i], "parameter %s: bad parameter value: %s",
 			    conf_param_info(names[i])->name, conf_str(c, names[i]));
+			return; /* the domain follows from the name */
+		}
 }
 
 static void
