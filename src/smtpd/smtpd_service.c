@@ -33,7 +33,7 @@ smtpd_open_pool(const struct service *s, size_t shard)
 	service_database_conninfo(conf, SERVICE_FRONT_END, shard, &conninfo);
 	return db_pool_new(&(struct db_settings){
 	    .conninfo = buf_str(&conninfo),
-	    .role = service_database_role(SERVICE_FRONT_END),
+	    .role = queue_session_role(QUEUE_SESSION_FRONT),
 	    .application_name = "rowpost/smtpd",
 	    .pooler = conf_bool(conf, CONF_queue_database_pooler),
 	    .options = queue_session_options(QUEUE_SESSION_FRONT),

@@ -1,0 +1,30 @@
+/*
+ * qmgr_agent.h - the agent processes that enlisted with this scheduler, one link and one reading task each: handing out
+ * deliveries, serving their contents, taking their outcomes.
+ */
+#ifndef QMGR_QMGR_AGENT_H
+#define QMGR_QMGR_AGENT_H
+
+#include "net/net_addr.h"
+#include "net/stream.h"
+
+struct qmgr;
+struct qmgr_agent;
+struct qmgr_entry;
+struct qmgr_transport;
+
+/* One agent process, from its HELLO to its end: a session of the private/qmgr socket. Owns `stream`. Waits. */
+void qmgr_agent_session(struct stream *stream, const struct net_addr *peer, void *qmgr);
+
+/*
+ * An enlisted agent with a free slot: first one that holds an idle connection to `nexthop`, else the least busy. NULL: none.
+ */
+struct qmgr_agent *qmgr_agent_pick(struct qmgr_transport *t, const char *nexthop);
+
+/* Sends the request for `e`, which the agent then holds until its outcome, or its own end. Never waits. */
+void qmgr_agent_hand_out(struct qmgr *q, struct qmgr_agent *a, struct qmgr_entry *e);
+
+/* Is any delivery running? */
+bool qmgr_agent_busy(const struct qmgr *q);
+
+#endif

@@ -1,0 +1,217 @@
+/*
+ * qmgr_claim.c - see qmgr_claim.h.
+ */
+#include "qmgr/qmgr_claim.h"
+
+#include "base/clock.h"
+#include "base/crash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "mail/mail_log.h"
+#include "qmgr/qmgr_int.h"
+#include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_order.h"
+#include "qmgr/qmgr_outcome.h"
+#include "qmgr/qmgr_schedule.h"
+#include "qmgr/qmgr_transport.h"
+#include "queue/queue_expire.h"
+#include "queue/queue_keeper.h"
+
+/* After trouble with the database. */
+#define QMGR_CLAIM_RETRY (200 * CLOCK_MILLI)
+#define QMGR_UPKEEP_TIME CLOCK_SECOND
+
+static int64_t
+qmgr_statement_deadline(const struct qmgr *q)
+{
+	return clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout));
+}
+
+/* Everything a claim brought becomes messages of ours. */
+static size_t
+qmgr_claim_take(struct qmgr *q, struct queue_claims *claims)
+{
+	size_t count = claims->count;
+
+	for (size_t i = 0; i < count; i++) {
+		struct queue_claimed *claimed = claims->items[i];
+
+		claims->items[i] = NULL;
+		qmgr_message_take(q, claimed);
+	}
+	queue_claims_done(claims);
+	qmgr_schedule_run(q);
+	return count;
+}
+
+typedef bool qmgr_claim_fn(struct queue_desk *d, const struct queue_budget *budget,
+    int64_t deadline, struct queue_claims *ret, struct err *err);
+
+/* One claim if there is room and the lease is good. */
+static bool
+qmgr_claim_once(struct qmgr *q, qmgr_claim_fn *claim, struct err *err)
+{
+	struct queue_claims claims = {0};
+	struct queue_budget budget;
+
+	if (!cluster_node_may_claim(q->node) || !qmgr_message_budget(q, &budget))
+		return true;
+	CRASH_POINT("claim-before");
+	if (!claim(q->desk, &budget, qmgr_statement_deadline(q), &claims, err))
+		return false;
+	CRASH_POINT("claim-after");
+	(void)qmgr_claim_take(q, &claims);
+	return true;
+}
+
+/* Claims again and again, when it is time or when somebody pokes. */
+static void
+qmgr_claim_loop(struct qmgr *q, qmgr_claim_fn *claim, int64_t (*due)(const struct queue_desk *d))
+{
+	struct queue_budget budget;
+	struct err err;
+
+	while (!q->stopping) {
+		int64_t next = clock_deadline(QMGR_CLAIM_RETRY);
+
+		if (qmgr_claim_once(q, claim, &err)) {
+			bool able =
+			    cluster_node_may_claim(q->node) && qmgr_message_budget(q, &budget);
+
+			if (able)
+				next = due(q->desk);
+		} else {
+			qmgr_trouble(q, &err);
+		}
+		if (next > clock_mono_us() &&
+		    task_cond_wait(&q->claim_wanted, next) == TASK_CANCELLED)
+			return;
+	}
+}
+
+void
+qmgr_claim_incoming_task(void *arg)
+{
+	qmgr_claim_loop(arg, queue_claim_incoming, queue_claim_incoming_due);
+}
+
+void
+qmgr_claim_deferred_task(void *arg)
+{
+	qmgr_claim_loop(arg, queue_claim_deferred, queue_claim_deferred_due);
+}
+
+void
+qmgr_claim_takeover(struct qmgr *q)
+{
+	bool more = true;
+
+	while (more && !q->stopping) {
+		struct queue_claims claims = {0};
+		struct queue_budget budget;
+		struct err err;
+
+		if (!cluster_node_may_claim(q->node) || !qmgr_message_budget(q, &budget))
+			return; /* the upkeep comes back to it */
+		if (!queue_claim_takeover(
+			q->desk, &budget, qmgr_statement_deadline(q), &claims, &more, &err)) {
+			qmgr_trouble(q, &err);
+			return;
+		}
+		CRASH_POINT("takeover-after");
+		if (qmgr_claim_take(q, &claims) == 0 && !more)
+			q->takeover_wanted = false;
+	}
+}
+
+bool
+qmgr_claim_reread(struct qmgr *q)
+{
+	struct queue_claims claims = {0};
+	struct err err;
+
+	if (!queue_claim_reread(q->desk, qmgr_statement_deadline(q), &claims, &err)) {
+		qmgr_trouble(q, &err);
+		return false;
+	}
+	(void)qmgr_claim_take(q, &claims);
+	return true;
+}
+
+/* Messages whose present page of recipients is done get the next one. */
+static void
+qmgr_claim_pages(struct qmgr *q)
+{
+	LIST_FOREACH (m, &q->messages, struct qmgr_message, node) {
+		struct queue_claimed *page;
+		struct err err;
+
+		if (m->open != 0 || m->claimed->next_rcpt < 0 || m->holds != 0)
+			continue;
+		m->holds++;
+		if (queue_claim_page(
+			q->desk, m->claimed, qmgr_statement_deadline(q), &page, &err)) {
+			m->claimed->next_rcpt = -1;
+			m->stays = true; /* the last page says "removed" */
+			if (page != NULL)
+				qmgr_message_take(q, page);
+			qmgr_message_unhold(q, m);
+		} else {
+			m->holds--;
+			qmgr_trouble(q, &err);
+		}
+		return; /* the list may have changed */
+	}
+}
+
+static void
+qmgr_on_expired(void *arg UNUSED, int64_t msg_id, const char *sender, bool forced)
+{
+	struct buf line CLEANUP(buf_done) = {0};
+	char queue_id[MAIL_QUEUE_ID_SIZE];
+
+	mail_queue_id_format(msg_id, queue_id);
+	mail_log_expired(&line, queue_id, sender, forced);
+	log_info("%s", buf_str(&line));
+}
+
+static void
+qmgr_claim_expire(struct qmgr *q)
+{
+	const struct queue_expiry how = {.on_expired = qmgr_on_expired};
+	bool more = true;
+	struct err err;
+
+	while (more && !q->stopping) {
+		if (!queue_expire_run(q->desk, &how, qmgr_statement_deadline(q), &more, &err))
+			return qmgr_trouble(q, &err);
+		CRASH_POINT("expire-after");
+	}
+}
+
+void
+qmgr_claim_upkeep_task(void *arg)
+{
+	struct qmgr *q = arg;
+	struct err err;
+
+	while (!q->stopping) {
+		qmgr_schedule_tick(q);
+		if (cluster_node_may_claim(q->node)) {
+			if (!queue_keeper_run(q->desk, qmgr_statement_deadline(q), &err))
+				qmgr_trouble(q, &err);
+			if (!queue_claim_promote_stragglers(
+				q->desk, qmgr_statement_deadline(q), &err))
+				qmgr_trouble(q, &err);
+			qmgr_claim_expire(q);
+			qmgr_order_run(q);
+		}
+		if (q->takeover_wanted)
+			qmgr_claim_takeover(q);
+		qmgr_claim_pages(q);
+		qmgr_transport_sweep(q);
+		qmgr_schedule_run(q);
+		if (task_sleep_until(clock_deadline(QMGR_UPKEEP_TIME)) == TASK_CANCELLED)
+			return;
+	}
+}

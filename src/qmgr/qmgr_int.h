@@ -1,0 +1,152 @@
+/*
+ * qmgr_int.h - the scheduler's picture of the mail it has claimed, shared by the files of this room.
+ *
+ *	qmgr ── transports ── destinations ── todo list of entries
+ *	  └──── messages ──── recipients ──── (each waiting recipient is in one entry)
+ *
+ * A message is here from its claim until all its claimed recipients are recorded. An entry is some recipients of one message for one
+ * destination: the unit of a delivery. Invariants:
+ *	I1  each recipient of a message here is in exactly one of: an entry, the outcome list waiting for the next record.
+ *	I2  nothing is handed out while the lease is in doubt (qmgr->fenced, cluster_node_may_deliver()).
+ *	I3  a recipient is forgotten only after queue_record said that its outcome is stored, or that the lease was lost.
+ *	I4  no list changes while somebody walks it: only the scheduling functions, which never wait, touch them.
+ */
+#ifndef QMGR_QMGR_INT_H
+#define QMGR_QMGR_INT_H
+
+#include "base/base.h"
+#include "base/hmap.h"
+#include "base/list.h"
+#include "bounce/bounce.h"
+#include "cluster/cluster_node.h"
+#include "conf/conf.h"
+#include "mail/mail_queue_id.h"
+#include "qmgr/qmgr_window.h"
+#include "queue/queue_claim.h"
+#include "queue/queue_order.h"
+#include "queue/queue_record.h"
+#include "rewrite/rewrite.h"
+#include "service/delivery.h"
+#include "service/link.h"
+#include "service/service.h"
+#include "task/task.h"
+
+struct qmgr_entry;
+struct qmgr_agent;
+
+/* What the scheduler does by itself instead of an agent. */
+enum qmgr_builtin {
+	QMGR_AGENT,   /* an agent does it */
+	QMGR_ERROR,   /* bounce with the nexthop as text */
+	QMGR_RETRY,   /* defer with the nexthop as text */
+	QMGR_DISCARD, /* succeed and drop */
+};
+
+struct qmgr_transport {
+	char *name; /* owned */
+	enum qmgr_builtin builtin;
+	struct qmgr_window_limits limits;
+	int recipient_limit;      /* recipients of one delivery */
+	struct hmap destinations; /* by nexthop */
+	struct list ready; /* destinations with something to do and room in their window, in turn */
+	struct list agents; /* enlisted agent processes */
+	struct list node;   /* in qmgr->transports */
+	size_t busy;        /* deliveries running */
+	int64_t since;      /* mono us: last time that an agent was enlisted, or the start */
+};
+
+struct qmgr_destination {
+	struct qmgr_transport *transport; /* borrowed: transports live as long as the process */
+	char *nexthop;                    /* owned */
+	struct qmgr_window window;
+	int busy;         /* deliveries running */
+	struct list todo; /* entries waiting */
+	size_t todo_count;
+	struct list ready; /* in transport->ready */
+	bool dead;
+	int64_t dead_until; /* mono us */
+	char *dead_reason;  /* owned; while dead */
+	char dead_dsn[12];
+};
+
+/* A claimed message. */
+struct qmgr_message {
+	struct queue_claimed *claimed;         /* owned */
+	const struct queue_envelope *envelope; /* = &claimed->envelope */
+	char queue_id[MAIL_QUEUE_ID_SIZE];
+	int64_t activated;           /* real us: when it was claimed */
+	struct delivery_attr *attrs; /* of the envelope, in the claimed message's arena */
+	size_t open;                 /* recipients whose outcome is not stored yet */
+	size_t undecided;            /* recipients without an outcome */
+	size_t in_batch; /* while a batch is recorded: how many of its results are in it */
+	size_t holds;    /* somebody is using it: do not free */
+	bool stays;      /* not all of it has left the queue */
+	enum queue_verb
+	    order; /* what an operator wants done with recipients under way; 0: nothing */
+	int64_t order_id;
+	struct list node; /* in qmgr->messages */
+};
+
+struct qmgr_entry {
+	struct qmgr_destination *destination;
+	struct qmgr_message *message;
+	uint32_t *rcpts; /* owned: indexes into message->envelope->rcpts */
+	size_t rcpt_count;
+	struct list node;         /* in destination->todo while waiting */
+	struct qmgr_agent *agent; /* while running */
+	uint32_t delivery;        /* its number on the agent's link */
+	int64_t handed;           /* mono us */
+};
+
+struct qmgr_agent {
+	struct qmgr *qmgr;
+	struct qmgr_transport *transport;
+	struct link *link; /* owned */
+	int64_t pid;
+	size_t slots;
+	size_t busy;
+	bool leaving;
+	uint32_t next_delivery;
+	struct hmap entries; /* running, by delivery number */
+	struct hmap idle;    /* nexthops to which it holds an idle connection */
+	struct list node;    /* in transport->agents */
+};
+
+/* The process. */
+struct qmgr {
+	struct service *service;
+	struct rewrite *rewrite;   /* owned */
+	struct db_pool *pool;      /* owned */
+	struct queue_desk *desk;   /* owned */
+	struct cluster_node *node; /* owned */
+	struct bounce_settings bounce;
+	bool stopping;
+
+	struct hmap transports; /* by name */
+	struct list transport_list;
+
+	struct list messages; /* claimed, oldest first */
+	struct hmap messages_by_id;
+	size_t message_count;
+	size_t rcpt_count;
+	size_t content_bytes;          /* contents held in memory */
+	struct task_cond claim_wanted; /* new mail may be there, or room */
+
+	struct list records; /* outcomes to be recorded, oldest first */
+	size_t record_count;
+	struct task_cond record_wanted;
+	struct task_cond record_done;
+	struct task_lock record_lock; /* one flush at a time */
+
+	struct list facts; /* reported by agents, about messages not here */
+	struct hmap facts_by_key;
+
+	bool takeover_wanted;   /* a node was declared dead */
+	int64_t trouble_logged; /* mono us */
+	struct task_group tasks;
+};
+
+/* A database error: logged, but not more often than every 10 s. */
+void qmgr_trouble(struct qmgr *q, const struct err *err);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * qmgr_order.c - see qmgr_order.h.
+ */
+#include "qmgr/qmgr_order.h"
+
+#include "base/mem.h"
+#include "qmgr/qmgr_int.h"
+#include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_outcome.h"
+#include "qmgr/qmgr_schedule.h"
+
+struct qmgr_order_ids {
+	int64_t *ids; /* owned */
+	size_t count;
+};
+
+/* What the verb makes of a recipient that is not under way. */
+static void
+qmgr_order_apply(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *arg)
+{
+	const struct queue_order *order = arg;
+	struct qmgr_outcome o = {
+	    .status = DELIVERY_DEFERRED, .dsn = "4.3.0", .relay = "none", .order = order->verb};
+
+	if (order->rcpt_no >= 0 && m->envelope->rcpts[rcpt].rcpt_no != order->rcpt_no)
+		return qmgr_schedule_rcpt(q, m, rcpt);
+	o.text = queue_verb_name(order->verb);
+	qmgr_outcome_add(q, m, rcpt, &o);
+}
+
+/* True when the order is obeyed, or will be with no further look at it. */
+static bool
+qmgr_order_obey(struct qmgr *q, const struct queue_order *order)
+{
+	struct qmgr_message *m = hmap_get(&q->messages_by_id, HMAP_KEY(order->msg_id));
+
+	if (m == NULL)
+		return true; /* no longer ours: whoever holds it next reads the order in the database */
+	if (order->verb == QUEUE_VERB_FLUSH || order->verb == QUEUE_VERB_RELEASE)
+		return true; /* it is being delivered */
+	m->holds++;
+	m->order = order->verb;
+	m->order_id = order->order_id;
+	qmgr_schedule_take_waiting(q, m, qmgr_order_apply, (void *)(uintptr_t)order);
+	qmgr_message_unhold(q, m);
+	/* Recipients under way stay pending until their outcome; the next look finds the message gone. */
+	return false;
+}
+
+static void
+qmgr_order_finish(struct qmgr *q, const struct qmgr_order_ids *done)
+{
+	struct err err;
+
+	if (done->count != 0 &&
+	    !queue_order_done(q->desk, done->ids, done->count,
+		clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), &err))
+		qmgr_trouble(q, &err);
+}
+
+void
+qmgr_order_run(struct qmgr *q)
+{
+	struct qmgr_order_ids done = {0};
+	struct queue_order *orders = NULL;
+	size_t count = 0;
+	bool flush = false;
+	struct err err;
+
+	if (!queue_order_poll(q->desk,
+		clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), &orders,
+		&count, &flush, &err))
+		return qmgr_trouble(q, &err);
+	if (flush)
+		qmgr_schedule_revive_all(q);
+	done.ids = mem_alloc(count * sizeof(*done.ids));
+	for (size_t i = 0; i < count; i++)
+		if (qmgr_order_obey(q, &orders[i]))
+			done.ids[done.count++] = orders[i].order_id;
+	qmgr_order_finish(q, &done);
+	mem_free(done.ids);
+	mem_free(orders);
+	qmgr_schedule_run(q);
+}

@@ -1,0 +1,461 @@
+/*
+ * qmgr_outcome.c - see qmgr_outcome.h. What follows from an outcome is decided here, once: whether a failure is final, when a
+ * deferred recipient is tried again, who is to be told.
+ */
+#include "qmgr/qmgr_outcome.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/crash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "mail/mail_log.h"
+#include "mail/mail_retry.h"
+#include "qmgr/qmgr_int.h"
+#include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_schedule.h"
+
+/* Facts from agents about messages that nobody here holds: forgotten after this long, or when there are too many. */
+#define QMGR_FACT_LIFE (600 * CLOCK_SECOND)
+#define QMGR_FACT_MAX  100000
+
+/* Pause before outcomes that could not be stored are tried again. */
+#define QMGR_RECORD_RETRY (200 * CLOCK_MILLI)
+
+/* A result on its way to the database, with everything it points to. */
+struct qmgr_record {
+	struct list node; /* in qmgr->records */
+	struct queue_result result;
+	struct qmgr_message *message;
+	char *texts; /* owned: the strings of `result` */
+};
+
+struct qmgr_fact_key {
+	int64_t msg_id;
+	int64_t rcpt_no;
+};
+
+struct qmgr_fact {
+	struct list node; /* in qmgr->facts, oldest first */
+	struct qmgr_fact_key key;
+	int64_t until; /* mono us */
+	char *dsn;     /* owned, as below */
+	char *text;
+	char *relay;
+};
+
+/* ---- deciding ---- */
+
+static int64_t
+qmgr_lifetime(const struct qmgr *q, const struct qmgr_message *m)
+{
+	return conf_time(q->service->conf, m->envelope->sender[0] != '\0'
+					       ? CONF_maximal_queue_lifetime
+					       : CONF_bounce_queue_lifetime);
+}
+
+/* Deferred once more, or too late for that? */
+static void
+qmgr_decide_deferred(const struct qmgr *q, const struct qmgr_message *m, struct queue_result *r)
+{
+	const struct conf *conf = q->service->conf;
+	int64_t arrival = m->envelope->arrival;
+	int64_t lifetime = qmgr_lifetime(q, m);
+	int64_t warning = conf_time(conf, CONF_delay_warning_time);
+
+	r->expires_at = arrival + lifetime;
+	r->warn_at = warning > 0 && m->envelope->sender[0] != '\0' ? arrival + warning : 0;
+	if (mail_retry_is_expired(r->at, arrival, lifetime)) {
+		r->outcome = QUEUE_EXPIRED;
+		r->notify = QUEUE_NOTIFY_FAILURE;
+		r->action = "failed";
+		return;
+	}
+	r->outcome = QUEUE_DEFERRED;
+	r->next_attempt =
+	    r->at + mail_retry_delay(r->at, arrival, conf_time(conf, CONF_minimal_backoff_time),
+			conf_time(conf, CONF_maximal_backoff_time));
+}
+
+/* Who is told: RFC 3461 section 5.2; without NOTIFY only failures are reported. */
+static unsigned
+qmgr_decide_notify(const struct queue_result *r)
+{
+	unsigned wanted = r->rcpt->dsn_notify;
+
+	if (r->outcome == QUEUE_BOUNCED || r->outcome == QUEUE_EXPIRED)
+		return wanted == 0 || (wanted & QUEUE_NOTIFY_FAILURE) != 0 ? QUEUE_NOTIFY_FAILURE
+									   : 0;
+	if (r->outcome == QUEUE_SENT)
+		return wanted & QUEUE_NOTIFY_SUCCESS;
+	return 0;
+}
+
+/* An operator's order instead of another attempt. True when it decides. */
+static bool
+qmgr_decide_order(const struct qmgr *q, const struct qmgr_message *m, enum queue_verb order,
+    struct queue_result *r)
+{
+	r->no_attempt = true;
+	r->expires_at = m->envelope->arrival + qmgr_lifetime(q, m);
+	switch (order) {
+	case QUEUE_VERB_HOLD:
+		r->outcome = QUEUE_HELD;
+		return true;
+	case QUEUE_VERB_DELETE:
+		r->outcome = QUEUE_DELETED;
+		return true;
+	case QUEUE_VERB_EXPIRE:
+		r->outcome = QUEUE_EXPIRED;
+		return true;
+	case QUEUE_VERB_REQUEUE:
+		r->outcome = QUEUE_DEFERRED;
+		r->next_attempt = r->at;
+		return true;
+	case QUEUE_VERB_RELEASE:
+	case QUEUE_VERB_FLUSH:
+		break;
+	}
+	r->no_attempt = false;
+	return false;
+}
+
+static void
+qmgr_decide(const struct qmgr *q, const struct qmgr_message *m, const struct qmgr_outcome *o,
+    struct queue_result *r)
+{
+	enum queue_verb order = o->order != 0 ? o->order : m->order;
+
+	r->action = "failed";
+	if (order != 0 && o->status == DELIVERY_DEFERRED && qmgr_decide_order(q, m, order, r)) {
+		r->notify = qmgr_decide_notify(r);
+		return;
+	}
+	switch (o->status) {
+	case DELIVERY_SENT:
+		r->outcome = o->discarded ? QUEUE_DISCARDED : QUEUE_SENT;
+		r->action = "relayed";
+		break;
+	case DELIVERY_BOUNCED:
+		if (conf_bool(q->service->conf, CONF_soft_bounce)) {
+			qmgr_decide_deferred(q, m, r);
+			break;
+		}
+		r->outcome = QUEUE_BOUNCED;
+		r->expires_at = m->envelope->arrival + qmgr_lifetime(q, m);
+		break;
+	case DELIVERY_DEFERRED:
+	case DELIVERY_UNTRIED:
+		qmgr_decide_deferred(q, m, r);
+		r->no_attempt = o->destination_dead;
+		break;
+	}
+	r->notify = qmgr_decide_notify(r);
+}
+
+/* ---- gathering ---- */
+
+static const char *
+qmgr_keep(char **at, const char *text)
+{
+	const char *kept = *at;
+	size_t len = text != NULL ? strlen(text) : 0;
+
+	if (text == NULL)
+		return NULL;
+	memcpy(*at, text, len + 1);
+	*at += len + 1;
+	return kept;
+}
+
+static size_t
+qmgr_kept_size(const char *text)
+{
+	return text != NULL ? strlen(text) + 1 : 0;
+}
+
+/* Copies the texts of an outcome into one block that lives as long as the record. */
+static void
+qmgr_record_texts(struct qmgr_record *rec, const struct qmgr_outcome *o)
+{
+	size_t size = sizeof(o->dsn) + qmgr_kept_size(o->text) + qmgr_kept_size(o->relay) +
+		      qmgr_kept_size(o->transport) + qmgr_kept_size(o->nexthop) +
+		      qmgr_kept_size(o->remote_mta) + qmgr_kept_size(o->diagnostic);
+	char *at = rec->texts = mem_alloc(size);
+
+	rec->result.dsn = qmgr_keep(&at, o->dsn);
+	rec->result.text = qmgr_keep(&at, o->text);
+	rec->result.relay = qmgr_keep(&at, o->relay);
+	rec->result.transport = qmgr_keep(&at, o->transport);
+	rec->result.nexthop = qmgr_keep(&at, o->nexthop);
+	rec->result.remote_mta = qmgr_keep(&at, o->remote_mta);
+	rec->result.diagnostic = qmgr_keep(&at, o->diagnostic);
+}
+
+static void
+qmgr_log_delivery(const struct qmgr_message *m, const struct queue_rcpt *rcpt,
+    const struct qmgr_outcome *o, int64_t now)
+{
+	static const char *const names[] = {[DELIVERY_SENT] = "sent",
+	    [DELIVERY_DEFERRED] = "deferred",
+	    [DELIVERY_BOUNCED] = "bounced"};
+	struct buf line CLEANUP(buf_done) = {0};
+	const struct mail_log_delivery d = {
+	    .queue_id = m->queue_id,
+	    .recipient = rcpt->addr,
+	    .orig_recipient = rcpt->orig_addr,
+	    .relay = o->relay,
+	    .times = {.arrival = m->envelope->arrival,
+		.active = m->activated,
+		.handed = now,
+		.done = now},
+	    .dsn = o->dsn,
+	    .status = names[o->status],
+	    .text = span_str(o->text),
+	};
+
+	mail_log_delivery(&line, &d);
+	log_info_as(o->program, "%s", buf_str(&line));
+}
+
+void
+qmgr_outcome_add(
+    struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const struct qmgr_outcome *o)
+{
+	struct qmgr_record *rec = mem_new(struct qmgr_record);
+
+	rec->message = m;
+	rec->result.lease = m->claimed->lease;
+	rec->result.envelope = m->envelope;
+	rec->result.rcpt = &m->envelope->rcpts[rcpt];
+	rec->result.at = clock_real_us();
+	qmgr_record_texts(rec, o);
+	qmgr_decide(q, m, o, &rec->result);
+	if (o->program != NULL)
+		qmgr_log_delivery(m, rec->result.rcpt, o, rec->result.at);
+	if (rec->result.outcome == QUEUE_EXPIRED)
+		qmgr_message_log_expired(m);
+	MUST(m->undecided > 0);
+	m->undecided--;
+	list_add(&q->records, &rec->node);
+	q->record_count++;
+	task_cond_wake_one(&q->record_wanted);
+}
+
+/* ---- recording ---- */
+
+static void
+qmgr_record_free(struct qmgr *q, struct qmgr_record *rec)
+{
+	list_remove(&rec->node);
+	q->record_count--;
+	mem_free(rec->texts);
+	mem_free(rec);
+}
+
+/* A stored outcome is forgotten; the message with its last one (I3). */
+static void
+qmgr_record_settled(struct qmgr *q, struct qmgr_record *rec)
+{
+	struct qmgr_message *m = rec->message;
+	bool stored = rec->result.recorded == QUEUE_RECORD_STORED;
+
+	if (rec->result.recorded == QUEUE_RECORD_FENCED)
+		cluster_node_suspect(q->node);
+	if (rec->result.outcome == QUEUE_DEFERRED || rec->result.outcome == QUEUE_HELD || !stored)
+		m->stays = true;
+	qmgr_record_free(q, rec);
+	qmgr_message_settled(q, m);
+}
+
+/* Records up to a batch from the front of the list; false: nothing could be stored. */
+static bool
+qmgr_record_batch(struct qmgr *q, struct err *err)
+{
+	size_t limit = conf_size(q->service->conf, CONF_queue_result_batch_limit);
+	struct queue_result **results = mem_alloc(limit * sizeof(struct queue_result *));
+	struct qmgr_record **records = mem_alloc(limit * sizeof(struct qmgr_record *));
+	size_t count = 0;
+	bool ok;
+
+	LIST_FOREACH (rec, &q->records, struct qmgr_record, node) {
+		if (count == limit)
+			break;
+		rec->result.recorded = QUEUE_RECORD_NOT_YET;
+		rec->message->in_batch++;
+		records[count] = rec;
+		results[count++] = &rec->result;
+	}
+	/* `last`: with this batch nothing of the message is left in our hands, so its bounce is complete. */
+	for (size_t i = 0; i < count; i++)
+		records[i]->result.last =
+		    records[i]->message->in_batch == records[i]->message->open &&
+		    records[i]->message->claimed->next_rcpt < 0;
+	for (size_t i = 0; i < count; i++)
+		records[i]->message->in_batch = 0;
+	CRASH_POINT("record-before");
+	ok = queue_record_flush(q->desk, results, count,
+	    clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), err);
+	CRASH_POINT("record-after");
+	for (size_t i = 0; i < count; i++) {
+		if (records[i]->result.recorded != QUEUE_RECORD_NOT_YET) {
+			qmgr_record_settled(q, records[i]);
+			continue;
+		}
+		/* Behind the others: a locked row must not keep them waiting. */
+		ok = false;
+		list_remove(&records[i]->node);
+		list_add(&q->records, &records[i]->node);
+	}
+	mem_free(results);
+	mem_free(records);
+	return ok;
+}
+
+void
+qmgr_outcome_task(void *arg)
+{
+	struct qmgr *q = arg;
+	struct err err;
+
+	while (!q->stopping || q->record_count != 0) {
+		if (q->record_count == 0) {
+			if (task_cond_wait(&q->record_wanted, CLOCK_NEVER) == TASK_CANCELLED)
+				return;
+			continue;
+		}
+		if (task_lock_take(&q->record_lock, CLOCK_NEVER) != TASK_READY)
+			return;
+		err_clear(&err);
+		bool ok = q->record_count == 0 || qmgr_record_batch(q, &err);
+
+		task_lock_give(&q->record_lock);
+		task_cond_wake_all(&q->record_done);
+		qmgr_schedule_run(q);
+		if (!ok && err.kind != ERR_NONE)
+			qmgr_trouble(q, &err);
+		if (!ok && task_sleep_until(clock_deadline(QMGR_RECORD_RETRY)) == TASK_CANCELLED)
+			return;
+	}
+}
+
+bool
+qmgr_outcome_pending(const struct qmgr *q)
+{
+	return q->record_count != 0;
+}
+
+bool
+qmgr_outcome_flush(struct qmgr *q)
+{
+	struct err err;
+	bool ok = true;
+
+	if (task_lock_take(&q->record_lock, CLOCK_NEVER) != TASK_READY)
+		return false;
+	for (size_t rounds = q->record_count; ok && q->record_count != 0 && rounds > 0; rounds--)
+		ok = qmgr_record_batch(q, &err);
+	task_lock_give(&q->record_lock);
+	return ok;
+}
+
+/* ---- from agents ---- */
+
+void
+qmgr_outcome_from_agent(
+    const struct qmgr_entry *e, const struct delivery_outcome *in, struct qmgr_outcome *ret)
+{
+	*ret = (struct qmgr_outcome){
+	    .status = in->status,
+	    .text = span_dup(in->text),
+	    .relay = span_dup(in->relay),
+	    .remote_mta = span_dup(in->remote_mta),
+	    .diagnostic = span_dup(in->diagnostic),
+	    .transport = e->destination->transport->name,
+	    .nexthop = e->destination->nexthop,
+	};
+	(void)snprintf(ret->dsn, sizeof(ret->dsn), "%.*s", SPAN_ARG(in->dsn));
+}
+
+void
+qmgr_outcome_done(struct qmgr_outcome *o)
+{
+	mem_free((void *)(uintptr_t)o->text);
+	mem_free((void *)(uintptr_t)o->relay);
+	mem_free((void *)(uintptr_t)o->remote_mta);
+	mem_free((void *)(uintptr_t)o->diagnostic);
+}
+
+static void
+qmgr_fact_free(struct qmgr *q, struct qmgr_fact *f)
+{
+	(void)hmap_remove(&q->facts_by_key, HMAP_KEY(f->key));
+	list_remove(&f->node);
+	mem_free(f->dsn);
+	mem_free(f->text);
+	mem_free(f->relay);
+	mem_free(f);
+}
+
+static void
+qmgr_fact_add(struct qmgr *q, int64_t msg_id, const struct delivery_outcome *o)
+{
+	struct qmgr_fact *f = mem_new(struct qmgr_fact);
+	struct qmgr_fact *oldest;
+
+	f->key = (struct qmgr_fact_key){msg_id, o->rcpt_no};
+	f->until = clock_deadline(QMGR_FACT_LIFE);
+	f->dsn = span_dup(o->dsn);
+	f->text = span_dup(o->text);
+	f->relay = span_dup(o->relay);
+	list_add(&q->facts, &f->node);
+	oldest = hmap_put(&q->facts_by_key, HMAP_KEY(f->key), f);
+	if (oldest != NULL) {
+		list_remove(&oldest->node);
+		mem_free(oldest->dsn);
+		mem_free(oldest->text);
+		mem_free(oldest->relay);
+		mem_free(oldest);
+	}
+	oldest = LIST_FIRST(&q->facts, struct qmgr_fact, node);
+	if (oldest != NULL &&
+	    (q->facts_by_key.count > QMGR_FACT_MAX || oldest->until < clock_mono_us()))
+		qmgr_fact_free(q, oldest);
+}
+
+void
+qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result)
+{
+	struct qmgr_message *m = hmap_get(&q->messages_by_id, HMAP_KEY(result->msg_id));
+
+	for (size_t i = 0; i < result->outcome_count; i++) {
+		const struct delivery_outcome *o = &result->outcomes[i];
+
+		if (o->status == DELIVERY_SENT)
+			qmgr_fact_add(q, result->msg_id, o);
+	}
+	/* Recipients that wait in this process already are taken out of their line. */
+	if (m != NULL)
+		qmgr_schedule_recheck(q, m);
+}
+
+bool
+qmgr_outcome_known(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
+{
+	struct qmgr_fact_key key = {m->envelope->msg_id, m->envelope->rcpts[rcpt].rcpt_no};
+	struct qmgr_fact *f;
+	struct qmgr_outcome o = {.status = DELIVERY_SENT, .transport = "", .nexthop = ""};
+
+	if (q->facts_by_key.count == 0)
+		return false;
+	f = hmap_get(&q->facts_by_key, HMAP_KEY(key));
+	if (f == NULL)
+		return false;
+	(void)snprintf(o.dsn, sizeof(o.dsn), "%s", f->dsn);
+	o.text = f->text;
+	o.relay = f->relay;
+	qmgr_outcome_add(q, m, rcpt, &o);
+	qmgr_fact_free(q, f);
+	return true;
+}

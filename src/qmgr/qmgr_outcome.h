@@ -1,0 +1,60 @@
+/*
+ * qmgr_outcome.h - what became of recipients: gathered here from agents and from the scheduler itself, turned into results for the
+ * queue, recorded in batches, and only then forgotten (I3).
+ */
+#ifndef QMGR_QMGR_OUTCOME_H
+#define QMGR_QMGR_OUTCOME_H
+
+#include "base/base.h"
+#include "queue/queue_order.h"
+#include "service/delivery.h"
+
+struct qmgr;
+struct qmgr_message;
+struct qmgr_entry;
+
+/* One outcome, as its maker knows it. Texts are borrowed for the call of qmgr_outcome_add(). */
+struct qmgr_outcome {
+	enum delivery_status status;
+	bool discarded;        /* sent, but to nowhere */
+	bool destination_dead; /* nothing was tried: no attempt counts */
+	enum queue_verb order; /* not tried: an operator wants this instead; 0: no */
+	char dsn[12];
+	const char *text;
+	const char *relay;
+	const char *transport;
+	const char *nexthop;
+	const char *remote_mta; /* NULL: none */
+	const char *diagnostic; /* NULL: none */
+	const char
+	    *program; /* not NULL: log the delivery line under this name (agents log their own) */
+};
+
+/* Takes note of the outcome of recipient `rcpt` (an index) of `m`, decides what follows from it, and has it recorded. */
+void qmgr_outcome_add(
+    struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const struct qmgr_outcome *o);
+
+/* An agent's report as an outcome; qmgr_outcome_done() releases what it holds. */
+void qmgr_outcome_from_agent(
+    const struct qmgr_entry *e, const struct delivery_outcome *in, struct qmgr_outcome *ret);
+void qmgr_outcome_done(struct qmgr_outcome *o);
+
+/*
+ * Outcomes that an agent kept while there was no scheduler: what was sent is a fact. Recipients that wait here are settled at once; others when
+ * their message is claimed (qmgr_outcome_known()).
+ */
+void qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result);
+
+/* If an agent has reported recipient `rcpt` of a message just claimed as sent: settles it and returns true. */
+bool qmgr_outcome_known(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt);
+
+/* Records what has gathered; the recording task runs until qmgr->stopping and nothing is left. */
+void qmgr_outcome_task(void *qmgr);
+
+/* True while outcomes wait to be recorded. */
+bool qmgr_outcome_pending(const struct qmgr *q);
+
+/* Records all `sent` outcomes that wait, before a lease is renewed after an outage. Waits. */
+bool qmgr_outcome_flush(struct qmgr *q);
+
+#endif

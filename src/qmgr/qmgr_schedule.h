@@ -1,0 +1,49 @@
+/*
+ * qmgr_schedule.h - which delivery runs next: entries join the list of their destination; a destination with work and room in
+ * its window stands in the line of its transport; free slots take from the front of that line, one entry each, so that
+ * neither a large list nor a busy destination holds back the others. Nothing here waits.
+ */
+#ifndef QMGR_QMGR_SCHEDULE_H
+#define QMGR_QMGR_SCHEDULE_H
+
+#include "base/base.h"
+
+struct qmgr;
+struct qmgr_message;
+struct qmgr_destination;
+struct qmgr_entry;
+struct delivery_result;
+
+/* Resolves the recipients of a message just claimed, and queues them by destination. */
+void qmgr_schedule_message(struct qmgr *q, struct qmgr_message *m);
+
+/* Queues one recipient again (its agent died, or said that it tried nothing). */
+void qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt);
+
+/* Hands out what can be handed out. Called whenever something changed: new work, a free slot, a new agent. */
+void qmgr_schedule_run(struct qmgr *q);
+
+/* A delivery ended; the window of its destination learns. `site_error` NULL: no trouble of the site. */
+void qmgr_schedule_ended(
+    struct qmgr *q, struct qmgr_destination *d, const char *site_error, const char *dsn);
+
+/* Wakes dead destinations whose pause is over, and defers what waits for transports that nobody serves. */
+void qmgr_schedule_tick(struct qmgr *q);
+
+/* Takes every waiting recipient of `m` out of its line and gives it to fn(); those under way stay where they are. */
+void qmgr_schedule_take_waiting(struct qmgr *q, struct qmgr_message *m,
+    void (*fn)(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *arg), void *arg);
+
+/* After the lease was lost: everything that waits is somebody else's now. */
+void qmgr_schedule_drop_lost(struct qmgr *q);
+
+/* Looks anew where the waiting recipients of `m` go, and whether they were delivered meanwhile. */
+void qmgr_schedule_recheck(struct qmgr *q, struct qmgr_message *m);
+
+/* Operators flush: every dead destination may be tried again now. */
+void qmgr_schedule_revive_all(struct qmgr *q);
+
+/* Frees an entry that is in no list. */
+void qmgr_entry_free(struct qmgr_entry **e);
+
+#endif
