@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "net/net_addr.h"
+#include "task/task.h"
 
 struct stream;
 struct err;
@@ -34,8 +35,9 @@ struct net_server {
 	const char *task_name;
 	void (*session)(struct stream *s, const struct net_addr *peer, void *arg);
 	void *arg;
-	/* read only */
+	/* read only; sessions count themselves out here, so the struct outlives them all */
 	size_t alive;
+	struct task_cond freed; /* private: a session ended */
 };
 void net_server_run(struct net_server *server);
 

@@ -40,8 +40,8 @@ void task_init(const struct task_settings *settings);
 void task_run(void);
 
 /*
- * Orderly end: cancels every task; task_run() returns when all have ended, or after `grace` us (then true is not
- * returned by task_is_clean()). May be called from a task.
+ * Orderly end: cancels every task, also those started from now on; task_run() returns when all have ended, or after
+ * `grace` us (then task_count() is not 0 and task_done() must not be called). May be called from a task.
  */
 void task_stop(int64_t grace);
 
@@ -64,18 +64,16 @@ size_t task_count(void);
 /* Cancels `t`: its present wait and all further ones return TASK_CANCELLED. `t` must be alive. */
 void task_cancel(struct task *t);
 
-/* True if the running task was cancelled: for loops that do not wait. */
+/* True if the running task was cancelled and has no shield: for loops that do not wait. */
 bool task_is_cancelled(void);
 
 /*
  * A cancelled task that must still wait (to log out politely, to give back a lease) lifts the cancellation for the
- * length of its cleaning up.
+ * length of its cleaning up. Counted: each true needs its false.
  */
 void task_shield(bool on);
 
-/* Waits for the end of `t` (which may already have ended only if the caller holds no stale pointer: use a group). */
-
-/* Lets the other ready tasks run. Waits. */
+/* Lets the other ready tasks run, also when it returns TASK_CANCELLED. Waits. */
 enum task_wait task_yield(void);
 
 /* Waits until `deadline`: TASK_TIMEOUT, or TASK_CANCELLED. */
@@ -88,8 +86,15 @@ struct task_fd;
 /*
  * Watches the non-blocking descriptor `fd` (sockets, pipes) edge-triggered, registered once for its whole life: the
  * owner reads or writes until EAGAIN before it waits. The descriptor stays the caller's to close, after task_fd_free().
+ * One task may wait to read and one to write.
  */
 struct task_fd *task_fd_new(int fd);
+
+/*
+ * The same for a descriptor that a library reads, which may leave input unread (libpq does): each wait first asks
+ * poll(2), at the price of that system call.
+ */
+struct task_fd *task_fd_new_level(int fd);
 
 /* Stops watching; wakes nobody: no task may be waiting on it. Accepts NULL. */
 void task_fd_free(struct task_fd **f);
@@ -149,7 +154,10 @@ enum task_wait task_group_wait(struct task_group *g, int64_t deadline);
 /* Calls fn(signo, arg) from the loop (not in signal context) for each arrival of `signo`; NULL removes it. */
 void task_on_signal(int signo, void (*fn)(int signo, void *arg), void *arg);
 
-/* Waits for the end of child `pid`; *ret_status as from waitpid(). Children are reaped by the loop from the first call. */
+/*
+ * Waits for the end of child `pid`, reaps it and sets *ret_status as waitpid() does; -1 if it is no child of ours (any
+ * more). After a timeout it may be called again. Uses SIGCHLD from the first call on.
+ */
 enum task_wait task_child_wait(int pid, int *ret_status, int64_t deadline);
 
 /* Calls fn(arg) once, in this turn of the loop after all ready tasks ran: to write in one go what the turn gathered. */
