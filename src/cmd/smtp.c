@@ -1,0 +1,10 @@
+/*
+ * smtp.c - the SMTP delivery agent; started by master.
+ */
+#include "agent/smtp.h"
+
+int
+main(int argc, char **argv)
+{
+	return agent_main(argc, argv, &smtp_agent_kind);
+}
