@@ -156,7 +156,7 @@ smtp_outcome_session(struct smtp_session *session, struct agent_job *job, bool l
 			memcpy(dsn, "4.4.1", sizeof("4.4.1"));
 	}
 	if (!permanent && !last_host) {
-		log_info("%s%.*s%s%s", "", 0, "", "", text);
+		log_info("%s: %s", job->request.queue_id.ptr, text);
 		return;
 	}
 	if (smtp_is_site_trouble(t) && !permanent)
