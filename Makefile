@@ -89,6 +89,16 @@ fuzz:
 	$(Q)$(MAKE) CC=clang SAN=fuzzer-no-link,address,undefined BUILD=build-fuzz fuzzers
 fuzzers: $(FUZZERS)
 
+# A second make: the first one read its compiler flags before the libraries were there. Every suite runs, also after one
+# has failed; each leaves its count in $(BUILD)/report, and the summary ends the run.
+check: check-deps
+	@rm -rf $(BUILD)/report
+	$(Q)$(MAKE) all
+	$(Q)status=0; $(MAKE) -k check-suites || status=$$?; tests/check/summary.py --status $$status $(BUILD)/report
+check-suites: check-code unit check-session check-cluster check-bench-tools check-conformance check-conformance-dns
+# The sanitizer build: units, session tests, a fixed set of conformance cases (make SAN=address,undefined check-san).
+check-san: unit check-session check-conformance-san
+
 layers:
 	@tests/check/layers.sh
 unit: $(UNITS)
@@ -99,7 +109,7 @@ unit-%:
 clean:
 	rm -rf build build-san build-crash build-fuzz
 
-.PHONY: all check fuzz fuzzers layers unit clean
+.PHONY: all check check-suites check-san fuzz fuzzers layers unit clean
 .SECONDARY:
 -include $(wildcard tests/*/*.mk) $(wildcard deploy/*.mk) schema/schema.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
