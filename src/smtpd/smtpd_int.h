@@ -29,6 +29,7 @@
 #include "net/stream.h"
 #include "queue/queue_front.h"
 #include "rewrite/rewrite.h"
+#include "service/poke.h"
 #include "service/service.h"
 #include "smtp/smtp_command.h"
 #include "task/task.h"

@@ -47,7 +47,8 @@ smtpd_open_pool(const struct service *s, size_t shard)
 }
 
 static struct queue_front *
-smtpd_open_front(const struct service *s, struct db_pool *pool, size_t shard, size_t shards)
+smtpd_open_front(
+    const struct service *s, struct db_pool *pool, size_t shard, size_t shards, struct poke *poke)
 {
 	const struct conf *conf = s->conf;
 
@@ -66,6 +67,8 @@ smtpd_open_front(const struct service *s, struct db_pool *pool, size_t shard, si
 	    .commit_timeout = conf_time(conf, CONF_queue_database_commit_timeout),
 	    .latency_limit = conf_time(conf, CONF_queue_database_latency_limit),
 	    .upload_timeout = conf_time(conf, CONF_queue_upload_timeout),
+	    .on_stored = poke_send,
+	    .on_stored_arg = poke,
 	});
 }
 
@@ -101,7 +104,8 @@ smtpd_run(struct service *s)
 	if (!dns_init(&(struct dns_settings){0}, &err))
 		log_fatal(EX_OSERR, "%s", err.text);
 	server->pool = smtpd_open_pool(s, shard);
-	server->front = smtpd_open_front(s, server->pool, shard, shards);
+	poke_init(&server->poke, conf_str(s->conf, CONF_queue_directory));
+	server->front = smtpd_open_front(s, server->pool, shard, shards, &server->poke);
 	for (size_t i = 0; i < s->listen_count; i++) {
 		struct smtpd_listener *l = mem_new(struct smtpd_listener);
 
@@ -153,6 +157,7 @@ smtpd_stopping(struct service *s)
 		continue;
 	queue_front_free(&server->front);
 	db_pool_free(&server->pool);
+	poke_done(&server->poke);
 	task_stop(CLOCK_SECOND);
 }
 
