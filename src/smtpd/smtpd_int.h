@@ -63,6 +63,7 @@ struct smtpd_server {
 	struct smtpd_setup *setup;         /* current; counted */
 	struct queue_front *front;         /* owned: the way into the queue */
 	struct db_pool *pool;              /* owned */
+	struct poke poke;                  /* to the scheduler of this node */
 	struct smtpd_listener **listeners; /* owned */
 	size_t listener_count;
 	struct list sessions; /* all alive */
