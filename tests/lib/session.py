@@ -158,5 +158,5 @@ def equal(got, expected, what=""):
 def match(text, pattern):
     m = re.search(pattern, text, re.M)
     if not m:
-        raise AssertionError("no match for %r in %r" % (pattern, text))
+        raise AssertionError("no match for %r in:\n%s" % (pattern, text[-3000:]))
     return m

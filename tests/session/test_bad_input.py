@@ -11,6 +11,11 @@ ALICE, BOB = "alice@client.example", "bob@dest.example"
 MESSAGE = b"From: <alice@client.example>\r\nSubject: bad input\r\n\r\n"
 
 
+def unstarted(t, **kw):
+    """A relay that is not meant to start: it needs no database."""
+    return t.relay(start=False, database="postgresql:///absent?host=" + t.dir, **kw)
+
+
 def refused(r, pattern):
     """`check` and `start` must both refuse, with the reason, and leave nothing running."""
     r.started = True
@@ -28,27 +33,27 @@ def line_of(r, name, text):
     with open(os.path.join(r.conf, name)) as f:
         lines = f.read().split("\n")
     number = 1 + [i for i, ln in enumerate(lines) if text in ln][0]
-    return r"%s(:|, line )%d\b" % (re.escape(name), number)
+    return r"%s(:|, line |: line )%d\b" % (re.escape(name), number)
 
 
 def test_main_cf_missing(t):
     """No main.cf."""
-    r = t.relay(start=False)
+    r = unstarted(t)
     os.unlink(r.conf + "/main.cf")
     refused(r, r"main\.cf.*(No such file|not found)")
 
 
 def test_main_cf_unreadable(t):
     """A main.cf that cannot be read (a directory: root may read anything else)."""
-    r = t.relay(start=False)
+    r = unstarted(t)
     os.unlink(r.conf + "/main.cf")
     os.mkdir(r.conf + "/main.cf")
-    refused(r, r"main\.cf.*[Ii]s a directory")
+    refused(r, r"main\.cf.*([Ii]s a directory|not a regular file)")
 
 
 def test_main_cf_bad_line(t):
     """A line without "="."""
-    r = t.relay(start=False)
+    r = unstarted(t)
     with open(r.conf + "/main.cf", "a") as f:
         f.write("this is no setting\n")
     refused(r, line_of(r, "main.cf", "this is no"))
@@ -56,13 +61,13 @@ def test_main_cf_bad_line(t):
 
 def test_main_cf_bad_number(t):
     """A number that is none; the file and line are named."""
-    r = t.relay(start=False, main={"message_size_limit": "ten"})
+    r = unstarted(t, main={"message_size_limit": "ten"})
     refused(r, line_of(r, "main.cf", "message_size_limit"))
 
 
 def test_main_cf_contradiction(t):
     """A mailbox limit below the message limit, which Postfix refuses too."""
-    r = t.relay(start=False, main={"message_size_limit": "20000", "mailbox_size_limit": "10000"})
+    r = unstarted(t, main={"message_size_limit": "20000", "mailbox_size_limit": "10000"})
     refused(r, r"mailbox_size_limit.*smaller than.*message_size_limit")
 
 
@@ -103,15 +108,15 @@ def test_unknown_parameter(t):
 
 def test_master_cf_unknown_program(t):
     """A master.cf line whose program does not exist."""
-    r = t.relay(start=False, master=["frob unix - - n - - frobd"])
+    r = unstarted(t, master=["frob unix - - n - - frobd"])
     refused(r, line_of(r, "master.cf", "frobd"))
 
 
 def test_master_cf_bad_fields(t):
     """Too few fields, and a bad type."""
-    r = t.relay(start=False, master=["short unix - -"])
+    r = unstarted(t, master=["short unix - -"])
     refused(r, line_of(r, "master.cf", "short unix"))
-    other = t.relay(start=False, master=["odd carrier - - n - - smtpd"])
+    other = unstarted(t, master=["odd carrier - - n - - smtpd"])
     refused(other, line_of(other, "master.cf", "odd carrier"))
 
 
@@ -205,7 +210,7 @@ def no_service(r, t, pattern):
 def test_schema_missing(t):
     """A database without the schema: what to do is said."""
     r = t.relay(start=False, database=t.database(schema=False))
-    no_service(r, t, r"schema.*rowpost schema|rowpost schema.*schema")
+    no_service(r, t, r"rowpost schema")
 
 
 def test_schema_newer(t):
