@@ -113,19 +113,20 @@ answer_collect(const struct dns_answer *a, int type, take_fn *take, void *out, s
 	size_t at = a->at;
 	size_t seen = 0;
 	size_t good = 0;
-	bool malformed = false;
+	bool bad_record = false;
+	bool bad_rest = false;
 	struct dns_record r;
 
-	while (good < DNS_RECORD_MAX && dns_wire_next(a, type, &at, &seen, &r, &malformed)) {
+	while (good < DNS_RECORD_MAX && dns_wire_next(a, type, &at, &seen, &r, &bad_rest)) {
 		if (take(a, &r, out))
 			good++;
 		else
-			malformed = true;
+			bad_record = true;
 	}
 	*ret_count = good;
 	if (good > 0)
 		return DNS_FOUND;
-	return malformed ? DNS_INVALID : DNS_NO_DATA;
+	return bad_record || bad_rest ? DNS_INVALID : DNS_NO_DATA;
 }
 
 /* Asks for `type` of `name` and collects what comes. */

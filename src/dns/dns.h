@@ -51,6 +51,7 @@ struct dns_settings {
 
 /* Once a process, after task_init(). */
 bool dns_init(const struct dns_settings *settings, struct err *err);
+/* Ends all look-ups under way (DNS_CANCELLED). May let other tasks run, when called from a task. */
 void dns_done(void);
 
 /* Each fills a fresh array (mem_free) of *ret_count records on DNS_FOUND. *ret_secure (may be NULL): validated (AD). */

@@ -148,6 +148,10 @@ dns_done(void)
 	if (resolver.on)
 		ares_destroy(resolver.channel);
 	resolver.on = false;
+	if (resolver.driver != NULL)
+		task_cancel(resolver.driver);
+	while (resolver.driver != NULL)
+		(void)task_yield();
 	task_fd_free(&resolver.watch);
 	if (resolver.epoll > 0)
 		close(resolver.epoll);
