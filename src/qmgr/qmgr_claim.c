@@ -47,7 +47,18 @@ qmgr_claim_take(struct qmgr *q, struct queue_claims *claims)
 typedef bool qmgr_claim_fn(struct queue_desk *d, const struct queue_budget *budget,
     int64_t deadline, struct queue_claims *ret, struct err *err);
 
-/* One claim if there is room and the lease is good. */
+/* When the next claim makes sense: not while there is no room or no lease. */
+static int64_t
+qmgr_claim_when(struct qmgr *q, int64_t (*due)(const struct queue_desk *d))
+{
+	struct queue_budget budget;
+
+	q->claim_blocked = !qmgr_message_budget(q, &budget);
+	if (q->claim_blocked || !cluster_node_may_claim(q->node))
+		return clock_deadline(QMGR_CLAIM_RETRY);
+	return due(q->desk);
+}
+
 static bool
 qmgr_claim_once(struct qmgr *q, qmgr_claim_fn *claim, struct err *err)
 {
@@ -64,28 +75,25 @@ qmgr_claim_once(struct qmgr *q, qmgr_claim_fn *claim, struct err *err)
 	return true;
 }
 
-/* Claims again and again, when it is time or when somebody pokes. */
+/* Claims again and again, when it is time; a poke, or room, makes it look at the time anew. */
 static void
 qmgr_claim_loop(struct qmgr *q, qmgr_claim_fn *claim, int64_t (*due)(const struct queue_desk *d))
 {
-	struct queue_budget budget;
+	int64_t not_before = 0;
 	struct err err;
 
 	while (!q->stopping) {
-		int64_t next = clock_deadline(QMGR_CLAIM_RETRY);
+		int64_t next = MAX(qmgr_claim_when(q, due), not_before);
 
-		if (qmgr_claim_once(q, claim, &err)) {
-			bool able =
-			    cluster_node_may_claim(q->node) && qmgr_message_budget(q, &budget);
-
-			if (able)
-				next = due(q->desk);
-		} else {
-			qmgr_trouble(q, &err);
+		if (next > clock_mono_us()) {
+			if (task_cond_wait(&q->claim_wanted, next) == TASK_CANCELLED)
+				return;
+			continue;
 		}
-		if (next > clock_mono_us() &&
-		    task_cond_wait(&q->claim_wanted, next) == TASK_CANCELLED)
-			return;
+		if (qmgr_claim_once(q, claim, &err))
+			continue;
+		qmgr_trouble(q, &err);
+		not_before = clock_deadline(QMGR_CLAIM_RETRY);
 	}
 }
 

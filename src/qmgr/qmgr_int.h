@@ -130,6 +130,7 @@ struct qmgr {
 	size_t message_count;
 	size_t rcpt_count;
 	size_t content_bytes;          /* contents held in memory */
+	bool claim_blocked;            /* claims wait for room */
 	struct task_cond claim_wanted; /* new mail may be there, or room */
 
 	struct list records; /* outcomes to be recorded, oldest first */

@@ -74,7 +74,8 @@ qmgr_message_free(struct qmgr *q, struct qmgr_message *m)
 	q->content_bytes -= m->claimed->content.len;
 	queue_claimed_free(&m->claimed);
 	mem_free(m);
-	task_cond_wake_all(&q->claim_wanted);
+	if (q->claim_blocked)
+		task_cond_wake_all(&q->claim_wanted);
 }
 
 static void
