@@ -35,6 +35,11 @@ struct tls_peer {
 	const char *cipher;   /* "TLS_AES_256_GCM_SHA384" */
 	int bits;             /* in use */
 	int algorithm_bits;
+	/*
+	 * TLS 1.3: what Postfix logs and writes in Received: behind the bits, with a space in front: " key-exchange X25519
+	 * server-signature RSA-PSS (2048 bits) server-digest SHA256". Empty for older protocols.
+	 */
+	char details[200];
 	bool has_cert;
 	bool trusted; /* the chain ends in one of our anchors */
 	char subject_cn[256];
