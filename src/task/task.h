@@ -90,12 +90,6 @@ struct task_fd;
  */
 struct task_fd *task_fd_new(int fd);
 
-/*
- * The same for a descriptor that a library reads, which may leave input unread (libpq does): each wait first asks
- * poll(2), at the price of that system call.
- */
-struct task_fd *task_fd_new_level(int fd);
-
 /* Stops watching; wakes nobody: no task may be waiting on it. Accepts NULL. */
 void task_fd_free(struct task_fd **f);
 

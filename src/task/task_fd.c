@@ -5,7 +5,6 @@
  */
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <poll.h>
 
 #include "base/mem.h"
 #include "task/task_int.h"
@@ -13,10 +12,10 @@
 struct task_fd {
 	int fd;
 	uint64_t generation; /* of the loop that watches it */
-	bool level;          /* look before waiting: task_fd_new_level() */
 	bool can_read;       /* an edge came since the last wait */
 	bool can_write;
-	bool closed; /* the peer will send no more: what is left can be read without waiting */
+	bool closed;   /* the peer will send no more: what is left can be read without waiting */
+	bool is_plain; /* a file, which epoll does not take: always ready */
 	bool watches_write;
 	struct task *reader; /* waits to read; NULL: nobody */
 	struct task *writer;
@@ -65,19 +64,7 @@ task_fd_new(int fd)
 	f->generation = task_loop.generation;
 	MUST(event_assign(&f->read_event, task_loop.base, fd,
 		 EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, f) == 0);
-	if (event_add(&f->read_event, NULL) != 0) {
-		/* A file, which epoll does not take, is always ready. */
-		f->closed = f->can_write = true;
-	}
-	return f;
-}
-
-struct task_fd *
-task_fd_new_level(int fd)
-{
-	struct task_fd *f = task_fd_new(fd);
-
-	f->level = true;
+	f->is_plain = event_add(&f->read_event, NULL) != 0;
 	return f;
 }
 
@@ -113,14 +100,6 @@ watch_write(struct task_fd *f)
 	f->watches_write = true;
 }
 
-static bool
-is_ready_now(const struct task_fd *f, short events)
-{
-	struct pollfd p = {.fd = f->fd, .events = events};
-
-	return f->level && poll(&p, 1, 0) > 0;
-}
-
 enum task_wait
 task_fd_wait_read(struct task_fd *f, int64_t deadline)
 {
@@ -128,7 +107,7 @@ task_fd_wait_read(struct task_fd *f, int64_t deadline)
 
 	if (task_is_cancelled())
 		return TASK_CANCELLED;
-	if (!f->can_read && !f->closed && !is_ready_now(f, POLLIN)) {
+	if (!f->can_read && !f->closed && !f->is_plain) {
 		MUST(f->reader == NULL);
 		f->reader = task_self();
 		r = task_park(deadline);
@@ -146,7 +125,7 @@ task_fd_wait_write(struct task_fd *f, int64_t deadline)
 
 	if (task_is_cancelled())
 		return TASK_CANCELLED;
-	if (!f->can_write && !is_ready_now(f, POLLOUT)) {
+	if (!f->can_write && !f->is_plain) {
 		MUST(f->writer == NULL);
 		watch_write(f);
 		f->writer = task_self();
@@ -165,7 +144,7 @@ task_fd_wait_any(struct task_fd *f, int64_t deadline)
 
 	if (task_is_cancelled())
 		return TASK_CANCELLED;
-	if (!f->can_read && !f->closed && !f->can_write && !is_ready_now(f, POLLIN | POLLOUT)) {
+	if (!f->can_read && !f->closed && !f->can_write && !f->is_plain) {
 		MUST(f->reader == NULL && f->writer == NULL);
 		watch_write(f);
 		f->reader = f->writer = task_self();

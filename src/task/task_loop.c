@@ -92,9 +92,13 @@ report_stall(void)
 	if (turn <= task_loop.stall_report)
 		return;
 	task_loop.stats.stalls++;
-	log_warn("event loop held up for %lld ms, %lld ms of it by %s",
-	    (long long)(turn / CLOCK_MILLI), (long long)(task_loop.slowest / CLOCK_MILLI),
-	    task_loop.slowest_name[0] != '\0' ? task_loop.slowest_name : "many tasks");
+	if (task_loop.slowest_name[0] == '\0')
+		log_warn("event loop held up for %lld ms by many tasks",
+		    (long long)(turn / CLOCK_MILLI));
+	else
+		log_warn("event loop held up for %lld ms, %lld ms of it by %s",
+		    (long long)(turn / CLOCK_MILLI), (long long)(task_loop.slowest / CLOCK_MILLI),
+		    task_loop.slowest_name);
 }
 
 static void
