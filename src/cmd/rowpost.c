@@ -165,8 +165,9 @@ static void
 schema_task(void *arg)
 {
 	struct schema_work *work = arg;
+	struct dns_settings dns = {0};
 
-	work->good = dns_init(NULL, &work->err) && do_schema(work, &work->err);
+	work->good = dns_init(&dns, &work->err) && do_schema(work, &work->err);
 	dns_done();
 }
 
@@ -275,7 +276,6 @@ usage(void)
 	exit(EX_USAGE);
 }
 
-/* Commands that only talk to a person do not write into the mail log. */
 static void
 prepare(struct master_command *cmd, const char *dir)
 {
@@ -286,10 +286,10 @@ prepare(struct master_command *cmd, const char *dir)
 	struct err err;
 
 	if (realpath(dir, absolute) == NULL)
-		log_fatal(EX_CONFIG, "configuration directory %s: %s", dir, strerror(errno));
+		log_fatal(1, "configuration directory %s: %s", dir, strerror(errno));
 	cmd->conf_dir = source.dir = absolute;
 	if (!conf_load(&source, &cmd->conf, &err))
-		log_fatal(EX_CONFIG, "%s", err.text);
+		log_fatal(1, "%s", err.text);
 	if (!service_log_setup(cmd->conf, &log, &err))
 		log_warn("%s", err.text);
 }

@@ -97,7 +97,9 @@ do_schema(struct master *m, struct err *err)
 		m, SERVICE_ROOT, argv, clock_deadline(SCHEMA_LIMIT), &output, &status, err))
 		return true;
 	text = strstr(buf_str(&output), "fatal: ");
-	text = text != NULL ? text + strlen("fatal: ") : buf_str(&output);
+	if (text == NULL)
+		return false;
+	text += strlen("fatal: ");
 	if (embedded || status != EX_TEMPFAIL)
 		return err_set(err, ERR_CONFIG, "", "queue database: %.300s", text);
 	/* Mail is refused for the time being, with 451: no reason not to start. */

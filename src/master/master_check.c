@@ -19,8 +19,9 @@
 #include "service/service_log.h"
 
 struct report {
-	bool starting; /* log what matters; else print all */
+	bool starting; /* log the errors and how many warnings there are; else print all */
 	int errors;
+	int warnings;
 };
 
 static void
@@ -28,12 +29,12 @@ say(struct report *r, enum conf_severity severity, const char *text)
 {
 	if (severity == CONF_ERROR)
 		r->errors++;
+	if (severity == CONF_WARN)
+		r->warnings++;
 	if (!r->starting)
 		(void)fprintf(stderr, "rowpost: %s: %s\n", conf_severity_name(severity), text);
 	else if (severity == CONF_ERROR)
 		log_error("%s", text);
-	else if (severity == CONF_WARN)
-		log_warn("%s", text);
 }
 
 static void
@@ -123,5 +124,8 @@ master_command_check_files(struct master_command *cmd, bool starting)
 	check_texts(cmd, &r);
 	check_services(cmd, &r);
 	check_host(cmd, &r);
+	if (starting && r.warnings > 0)
+		log_warn("%d warnings about the configuration: rowpost -c %s check", r.warnings,
+		    cmd->conf_dir);
 	return r.errors > 0 ? 1 : 0;
 }

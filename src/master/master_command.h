@@ -32,7 +32,7 @@ int master_command_stop_keep(struct master_command *cmd);
 
 /*
  * Judges main.cf, master.cf and the host without changing anything; 1 when there are errors. What it finds goes to
- * standard error; when starting, errors and warnings go to the log. In master_check.c.
+ * standard error; when starting, the errors go to the log, and how many warnings there are. In master_check.c.
  */
 int master_command_check_files(struct master_command *cmd, bool starting);
 

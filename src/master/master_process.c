@@ -2,7 +2,8 @@
  * master_process.c - one service process through all its lives: fork, descriptors, exec, "ready", death, pause, again.
  *
  * A process that dies is started again at once. Only when it died young (before it was ready, or within restart_delay_min
- * of its start) for the second time running does a pause begin, which doubles up to restart_delay_max.
+ * of its start) for the second time running does a pause begin, which doubles up to restart_delay_max. A kill -9 of one
+ * that was ready says nothing about its health.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -205,6 +206,8 @@ live(struct master_process *p)
 	report_end(p, pid, status);
 	if (!ready)
 		p->failures++;
+	if (ready && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return true;
 	return ready &&
 	       clock_mono_us() - started >= conf_time(p->job->master->conf, CONF_restart_delay_min);
 }

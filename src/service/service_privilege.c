@@ -58,20 +58,46 @@ service_privilege_ids(
 }
 
 /*
- * private/ belongs to mail_owner and its group may pass: that lets the scheduler and the agents reach their sockets and
- * nobody else.
+ * The one group that opens a directory below queue_directory: private/ is passable for the group of mail_owner, which
+ * lets the scheduler and the agents reach their sockets; public/ and maildrop/ for setgid_group, which lets front ends
+ * poke the scheduler and empty maildrop. -1: none.
  */
-static void
-take_groups(const struct conf *c, enum service_privilege p)
+static gid_t
+extra_group(const struct conf *c, enum service_privilege p)
 {
+	struct group gr, *found = NULL;
+	char room[16384];
 	uid_t uid;
 	gid_t gid;
 	struct err err;
-	bool passes = p == SERVICE_SCHEDULER || p == SERVICE_AGENT;
 
-	if (passes && !service_privilege_ids(c, SERVICE_FRONT_END, &uid, &gid, &err))
-		log_fatal(EX_CONFIG, "%s", err.text);
-	if (setgroups(passes ? 1 : 0, passes ? &gid : NULL) != 0)
+	switch (p) {
+	case SERVICE_SCHEDULER:
+	case SERVICE_AGENT:
+		if (!service_privilege_ids(c, SERVICE_FRONT_END, &uid, &gid, &err))
+			log_fatal(EX_CONFIG, "%s", err.text);
+		return gid;
+	case SERVICE_FRONT_END:
+		(void)getgrnam_r(conf_str(c, CONF_setgid_group), &gr, room, sizeof(room), &found);
+		if (found == NULL)
+			log_fatal(EX_CONFIG, "setgid_group = %s: no such group",
+			    conf_str(c, CONF_setgid_group));
+		return gr.gr_gid;
+	case SERVICE_ROOT:
+	case SERVICE_CONSOLE:
+	case SERVICE_DATABASE:
+		break;
+	}
+	return (gid_t)-1;
+}
+
+static void
+take_groups(const struct conf *c, enum service_privilege p)
+{
+	gid_t gid = extra_group(c, p);
+	bool some = gid != (gid_t)-1;
+
+	if (setgroups(some ? 1 : 0, some ? &gid : NULL) != 0)
 		log_fatal(EX_OSERR, "cannot set groups: %s", strerror(errno));
 }
 

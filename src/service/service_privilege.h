@@ -34,7 +34,7 @@ bool service_privilege_ids(const struct conf *c, enum service_privilege p, uid_t
     gid_t *ret_gid, struct err *err) MUST_CHECK;
 
 /*
- * Becomes that user for good: ids, no supplementary groups except the one that opens private/ below queue_directory,
+ * Becomes that user for good: ids, no supplementary groups except the one that opens its directory below queue_directory,
  * not dumpable, no new privileges through exec (SERVICE_ROOT keeps all this). A process that is not root must already be
  * the user. Trouble: log_fatal().
  */
