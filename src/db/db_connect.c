@@ -355,21 +355,18 @@ enum db_outcome
 db_connect_wait(struct db_conn *c, bool write, int64_t deadline)
 {
 	struct pollfd ready = {.fd = c->fd, .events = (short)(write ? POLLIN | POLLOUT : POLLIN)};
+	enum task_wait w;
 
 	/*
 	 * One reading by libpq need not empty the socket, and then no further edge comes; asking the kernel first makes
 	 * that harmless.
 	 */
-	while (poll(&ready, 1, 0) == 0) {
-		enum task_wait w = write ? task_fd_wait_any(c->watch, deadline)
-					 : task_fd_wait_read(c->watch, deadline);
-
-		if (w == TASK_TIMEOUT)
-			return DB_OUTCOME_TIMEOUT;
-		if (w == TASK_CANCELLED)
-			return DB_OUTCOME_CANCELLED;
-	}
-	return DB_OUTCOME_DONE;
+	if (poll(&ready, 1, 0) > 0)
+		return task_is_cancelled() ? DB_OUTCOME_CANCELLED : DB_OUTCOME_DONE;
+	w = write ? task_fd_wait_any(c->watch, deadline) : task_fd_wait_read(c->watch, deadline);
+	if (w == TASK_TIMEOUT)
+		return DB_OUTCOME_TIMEOUT;
+	return w == TASK_CANCELLED ? DB_OUTCOME_CANCELLED : DB_OUTCOME_DONE;
 }
 
 bool

@@ -45,7 +45,9 @@ exec_outcome(struct db_conn *c, enum db_outcome o, struct err *err)
 		*err = c->flight.err;
 		return false;
 	case DB_OUTCOME_TIMEOUT:
+		/* Still under way, it would hold its locks against our next attempt. */
 		c->broken = true;
+		db_cancel_start(&c->cancel);
 		return err_set(err, ERR_TEMP, "4.3.0", "database: no answer in time");
 	case DB_OUTCOME_CANCELLED:
 		c->broken = true;
@@ -153,9 +155,6 @@ commit_run(struct db_conn *c, int64_t deadline, struct err *err)
 			    "database: the transaction had failed and was rolled back");
 		break;
 	case DB_COMMIT_IN_DOUBT:
-		/* Still under way, it would hold its locks against our next attempt. */
-		if (o == DB_OUTCOME_TIMEOUT)
-			db_cancel_start(&c->cancel);
 		c->broken = true;
 		(void)err_prefix(err, "commit in doubt");
 		break;

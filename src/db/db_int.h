@@ -146,7 +146,10 @@ struct db_conn *db_connect_open(
     const struct db_settings *settings, char **preferred, struct err *err);
 void db_connect_close(struct db_conn **c);
 
-/* Waits until the kernel has something to read (or room to write, when `write`) or the connection is over. */
+/*
+ * Waits until the kernel may have something to read (or room to write, when `write`), or the connection is over. Spurious
+ * wake-ups are possible.
+ */
 enum db_outcome db_connect_wait(struct db_conn *c, bool write, int64_t deadline);
 
 /* True while an idle connection still has its server; reads what the server may have said meanwhile. Never waits. */
