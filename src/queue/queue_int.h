@@ -96,6 +96,111 @@ struct db_pool *queue_front_pool(const struct queue_front *f);
 struct queue_process *queue_front_process(const struct queue_front *f);
 size_t queue_front_chunk_size(const struct queue_front *f);
 
+/* ---- the desk (queue_desk.c) ------------------------------------------------------------------------------------ */
+
+struct queue_lease {
+	int refs; /* messages, and the desk's list */
+	struct queue_desk *desk;
+	struct list node; /* in desk->leases, while it is a row of `active` */
+	int64_t epoch;
+	int64_t batch_id;
+	int64_t content_id; /* its only message was uploaded; else 0 */
+	int32_t recipients; /* of the lease row */
+	int32_t settled;    /* with a result row */
+	int32_t now;        /* scratch of a flush: outcomes in it */
+	int16_t set;
+	bool deferred; /* no row of its own: the owner in rows of `deferred` */
+	bool lost;
+	bool doubtful; /* its promotion may have been committed */
+	bool mine;     /* scratch of a flush: its row was seen to be ours */
+	bool there;    /* scratch of a flush: its row was seen */
+};
+
+/* What we know of a set of the ring. */
+struct queue_set {
+	bool known;
+	bool open;
+	bool draining;
+	int64_t since; /* mono us of the last change of state, as far as we know */
+	int64_t mark;  /* batches up to here are claimed, as of a second ago */
+	int64_t next_mark;
+	int64_t next_mark_at;
+	int64_t seen;        /* highest batch claimed */
+	bool filled;         /* the last look found batches that it did not take */
+	int64_t truncate_at; /* mono us of the next try, and the pause after that */
+	int64_t truncate_pause;
+};
+
+struct queue_doubt_row {
+	int64_t msg_id;
+	int32_t rcpt_no;
+};
+
+struct queue_desk {
+	struct queue_desk_settings settings;
+	char *node;
+	struct queue_process *process; /* owned */
+	int64_t epoch;
+	struct list leases;           /* rows of `active` that are ours */
+	struct queue_lease *deferred; /* what all our rows of `deferred` are held under; counted */
+	struct task_lock settling;    /* records, promotions and re-reading: one at a time */
+	struct queue_set *sets;       /* owned */
+	size_t set_count;
+	int64_t sets_known;   /* mono us; 0: never */
+	int64_t full_look_at; /* mono us of the next look without marks */
+	int64_t closed_at;    /* mono us of the next look into closed sets */
+	int64_t open_at;      /* ... the open set */
+	int64_t pause;        /* between looks into the open set */
+	int64_t deferred_at;  /* mono us of the next look for deferred mail */
+	bool doubt;           /* a claim may have been committed without our knowing */
+	struct buf
+	    doubt_msgs; /* int8[]/int4[] elements: rows of `deferred` that such a claim took */
+	size_t doubt_count;
+	int64_t orders_after; /* where order_retry goes on */
+	int64_t flushed;      /* real us of the last flush we know of */
+	int64_t history_at;   /* mono us of the next rounds of the keeper */
+	int64_t repair_at;
+	int64_t reap_at;
+	int64_t notices_at;
+};
+
+struct queue_lease *queue_lease_new(
+    struct queue_desk *d, int16_t set, int64_t batch_id, int32_t recipients);
+void queue_lease_ref(struct queue_lease *l);
+void queue_lease_unref(struct queue_lease **l);
+/* All its recipients are settled, or it is lost: no row of ours any more. */
+void queue_lease_close(struct queue_lease *l);
+/* It became rows of `deferred`. */
+void queue_lease_to_deferred(struct queue_lease *l);
+
+/* Reads the ring's states when they are older than a second. Waits. */
+bool queue_desk_know_ring(
+    struct queue_desk *d, struct db_conn *c, int64_t deadline, struct err *err) MUST_CHECK;
+/* The open set as of then. */
+int16_t queue_desk_open_set(const struct queue_desk *d);
+/* A connection, when there is an epoch; else ERR_GONE. Waits. */
+struct db_conn *queue_desk_take(struct queue_desk *d, int64_t deadline, struct err *err);
+void queue_desk_give(struct queue_desk *d, struct db_conn **c);
+
+/* Messages from rows of QUEUE_CLAIMED_COLUMNS, with their leases. Waits. */
+bool queue_claim_rows(struct queue_desk *d, struct db_conn *c, int16_t set,
+    const struct db_result *r, bool settled, int64_t deadline, struct queue_claims *ret,
+    struct err *err) MUST_CHECK;
+
+/* Finds out which doubtful promotions were committed; under the lock `settling`. Waits. */
+bool queue_claim_resolve(
+    struct queue_desk *d, struct db_conn *c, int64_t deadline, struct err *err) MUST_CHECK;
+
+/*
+ * Inside a transaction: composes and stores what is to be told about these messages, where nobody has recipients of them in
+ * his hands, and removes the notifications (queue_bounce.c). Waits.
+ */
+bool queue_bounce_compose(struct queue_desk *d, struct db_conn *c, const int64_t *msg_ids,
+    size_t count, int64_t deadline, struct err *err) MUST_CHECK;
+/* Inside a transaction: mailq.collect(). Waits. */
+bool queue_bounce_collect(struct db_conn *c, const int64_t *msg_ids, size_t count, int64_t deadline,
+    struct err *err) MUST_CHECK;
+
 /* ---- parameters and errors --------------------------------------------------------------------------------------- */
 
 /* Appends an element: text cleaned for the database, one line, at most `max` bytes; NULL: "". */

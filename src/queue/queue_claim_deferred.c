@@ -1,0 +1,196 @@
+/*
+ * queue_claim_deferred.c - claims of deferred mail by destination (rule 5a.5): the due destinations are locked for the length
+ * of the transaction only, in which their due rows get our epoch as owner. Others may serve the same destinations at
+ * the same time; a dead destination costs one row however much it owns.
+ */
+#include "base/crash.h"
+#include "queue/queue_claim.h"
+#include "queue/queue_claimed.h"
+#include "queue/queue_int.h"
+
+#define DESTINATIONS 50 /* looked at in one claim */
+#define SHARE_MIN    10 /* rows of one destination, at least */
+
+/* Without a lock: is there anything to do at all? */
+static const struct db_statement sql_look = {"deferred_look",
+    "SELECT 1 FROM mailq.destination WHERE next_due IS NOT NULL "
+    "AND greatest(next_due, dead_until) <= now() LIMIT 1"};
+
+/* $1 epoch, $2 most */
+static const struct db_statement sql_lock = {"deferred_lock",
+    "SELECT destination_id FROM mailq.destination WHERE next_due IS NOT NULL "
+    "AND greatest(next_due, dead_until) <= now() AND EXISTS (SELECT FROM mailq.node "
+    "WHERE epoch = $1 AND state <> 'dead') ORDER BY greatest(next_due, dead_until) LIMIT $2 "
+    "FOR UPDATE SKIP LOCKED"};
+
+/*
+ * $1 epoch, $2 destinations, $3 rows of each, $4 rows in all, $5 inline. A statement after the lock: it sees every row whose
+ * insert had locked the destination before. The content comes with the first row of a message.
+ */
+static const struct db_statement sql_take = {"deferred_take",
+    "WITH t AS MATERIALIZED (SELECT x.msg_id, x.rcpt_no FROM unnest($2::int8[]) w(id) "
+    "CROSS JOIN LATERAL (SELECT msg_id, rcpt_no FROM mailq.deferred d WHERE d.destination = w.id "
+    "AND d.owner IS NULL AND d.next_attempt <= now() ORDER BY d.next_attempt LIMIT $3 "
+    "FOR UPDATE SKIP LOCKED) x LIMIT $4), "
+    "u AS (UPDATE mailq.deferred d SET owner = $1 FROM t WHERE d.msg_id = t.msg_id "
+    "AND d.rcpt_no = t.rcpt_no RETURNING d.*) "
+    "SELECT m.msg_id, m.arrival, m.size, m.content_id, m.sender, m.attrs, CASE WHEN m.size <= $5 "
+    "AND row_number() OVER (PARTITION BY u.msg_id ORDER BY u.rcpt_no) = 1 THEN m.content END, "
+    "u.rcpt_no, u.attempts, u.dsn_notify, u.addr, u.orig_addr, u.dsn_orcpt "
+    "FROM u JOIN mailq.deferred_message m ON m.msg_id = u.msg_id ORDER BY u.msg_id, u.rcpt_no"};
+
+/* $1 destinations. What is left of their free rows says when to look again. */
+static const struct db_statement sql_next = {"deferred_next",
+    "UPDATE mailq.destination t SET next_due = (SELECT next_attempt FROM mailq.deferred d "
+    "WHERE d.destination = t.destination_id AND owner IS NULL ORDER BY next_attempt LIMIT 1) "
+    "WHERE destination_id = ANY ($1)"};
+
+static bool
+look(struct db_conn *c, int64_t deadline, bool *ret_found, struct err *err)
+{
+	struct db_result *r = NULL;
+
+	if (!db_exec(c, &sql_look, NULL, 0, deadline, &r, err))
+		return false;
+	*ret_found = db_result_rows(r) > 0;
+	db_result_free(&r);
+	return true;
+}
+
+static bool
+lock_destinations(struct queue_desk *d, struct db_conn *c, int64_t deadline, struct buf *ret,
+    size_t *ret_count, struct err *err)
+{
+	char n[2][DB_INT_SIZE];
+	struct db_param params[] = {
+	    db_param_int8(n[0], d->epoch), db_param_int8(n[1], DESTINATIONS)};
+	struct db_result *r = NULL;
+
+	if (!db_exec(c, &sql_lock, params, ARRAY_LEN(params), deadline, &r, err))
+		return false;
+	*ret_count = db_result_rows(r);
+	db_array_begin(ret, DB_INT8);
+	for (size_t i = 0; i < *ret_count; i++)
+		db_array_add_int(ret, DB_INT8, db_result_int(r, i, 0));
+	db_array_end(ret);
+	db_result_free(&r);
+	return true;
+}
+
+static bool
+take_rows(struct queue_desk *d, struct db_conn *c, struct buf *destinations, size_t count,
+    const struct queue_budget *budget, int64_t deadline, struct db_result **ret, struct err *err)
+{
+	char n[4][DB_INT_SIZE];
+	size_t share = MAX(budget->rcpts / count, (size_t)SHARE_MIN);
+	/* A row's content is at most claim_inline, so this many fit for sure. */
+	size_t fit = MAX(budget->bytes / d->settings.claim_inline, (size_t)SHARE_MIN);
+	struct db_param params[] = {
+	    db_param_int8(n[0], d->epoch),
+	    DB_PARAM_BUF(destinations),
+	    db_param_int8(n[1], (int64_t)share),
+	    db_param_int8(n[2], (int64_t)MAX(MIN(budget->rcpts, fit), (size_t)1)),
+	    db_param_int8(n[3], (int64_t)d->settings.claim_inline),
+	};
+
+	return db_exec(c, &sql_take, params, ARRAY_LEN(params), deadline, ret, err);
+}
+
+/* Remembers the rows for the case that the commit is in doubt. */
+static void
+note_doubt(struct queue_desk *d, const struct db_result *r)
+{
+	for (size_t i = 0; i < db_result_rows(r); i++) {
+		struct queue_doubt_row row = {
+		    .msg_id = db_result_int(r, i, 0),
+		    .rcpt_no = (int32_t)db_result_int(r, i, 7),
+		};
+
+		buf_add(&d->doubt_msgs, &row, sizeof(row));
+		d->doubt_count++;
+	}
+	d->doubt = true;
+}
+
+static bool
+claim_in_transaction(struct queue_desk *d, struct db_conn *c, const struct queue_budget *budget,
+    int64_t deadline, struct db_result **ret, struct err *err)
+{
+	struct buf destinations = {0};
+	struct db_param param;
+	size_t count = 0;
+	bool ok;
+
+	ok = lock_destinations(d, c, deadline, &destinations, &count, err);
+	if (ok && count > 0) {
+		param = DB_PARAM_BUF(&destinations);
+		ok = take_rows(d, c, &destinations, count, budget, deadline, ret, err) &&
+		     db_command(c, &sql_next, &param, 1, deadline, NULL, err);
+	}
+	buf_done(&destinations);
+	return ok;
+}
+
+/* *ret NULL: nothing was due, or others have it. */
+static bool
+claim_rows(struct queue_desk *d, struct db_conn *c, const struct queue_budget *budget,
+    int64_t deadline, struct db_result **ret, struct err *err)
+{
+	struct db_result *r = NULL;
+	enum db_commit done;
+
+	if (!db_begin(c, deadline, err))
+		return false;
+	if (!claim_in_transaction(d, c, budget, deadline, &r, err)) {
+		db_rollback(c);
+		db_result_free(&r);
+		return false;
+	}
+	CRASH_POINT("claim-deferred-before-commit");
+	done = db_commit(c, deadline, err);
+	CRASH_POINT("claim-deferred-after-commit");
+	if (done == DB_COMMITTED) {
+		*ret = r;
+		return true;
+	}
+	if (r != NULL && done != DB_COMMIT_FAILED)
+		note_doubt(d, r);
+	db_result_free(&r);
+	if (done == DB_COMMIT_UNSAFE)
+		err_set(err, ERR_TEMP, "4.3.0", "no confirmation from the standby");
+	return false;
+}
+
+bool
+queue_claim_deferred(struct queue_desk *d, const struct queue_budget *budget, int64_t deadline,
+    struct queue_claims *ret, struct err *err)
+{
+	struct queue_lease *lease = d->deferred;
+	struct db_result *r = NULL;
+	struct db_conn *c;
+	bool found = false;
+	bool ok;
+
+	*ret = (struct queue_claims){0};
+	if (d->doubt)
+		return queue_claim_reread(d, deadline, ret, err);
+	c = queue_desk_take(d, deadline, err);
+	if (c == NULL)
+		return false;
+	queue_lease_ref(lease); /* a new epoch may come while we wait */
+	ok = look(c, deadline, &found, err) &&
+	     (!found || claim_rows(d, c, budget, deadline, &r, err));
+	queue_desk_give(d, &c);
+	for (size_t at = 0; r != NULL && at < db_result_rows(r);)
+		queue_claims_add(ret, queue_claimed_from_deferred(lease, r, &at));
+	db_result_free(&r);
+	queue_lease_unref(&lease);
+	d->deferred_at = ret->count > 0 ? 0 : clock_deadline(d->settings.poll_deferred);
+	return ok;
+}
+
+int64_t
+queue_claim_deferred_due(const struct queue_desk *d)
+{
+	return d->deferred_at;
+}
