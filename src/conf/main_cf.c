@@ -160,6 +160,19 @@ main_cf_parse(struct span text, const char *file, struct main_cf *ret, struct er
 }
 
 bool
+main_cf_assign(struct main_cf *m, struct span text, struct err *err)
+{
+	struct buf warnings CLEANUP(buf_done) = {0};
+	struct span name, value;
+	const char *problem;
+
+	if (!split(text, &name, &value, &problem))
+		return err_set(err, ERR_CONFIG, "4.3.5", "%s", problem);
+	put(m, name, value, &(struct main_cf_entry){0}, "", &warnings);
+	return true;
+}
+
+bool
 main_cf_read(const char *file, struct buf *ret, struct err *err)
 {
 	struct stat st;

@@ -34,6 +34,9 @@ bool main_cf_parse(
 
 void main_cf_done(struct main_cf *m);
 
+/* Adds "name = value" as if it stood at the end of the file (line 0), without a warning when it overrides. */
+bool main_cf_assign(struct main_cf *m, struct span text, struct err *err) MUST_CHECK;
+
 /* Appends the whole text of a configuration file, main.cf or another, to `ret`. */
 bool main_cf_read(const char *file, struct buf *ret, struct err *err) MUST_CHECK;
 
