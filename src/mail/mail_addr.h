@@ -30,9 +30,9 @@ bool mail_addr_needs_quotes(struct span local);
 void mail_addr_quote(struct buf *out, struct span internal);
 
 /*
- * Appends the internal form of `external`, one address without angle brackets, comments or display name; white space
- * outside quotes goes. False (and nothing appended) when a quoted string or literal is not closed, or on a control
- * character outside quotes.
+ * Appends the internal form of `external`, one address without brackets and display name: quotes, comments and white
+ * space outside quotes go. False (and nothing appended) when a string or comment is not closed, when two words stand
+ * side by side ("a b@c"), and on NUL.
  */
 bool mail_addr_unquote(struct buf *out, struct span external) MUST_CHECK;
 

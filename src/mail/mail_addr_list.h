@@ -11,24 +11,27 @@
 #include "base/span.h"
 
 struct mail_addr_list {
-	struct span rest;
-	int group; /* inside "name: ... ;" */
+	struct span rest;      /* private */
+	const char *semicolon; /* private: the next ';' that may end a group */
+	bool no_semicolon;     /* private: there is none in the rest */
+	bool no_route;         /* private: no source route in the rest */
+	bool broken;           /* a string, comment or bracket was not closed */
 };
 
 struct mail_addr_item {
 	struct span
 	    addr; /* the address as it stands, quoted, without brackets; points into the value */
-	struct span phrase; /* from the display name's begin to the item's end */
-	bool bracketed;     /* it stood in < > */
+	bool bracketed; /* it stood in < >, perhaps behind a display name */
+	bool trailer;   /* ... and something that is no comment stood behind the ">" */
 };
 
 /* Starts over a header value, folded or not. */
 void mail_addr_list_start(struct mail_addr_list *list, struct span value);
 
-/* The next address; false at the end. Broken parts are skipped. An item may be empty (<>). */
+/* The next address; false at the end. Groups are entered, empty places ("a,,b") skipped; <> gives an empty address. */
 bool mail_addr_list_next(struct mail_addr_list *list, struct mail_addr_item *ret);
 
-/* Appends the internal form of the item's address: route stripped, quotes and comments removed. */
-void mail_addr_list_internal(const struct mail_addr_item *item, struct buf *out);
+/* Appends the internal form of the item's address: route stripped, quotes and comments removed. False: no valid syntax. */
+bool mail_addr_list_internal(const struct mail_addr_item *item, struct buf *out) MUST_CHECK;
 
 #endif
