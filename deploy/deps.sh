@@ -15,21 +15,38 @@ if [ "$(id -u)" -ne 0 ]; then
 	exit 1
 fi
 echo "installing:$missing"
-export DEBIAN_FRONTEND=noninteractive
-apt="apt-get -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends install"
-apt-get update -qq
 
-# Debian's postgresql makes and starts a cluster of its own when it is installed. Rowpost has a private one: unless the
-# host had PostgreSQL before, do without.
-conf=/etc/postgresql-common/createcluster.conf
+log=$(mktemp)
+policy=/usr/sbin/policy-rc.d
+cluster=/etc/postgresql-common/createcluster.conf
+undo() {
+	if [ -e $cluster.before-rowpost ]; then mv $cluster.before-rowpost $cluster; fi
+	if grep -qs rowpost-deps $policy; then rm -f $policy; fi
+	rm -f "$log"
+}
+trap undo EXIT
+
+quietly() {
+	"$@" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+}
+install() {
+	quietly env DEBIAN_FRONTEND=noninteractive apt-get -y -q --no-install-recommends install "$@"
+}
+
+# We want programs, not running services: let no package start one.
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\n# rowpost-deps\nexit 101\n' >$policy
+	chmod +x $policy
+fi
+quietly apt-get update -q
+# Nor does the host need a PostgreSQL cluster of its own: unless it had one before, Debian is told not to make it.
 case " $missing " in
 *" postgresql "*)
-	if [ ! -e $conf ]; then
-		$apt postgresql-common >/dev/null
-		cp -p $conf $conf.before-rowpost
-		echo "create_main_cluster = false" >>$conf
+	if [ ! -e $cluster ]; then
+		install postgresql-common
+		cp -p $cluster $cluster.before-rowpost
+		echo "create_main_cluster = false" >>$cluster
 	fi ;;
 esac
 # shellcheck disable=SC2086
-$apt $missing >/dev/null
-if [ -e $conf.before-rowpost ]; then mv $conf.before-rowpost $conf; fi
+install $missing
