@@ -22,12 +22,18 @@ db_error_sqlstate(const struct db_conn *c)
 	return c->sqlstate;
 }
 
-/* Statements that this connection holds no longer fit the schema: only a fresh connection prepares them anew. */
+/*
+ * Errors that stay as long as this connection does: prepared statements that no longer fit the schema or that a pooler
+ * lost, and a server that has become read-only (a fail-over; the next connection looks for the new primary).
+ */
 static void
 exec_check_stale(struct db_conn *c)
 {
-	if (strcmp(c->sqlstate, "0A000") == 0 || strcmp(c->sqlstate, "26000") == 0)
-		c->broken = true;
+	static const char *const codes[] = {"0A000", "26000", "25006"};
+
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+		if (strcmp(c->sqlstate, codes[i]) == 0)
+			c->broken = true;
 }
 
 /* Fills `err` for a flight that is over; false unless all went well. */

@@ -38,6 +38,7 @@
 
 static char cluster_dir[64];
 static pid_t cluster_pid;
+static char cluster_ip[32]; /* where it listens besides, with TLS; "": nowhere */
 
 /* ---- the server ------------------------------------------------------------------------------------------------ */
 
@@ -88,13 +89,17 @@ cluster_answers(void)
 static void
 cluster_start(void)
 {
-	const char *argv[] = {POSTGRES_BIN "postgres", "-D", "data", "-k", cluster_dir, "-c",
-	    "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c",
-	    "max_wal_senders=2", "-c", "autovacuum=off", "-c", "wal_level=replica", NULL};
+	char listen[64];
+	char ssl[16];
+	const char *argv[] = {POSTGRES_BIN "postgres", "-D", "data", "-k", cluster_dir, "-c", ssl,
+	    "-c", listen, "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_wal_senders=2",
+	    "-c", "autovacuum=off", "-c", "wal_level=replica", NULL};
 	int64_t deadline = clock_deadline(TEST_PATIENCE);
 	char file[128];
 	struct stat st;
 
+	(void)snprintf(ssl, sizeof(ssl), "ssl=%s", cluster_ip[0] != '\0' ? "on" : "off");
+	(void)snprintf(listen, sizeof(listen), "listen_addresses=%s", cluster_ip);
 	cluster_pid = cluster_spawn(argv);
 	(void)snprintf(file, sizeof(file), "%s/.s.PGSQL.5432", cluster_dir);
 	while (stat(file, &st) != 0 || !cluster_answers()) {

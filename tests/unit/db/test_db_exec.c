@@ -468,6 +468,30 @@ test_statements_are_prepared_once_a_connection(void **state UNUSED)
 	run_as_task(body_prepared_once);
 }
 
+static void
+body_read_only(void)
+{
+	struct err err = {0};
+	char one[DB_INT_SIZE];
+	struct db_param p = db_param_int8(one, 1);
+
+	connect_plain();
+	script(conn, "DROP TABLE IF EXISTS t; CREATE TABLE t (i int8)");
+	script(conn, "SET default_transaction_read_only = on");
+	assert_false(db_command(conn, &insert_one, &p, 1, soon(), NULL, &err));
+	assert_string_equal(db_error_sqlstate(conn), "25006");
+	db_pool_give(pool, &conn);
+	conn = take(pool);
+	assert_true(db_command(conn, &insert_one, &p, 1, soon(), NULL, &err));
+	disconnect();
+}
+
+static void
+test_server_that_became_read_only_is_left(void **state UNUSED)
+{
+	run_as_task(body_read_only);
+}
+
 int
 main(void)
 {
@@ -483,6 +507,7 @@ main(void)
 	    cmocka_unit_test(test_role_name_and_settings_at_start),
 	    cmocka_unit_test(test_pooler_mode_leaves_no_session_state),
 	    cmocka_unit_test(test_statements_are_prepared_once_a_connection),
+	    cmocka_unit_test(test_server_that_became_read_only_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, cluster_setup, cluster_teardown);
