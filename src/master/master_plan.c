@@ -268,6 +268,9 @@ add_line(const struct master_plan_source *source, const struct master_service *f
 		    mem_printf("service %s: %s: %s", name, command, skip));
 		return true;
 	}
+	if (from->chroot)
+		add_note(plan, from->line, false,
+		    mem_printf("service %s: chroot has no effect here", name));
 	plan->services = mem_resize(plan->services, plan->count + 1, sizeof(plan->services[0]));
 	plan->services[plan->count] = (struct master_plan_service){0};
 	return make_service(source, from, kind, &plan->services[plan->count++], err);

@@ -49,7 +49,7 @@ struct master_plan_service {
 	char *fingerprint;
 };
 
-/* A line of master.cf that is not started, and why. */
+/* A line of master.cf that does not mean all it says: not started, and why; a column without effect. */
 struct master_note {
 	char *text; /* owned; "service bounce: built in, no process needed" */
 	int line;
