@@ -289,6 +289,9 @@ smtp_write_body(struct smtp_session *session, struct agent_job *job)
 				return smtp_lost(session, SMTP_STEP_BODY, r);
 		}
 	}
+	/* Whoever took the mail over from our scheduler must not find it delivered twice. */
+	if (job->cancelled)
+		return smtp_lost(session, SMTP_STEP_BODY, STREAM_CANCELLED);
 	buf_clear(&slice);
 	smtp_data_write_end(&out, &slice);
 	(void)stream_write_span(session->stream, buf_span(&slice));
