@@ -171,6 +171,26 @@ schema_task(void *arg)
 	dns_done();
 }
 
+/* Behind a transaction pooler there are no startup options: the administrator sets them for the login roles. */
+static void
+print_pooler_advice(void)
+{
+	static const struct {
+		const char *who;
+		enum queue_session session;
+	} roles[] = {
+	    {"front ends", QUEUE_SESSION_FRONT},
+	    {"scheduler", QUEUE_SESSION_SCHEDULER},
+	    {"operators", QUEUE_SESSION_OPERATOR},
+	};
+
+	(void)printf(
+	    "queue_database_pooler = yes: ALTER ROLE login IN DATABASE ... SET these for the "
+	    "login roles of\n");
+	for (size_t i = 0; i < ARRAY_LEN(roles); i++)
+		(void)printf("  %-11s %s\n", roles[i].who, queue_session_options(roles[i].session));
+}
+
 static int
 command_schema(struct master_command *cmd, int argc, char **argv)
 {
@@ -183,6 +203,8 @@ command_schema(struct master_command *cmd, int argc, char **argv)
 	MUST(task_start("schema", schema_task, &work) != NULL);
 	task_run();
 	task_done();
+	if (work.good && !work.check_only && conf_bool(cmd->conf, CONF_queue_database_pooler))
+		print_pooler_advice();
 	if (work.good)
 		return EX_OK;
 	log_line(LOG_LEVEL_FATAL, "%s", work.err.text);

@@ -346,8 +346,10 @@ wait_ready(struct master_database *db, struct err *err)
 		if (!db->child && task_sleep_until(clock_deadline(POLL)) == TASK_CANCELLED)
 			break;
 	}
+	/* Killing it would throw away what the recovery has done. */
 	return err_set(err, ERR_TEMP, "",
-	    "PostgreSQL does not take connections within database_start_timeout");
+	    "PostgreSQL (pid %d) did not finish its recovery within database_start_timeout; it goes on: try again later",
+	    (int)db->pid);
 }
 
 /* One attempt: adopts or starts. */
@@ -355,10 +357,14 @@ static bool
 bring_up(struct master_database *db, struct err *err)
 {
 	struct buf programs CLEANUP(buf_done) = {0};
+	pid_t running;
 	bool ready;
 
+	running = master_database_running(db->dir, &ready);
+	if (running > 0 && running == db->pid)
+		return wait_ready(db, err);
 	db->ready = false;
-	db->pid = master_database_running(db->dir, &ready);
+	db->pid = running;
 	if (db->pid > 0) {
 		db->child = false;
 		db->started = clock_mono_us();
@@ -402,8 +408,6 @@ revive(struct master_database *db)
 
 	while (!db->stopping && !bring_up(db, &err)) {
 		log_warn("%s", err.text);
-		if (db->pid > 0)
-			(void)kill(db->pid, SIGQUIT);
 		(void)task_cond_wait(&db->changed, clock_deadline(delay));
 		delay = MIN(delay * 2, RETRY_LAST);
 	}
@@ -448,8 +452,6 @@ master_database_start(struct master *m, struct master_database **ret, struct err
 	db->master = m;
 	db->dir = mem_strdup(conf_str(m->conf, CONF_database_directory));
 	if (!bring_up(db, err)) {
-		if (db->pid > 0 && db->child)
-			(void)kill(db->pid, SIGQUIT);
 		database_free(&db);
 		return false;
 	}

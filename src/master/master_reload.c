@@ -12,7 +12,7 @@
 #include "master/master_dirs.h"
 #include "master/master_int.h"
 
-/* What a running system cannot change: other processes, sockets and the database hang on it. */
+/* What a running system cannot change: sockets, directories and the database's logins hang on it. */
 static const struct {
 	enum conf_param param;
 	const char *name;
@@ -22,6 +22,11 @@ static const struct {
     {CONF_database_directory, "database_directory"},
     {CONF_database_socket_directory, "database_socket_directory"},
     {CONF_database_owner, "database_owner"},
+    {CONF_mail_owner, "mail_owner"},
+    {CONF_scheduler_owner, "scheduler_owner"},
+    {CONF_agent_owner, "agent_owner"},
+    {CONF_console_owner, "console_owner"},
+    {CONF_setgid_group, "setgid_group"},
 };
 
 bool

@@ -94,7 +94,8 @@ struct delivery_outcome {
 };
 
 struct delivery_result {
-	int64_t msg_id; /* as in the request: a scheduler that did not ask must know what it is about */
+	int64_t
+	    msg_id; /* as in the request: a scheduler that did not ask must know what it is about */
 	struct span
 	    site_error; /* not empty: the destination itself is in trouble (connect, greeting): lowers its window */
 	struct span site_error_dsn;

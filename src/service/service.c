@@ -102,6 +102,19 @@ fill_in(struct service *s, const struct service_kind *kind)
 	};
 }
 
+/* An override may be what is wrong: then main.cf alone still says where the log is. */
+NO_RETURN static void
+refuse(const struct service_log *log, const struct err *err)
+{
+	struct conf_source source = {.dir = process.options.conf_dir};
+	struct conf *plain;
+	struct err other;
+
+	if (conf_load(&source, &plain, &other) && !service_log_setup(plain, log, &other))
+		log_warn("%s", other.text);
+	log_fatal(EX_CONFIG, "%s", err->text);
+}
+
 static void
 prepare(int argc, char **argv, const struct service_kind *kind)
 {
@@ -113,7 +126,7 @@ prepare(int argc, char **argv, const struct service_kind *kind)
 		log_fatal(EX_USAGE, "%s: %s", kind->program, err.text);
 	fill_in(s, kind);
 	if (!load(&s->conf, &err))
-		log_fatal(EX_CONFIG, "%s", err.text);
+		refuse(&log, &err);
 	log.verbose = process.options.verbose;
 	log.also_stderr = process.options.control_fd < 0;
 	if (!service_log_setup(s->conf, &log, &err))
