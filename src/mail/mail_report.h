@@ -17,32 +17,39 @@ enum mail_report_kind {
 	MAIL_REPORT_VERIFY,  /* "Mail Delivery Status Report" (sendmail -bv) */
 };
 
-/* One recipient. Addresses in internal form; empty spans are left out. */
+/* One recipient. Empty spans are left out. */
 struct mail_report_rcpt {
-	struct span final;    /* final recipient */
-	struct span original; /* DSN ORCPT "rfc822;addr", xtext decoded; empty: none was given */
+	struct span final;    /* final recipient, internal form */
+	struct span original; /* DSN ORCPT, "rfc822;addr", xtext decoded; empty: none was given */
 	struct span
-	    orig_addr; /* recipient as first given (X-Original-To); shown as "(expanded from <>)" when it differs */
+	    orig_addr; /* recipient as first given, internal form: "(expanded from <>)" when it differs */
 	const char
 	    *action; /* failed, delayed, delivered, relayed, expanded, deliverable, undeliverable */
-	const char *dsn;  /* "5.1.1" */
-	struct span text; /* reason, as in the log line */
+	const char *dsn;        /* "5.1.1" */
+	struct span text;       /* reason, as in the log line */
+	struct span remote_mta; /* complete: "dns; mx.example.com" */
 	struct span
-	    remote_mta; /* host name or "host", from which came the reply: becomes "dns; host" */
-	struct span diagnostic; /* "smtp; 550 ..." complete, or empty: "X-MAIL_NAME; text" */
-	bool show_diagnostic; /* write Diagnostic-Code even when the outcome has no remote reply */
-	int64_t
-	    retry_until; /* second since 1970 for Will-Retry-Until (delay reports); 0: left out */
+	    diagnostic; /* complete: "smtp; 550 5.1.1 ..."; empty: "X-MAIL_NAME; text" is written */
 };
 
-/* What a template variable is replaced with, and what else is configured. */
+/* Texts of bounce_template_file; variables already replaced. `text` is lines with LF. */
+struct mail_report_template {
+	const char *charset; /* "us-ascii", "utf-8" */
+	const char *from;    /* value of From: */
+	const char *subject;
+	const char *postmaster_subject; /* NULL: subject */
+	const char *text;
+};
+
 struct mail_report_settings {
 	const char *host;      /* myhostname */
-	const char *origin;    /* myorigin: domain of MAILER-DAEMON@ */
+	const char *origin;    /* myorigin: domain of MAILER-DAEMON */
 	const char *mail_name; /* product: X-MAIL_NAME-Queue-ID */
-	int64_t delay_warning; /* delay_warning_time, seconds */
-	int64_t max_lifetime;  /* maximal_queue_lifetime, seconds */
+	int64_t delay_warning; /* delay_warning_time, seconds: in the text of delay reports */
+	int64_t max_lifetime;  /* maximal_queue_lifetime, seconds: there, and in Will-Retry-Until */
 	bool threaded;         /* enable_threaded_bounces */
+	bool msgid_stamp;      /* form of the Message-Id: see mail_msgid.h */
+	const struct mail_report_template *template; /* NULL: the built-in text of the kind */
 };
 
 struct mail_report {
@@ -50,30 +57,32 @@ struct mail_report {
 	struct mail_report_settings settings;
 	const char *queue_id; /* of the message that is reported */
 	const char *new_id;   /* of the notification */
-	int64_t now;          /* second since 1970: Date and boundary */
-	struct span to;       /* whom it goes to, internal form; empty: "postmaster" */
+	int64_t now;          /* second since 1970 */
+	struct span to;       /* whom it goes to, internal form */
 	bool
-	    for_postmaster; /* a postmaster copy: other subject, headers only, Auto-Submitted: auto-generated */
+	    for_postmaster; /* a postmaster copy: other subject, no text, Auto-Submitted: auto-generated */
 	struct span
 	    sender;        /* of the message that is reported, internal form; empty = null sender */
 	struct span envid; /* DSN ENVID, xtext decoded; empty: none */
-	int64_t arrival;   /* second since 1970 */
+	int64_t arrival;   /* second since 1970; 0: not shown */
 	bool smtputf8;     /* message/global* types */
-	bool eight_bit;    /* the returned content may have bytes above 127 */
-	bool headers_only; /* RET=HDRS, too large, success */
+	bool headers_only; /* RET=HDRS, too large, delays, successes */
 	struct span
 	    content; /* of the reported message, LF line ends; with headers_only only its headers are used */
 	const struct mail_report_rcpt *rcpts;
 	size_t rcpt_count;
 };
 
-/*
- * Appends the notification without its Received: header: headers, parts, end. The returned part gets "Return-Path:
- * <sender>" on top.
- */
+/* Appends the complete content of the notification, Received: first. */
 void mail_report_write(struct buf *out, const struct mail_report *report);
 
-/* "Undelivered Mail Returned to Sender" and the like. */
+/* Its subject: built in, or from the template. */
 const char *mail_report_subject(const struct mail_report *report);
+
+/*
+ * Appends `text` in lines of at most `width` columns, broken at white space, all but the first indented by four
+ * blanks; control characters become '?'. A word too long stays whole.
+ */
+void mail_report_wrap(struct buf *out, struct span text, size_t width);
 
 #endif
