@@ -72,7 +72,6 @@ bounce_rcpts(const struct queue_bounce *b, struct arena *arena)
 		    .text = span_str(n->text),
 		    .remote_mta = span_str(n->remote_mta),
 		    .diagnostic = span_str(n->diagnostic),
-		    .show_diagnostic = true,
 		    .retry_until = b->kind == QUEUE_NOTIFY_DELAY ? n->expires_at / CLOCK_SECOND : 0,
 		};
 	}
@@ -109,7 +108,6 @@ bounce_write(const struct bounce_settings *s, const struct queue_bounce *b, int6
 	    .sender = span_str(b->envelope->sender),
 	    .envid = queue_envelope_attr(b->envelope, "envid"),
 	    .arrival = b->envelope->arrival / CLOCK_SECOND,
-	    .eight_bit = span_equal_str(queue_envelope_attr(b->envelope, "encoding"), "8bit"),
 	    .headers_only = !b->content_is_all || b->kind == QUEUE_NOTIFY_SUCCESS ||
 			    for_postmaster ||
 			    span_equal_str(queue_envelope_attr(b->envelope, "ret"), "HDRS"),

@@ -9,7 +9,6 @@
 #include "mail/mail_date.h"
 #include "mail/mail_header.h"
 #include "mail/mail_msgid.h"
-#include "mail/mail_received.h"
 
 #define MAIL_REPORT_WIDTH  79
 #define MAIL_REPORT_INDENT 4
@@ -210,7 +209,6 @@ mail_report_header(struct buf *out, const struct mail_report *r)
 {
 	const struct mail_report_settings *s = &r->settings;
 
-	mail_received_write_internal(out, s->host, s->mail_name, r->new_id, r->now);
 	buf_add_str(out, "Date: ");
 	mail_date_write(out, r->now);
 	if (s->template != NULL)
@@ -296,9 +294,9 @@ mail_report_status_rcpt(struct buf *out, struct buf *scratch, const struct mail_
 		buf_add_span(scratch, rcpt->text);
 		mail_report_wrap(out, buf_span(scratch), MAIL_REPORT_WIDTH);
 	}
-	if (r->kind == MAIL_REPORT_DELAY) {
+	if (rcpt->retry_until != 0) {
 		buf_add_str(out, "Will-Retry-Until: ");
-		mail_date_write(out, r->arrival + r->settings.max_lifetime);
+		mail_date_write(out, rcpt->retry_until);
 		buf_add_char(out, '\n');
 	}
 }

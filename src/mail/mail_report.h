@@ -46,7 +46,7 @@ struct mail_report_settings {
 	const char *origin;    /* myorigin: domain of MAILER-DAEMON */
 	const char *mail_name; /* product: X-MAIL_NAME-Queue-ID */
 	int64_t delay_warning; /* delay_warning_time, seconds: in the text of delay reports */
-	int64_t max_lifetime;  /* maximal_queue_lifetime, seconds: there, and in Will-Retry-Until */
+	int64_t max_lifetime;  /* maximal_queue_lifetime, seconds: there too */
 	bool threaded;         /* enable_threaded_bounces */
 	bool msgid_stamp;      /* form of the Message-Id: see mail_msgid.h */
 	const struct mail_report_template *template; /* NULL: the built-in text of the kind */
@@ -73,7 +73,7 @@ struct mail_report {
 	size_t rcpt_count;
 };
 
-/* Appends the complete content of the notification, Received: first. */
+/* Appends the content of the notification except its Received: header. */
 void mail_report_write(struct buf *out, const struct mail_report *report);
 
 /* Its subject: built in, or from the template. */
