@@ -20,25 +20,34 @@ struct db_result;
 
 struct db_settings {
 	const char *conninfo; /* URI or keyword string; several hosts allowed; copied */
-	const char *role;     /* SET ROLE to this at connect (as startup option); NULL: none */
+	/* SET ROLE to this at connect, as a startup option; NULL: none. Not behind a pooler. */
+	const char *role;
 	const char *application_name; /* "rowpost/smtpd" */
-	bool
-	    pooler; /* behind a transaction pooler: no session state, no named statements, no LISTEN */
-	const char *options;       /* further startup settings, "-c name=value ..."; NULL: none */
+	/* Behind a transaction pooler: no session state, no named statements, no LISTEN. */
+	bool pooler;
+	/* Further startup settings, "-c name=value ..."; NULL: none. Not behind a pooler. */
+	const char *options;
 	size_t connections;        /* most at once */
-	int64_t connect_timeout;   /* us */
+	int64_t connect_timeout;   /* us, for each address; 0: 10 s */
 	int64_t statement_timeout; /* us: how long a client waits for an answer before it cancels */
-	int64_t backoff_min;       /* reconnect back-off, us */
+	int64_t backoff_min;       /* reconnect back-off, us; 0: 0.2 s up to 10 s */
 	int64_t backoff_max;
-	/* Called on each new connection before it is used; false closes it (schema version check). May be NULL. */
+	/*
+	 * Called on each new connection before it is used, in a task of the pool; false closes it (schema version
+	 * check). May be NULL.
+	 */
 	bool (*on_connect)(struct db_conn *c, void *arg, struct err *err);
 	void *on_connect_arg;
 };
 
 /* ---- pool -------------------------------------------------------------------------------------------------- */
 
-/* Connects on demand; needs dns_init() for host names. */
+/*
+ * Connects on demand; needs dns_init() for host names. A bad connection string shows at the first db_pool_take(). Behind
+ * a pooler the login user must be the role: nothing is set at the start of a session.
+ */
 struct db_pool *db_pool_new(const struct db_settings *settings);
+/* Closes what is idle; connections still out are closed when they are given back. */
 void db_pool_free(struct db_pool **p);
 
 /*
@@ -56,11 +65,11 @@ bool db_pool_is_up(const struct db_pool *p);
 /* ---- statements -------------------------------------------------------------------------------------------- */
 
 struct db_statement {
-	const char *name; /* unique; the name it is prepared under */
+	const char *name; /* unique (a bug is reported otherwise); the name it is prepared under */
 	const char *sql;
 };
 
-/* One parameter. value NULL = SQL NULL. */
+/* One parameter, at most 64 to a statement, only borrowed for the call. value NULL = SQL NULL. */
 struct db_param {
 	const char *value;
 	int len;     /* bytes, for binary */
@@ -74,7 +83,9 @@ struct db_param {
 
 /*
  * Runs one statement and waits for its result, which is binary. False: *ret untouched, err filled; err->dsn is "4.3.0",
- * and db_error_sqlstate(c) gives the SQLSTATE ("" when the connection was lost). Waits until `deadline`, then cancels.
+ * and db_error_sqlstate(c) gives the SQLSTATE ("" when the connection was lost). Waits until `deadline` (or the
+ * settings' statement_timeout, if that is earlier), then cancels, and for at most two seconds more. Outside a transaction
+ * the statement commits by itself: false also when its wait for the synchronous standby was cancelled (SQLSTATE 01000).
  */
 bool db_exec(struct db_conn *c, const struct db_statement *st, const struct db_param *params,
     size_t count, int64_t deadline, struct db_result **ret, struct err *err) MUST_CHECK;
@@ -99,8 +110,9 @@ enum db_commit {
 
 /*
  * A pipeline: statements queued without waiting, sent in one piece, run by the server as one transaction
- * (BEGIN ... COMMIT are added when `transaction` was asked for and there is more than one statement; one statement is its own).
- * The results come back in order.
+ * (BEGIN and COMMIT are added, also around a single statement: then it is certain what an error belongs to). The results
+ * come back in order. Parameters may be changed as soon as db_batch_add() returns. A batch that is not committed spoils
+ * its connection, which is closed when given back.
  */
 struct db_batch {
 	struct db_conn *conn; /* borrowed */
@@ -112,7 +124,9 @@ void db_batch_add(
     struct db_batch *b, const struct db_statement *st, const struct db_param *params, size_t count);
 /*
  * Sends everything with COMMIT and waits. `results` (room for `queued`; may be NULL) gets one result per statement added,
- * fresh; all are NULL unless DB_COMMITTED or DB_COMMIT_UNSAFE. err tells of the first failure; *ret_failed (may be NULL) which statement.
+ * fresh; all are NULL unless DB_COMMITTED or DB_COMMIT_UNSAFE. err tells of the first failure; *ret_failed (may be NULL)
+ * which statement; db_error_sqlstate() stays that of the failure. At the deadline: DB_COMMIT_IN_DOUBT, and the server is
+ * told to cancel. No statements at all: DB_COMMITTED.
  */
 enum db_commit db_batch_commit(struct db_batch *b, int64_t deadline, struct db_result **results,
     size_t *ret_failed, struct err *err);

@@ -62,6 +62,9 @@ bool dns_wire_next(const struct dns_answer *a, int type, size_t *at, size_t *see
 /* Writes a query for `name` (checked by dns_wire_is_query_name) as a message; asks for validation when `dnssec`. */
 void dns_wire_query(struct buf *out, uint16_t id, const char *name, int type, bool dnssec);
 
+/* Takes EDNS out of a query of dns_wire_query(), for servers that do not know it. */
+void dns_wire_drop_edns(struct buf *query);
+
 /* Labels of 1 to 63 printable characters, 253 in all, perhaps a final dot. */
 bool dns_wire_is_query_name(const char *name);
 

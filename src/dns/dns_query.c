@@ -18,18 +18,22 @@
 #include "dns/dns_int.h"
 #include "task/task.h"
 
-#define TRY_TIMEOUT    (5 * CLOCK_SECOND)
-#define TRIES          3
-#define UDP_SIZE       1232
-#define EVENTS_MAX     16
-#define RESOLV_CONF    "/etc/resolv.conf"
-#define RESOLV_RECHECK (5 * CLOCK_SECOND)
+#define TRY_TIMEOUT           (5 * CLOCK_SECOND)
+#define TRIES                 3
+#define UDP_SIZE              1232
+#define RCODE_FORMAT_ERROR    1
+#define RCODE_NOT_IMPLEMENTED 4
+#define EVENTS_MAX            16
+#define RESOLV_CONF           "/etc/resolv.conf"
+#define RESOLV_RECHECK        (5 * CLOCK_SECOND)
 
 struct dns_query {
 	struct task_cond cond;
 	bool done;
 	bool abandoned; /* nobody waits any more: freed when c-ares is through with it */
+	bool extended;  /* asked with EDNS */
 	int status;     /* ARES_... */
+	struct buf question;
 	struct buf answer;
 };
 
@@ -46,6 +50,8 @@ static struct {
 	int timeout_ms;
 	int tries;
 	bool dnssec;
+	bool no_edns; /* a name server did not understand EDNS */
+	bool suspect; /* c-ares may have given up EDNS for good: open it anew when it is idle */
 	struct timespec resolv_changed;
 	int64_t resolv_check_at;
 } resolver;
@@ -92,21 +98,34 @@ channel_open(struct err *err)
 	return true;
 }
 
-/* Reads resolv.conf again after a change, when no question is open. */
+static bool
+resolv_conf_changed(void)
+{
+	struct stat st = {0};
+	bool changed;
+
+	if (resolver.servers != NULL || clock_mono_us() < resolver.resolv_check_at)
+		return false;
+	resolver.resolv_check_at = clock_deadline(RESOLV_RECHECK);
+	(void)stat(RESOLV_CONF, &st);
+	changed = memcmp(&st.st_mtim, &resolver.resolv_changed, sizeof(st.st_mtim)) != 0;
+	resolver.resolv_changed = st.st_mtim;
+	return changed;
+}
+
+/* Begins anew with the name servers, when no question is open: after trouble, or with other servers. */
 static void
 channel_refresh(void)
 {
-	struct stat st = {0};
 	struct err err;
 
-	if (resolver.servers != NULL || resolver.open > 0 ||
-	    clock_mono_us() < resolver.resolv_check_at)
+	if (resolver.open > 0)
 		return;
-	resolver.resolv_check_at = clock_deadline(RESOLV_RECHECK);
-	(void)stat(RESOLV_CONF, &st);
-	if (memcmp(&st.st_mtim, &resolver.resolv_changed, sizeof(st.st_mtim)) == 0)
+	if (resolv_conf_changed())
+		resolver.no_edns = false;
+	else if (!resolver.suspect)
 		return;
-	resolver.resolv_changed = st.st_mtim;
+	resolver.suspect = false;
 	ares_destroy(resolver.channel);
 	resolver.on = channel_open(&err);
 }
@@ -238,8 +257,33 @@ driver_start(void)
 static void
 query_free(struct dns_query *q)
 {
+	buf_done(&q->question);
 	buf_done(&q->answer);
 	mem_free(q);
+}
+
+static void on_answer(void *arg, int status, int timeouts, unsigned char *bytes, int len);
+
+static void
+query_send(struct dns_query *q)
+{
+	ares_send(resolver.channel, (const unsigned char *)q->question.ptr, (int)q->question.len,
+	    on_answer, q);
+}
+
+/* True if the server did not understand EDNS, and was asked again in the manner of 1987. */
+static bool
+query_simplify(struct dns_query *q, const unsigned char *bytes, int len)
+{
+	int rcode = len > 3 ? bytes[3] & 0x0f : 0;
+
+	if (!q->extended || (rcode != RCODE_FORMAT_ERROR && rcode != RCODE_NOT_IMPLEMENTED))
+		return false;
+	resolver.no_edns = true;
+	q->extended = false;
+	dns_wire_drop_edns(&q->question);
+	query_send(q);
+	return true;
 }
 
 static void
@@ -247,7 +291,11 @@ on_answer(void *arg, int status, int timeouts UNUSED, unsigned char *bytes, int 
 {
 	struct dns_query *q = arg;
 
+	if (!q->abandoned && resolver.on && bytes != NULL && query_simplify(q, bytes, len))
+		return;
 	resolver.open--;
+	if (bytes == NULL)
+		resolver.suspect = true;
 	if (q->abandoned) {
 		resolver.abandoned--;
 		query_free(q);
@@ -275,12 +323,11 @@ dns_query_start(const char *name, int type, bool search)
 	if (search) {
 		ares_search(resolver.channel, name, 1, type, on_answer, q);
 	} else {
-		struct buf question = {0};
-
-		dns_wire_query(&question, (uint16_t)random_u64(), name, type, resolver.dnssec);
-		ares_send(resolver.channel, (const unsigned char *)question.ptr, (int)question.len,
-		    on_answer, q);
-		buf_done(&question);
+		dns_wire_query(&q->question, (uint16_t)random_u64(), name, type, resolver.dnssec);
+		q->extended = !resolver.no_edns;
+		if (resolver.no_edns)
+			dns_wire_drop_edns(&q->question);
+		query_send(q);
 	}
 	if (!q->done && !driver_start()) {
 		q->abandoned = true;

@@ -14,9 +14,11 @@
 #define ALIASES_MAX  16
 #define UDP_SIZE                                                                                   \
 	1232 /* answer size we take without TCP: no fragments on any path (DNS flag day 2020) */
-#define TYPE_OPT       41
-#define LABEL_MAX      63
-#define QUERY_NAME_MAX 253
+#define OPT_SIZE         11 /* of the record we send */
+#define COUNT_ADDITIONAL 10 /* offset in the header */
+#define TYPE_OPT         41
+#define LABEL_MAX        63
+#define QUERY_NAME_MAX   253
 
 static unsigned
 byte_at(struct span m, size_t at)
@@ -250,4 +252,12 @@ dns_wire_query(struct buf *out, uint16_t id, const char *name, int type, bool dn
 	buf_add_u16(out, UDP_SIZE);
 	buf_add_u32(out, 0);
 	buf_add_u16(out, 0);
+}
+
+void
+dns_wire_drop_edns(struct buf *query)
+{
+	MUST(query->len > HEADER_SIZE + OPT_SIZE);
+	buf_truncate(query, query->len - OPT_SIZE);
+	query->ptr[COUNT_ADDITIONAL] = query->ptr[COUNT_ADDITIONAL + 1] = 0;
 }

@@ -180,6 +180,13 @@ body_explicit(void)
 	db_rollback(conn);
 	assert_int_equal(stored(), 1);
 
+	/* Scripts too can be part of one, as migrations are. */
+	assert_true(db_begin(conn, soon(), &err));
+	script(conn, "INSERT INTO t VALUES (7); INSERT INTO t VALUES (8)");
+	assert_int_equal(stored(), 1);
+	db_rollback(conn);
+	assert_int_equal(stored(), 1);
+
 	/* Left in a transaction: closed when given back. */
 	assert_true(db_begin(conn, soon(), &err));
 	assert_true(db_command(conn, &insert, &p, 1, soon(), NULL, &err));

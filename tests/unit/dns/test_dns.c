@@ -30,7 +30,8 @@ static struct {
 	int udp;
 	int tcp;
 	int port;
-	int dropped; /* questions left to ignore */
+	int dropped;  /* questions left to ignore */
+	bool no_edns; /* it is a very old server */
 	size_t udp_questions;
 	size_t tcp_questions;
 } server;
@@ -248,6 +249,15 @@ answer(const char *bytes, size_t len, size_t limit, struct buf *out)
 	s = find_script(name, type);
 	if (s->rcode == SILENT || (server.dropped > 0 && server.dropped-- > 0))
 		return false;
+	if (server.no_edns && bytes[11] != 0) {
+		buf_add(out, bytes, 2);
+		buf_add_u16(out, 0x8181);
+		buf_add_u16(out, 1);
+		buf_add_u16(out, 0);
+		buf_add_u32(out, 0);
+		buf_add(out, bytes + 12, end - 12);
+		return true;
+	}
 	if (s->fill != NULL)
 		s->fill(&records, &count);
 	truncated = end + records.len > limit;
@@ -671,6 +681,33 @@ test_lost_packets_are_asked_for_again(void **state UNUSED)
 }
 
 static void
+body_old_server(void)
+{
+	struct dns_mx *mx = NULL;
+	struct dns_ip *ip = NULL;
+	size_t count = 0;
+	struct err err = {0};
+
+	server.no_edns = true;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(
+		    dns_mx("mail.example.org", soon(), &mx, &count, NULL, &err), DNS_FOUND);
+		mem_free(mx);
+	}
+	/* The first question was asked again by c-ares, which does so only once, the second by us, the third not. */
+	assert_int_equal(server.udp_questions, 5);
+	assert_int_equal(
+	    dns_native("both.example.org", AF_INET, soon(), &ip, &count, &err), DNS_FOUND);
+	mem_free(ip);
+}
+
+static void
+test_server_that_does_not_know_edns(void **state UNUSED)
+{
+	run_with(body_old_server, false);
+}
+
+static void
 body_deadline(void)
 {
 	struct dns_mx *mx = NULL;
@@ -841,6 +878,7 @@ main(void)
 	    cmocka_unit_test(test_txt),
 	    cmocka_unit_test(test_tlsa_and_validated_answers),
 	    cmocka_unit_test(test_lost_packets_are_asked_for_again),
+	    cmocka_unit_test(test_server_that_does_not_know_edns),
 	    cmocka_unit_test(test_deadline),
 	    cmocka_unit_test(test_cancelled_task),
 	    cmocka_unit_test(test_200_questions_at_once),
