@@ -37,7 +37,7 @@ qmgr_claim_take(struct qmgr *q, struct queue_claims *claims)
 		struct queue_claimed *claimed = claims->items[i];
 
 		claims->items[i] = NULL;
-		qmgr_message_take(q, claimed);
+		qmgr_message_take(q, claimed, false);
 	}
 	queue_claims_done(claims);
 	qmgr_schedule_run(q);
@@ -146,29 +146,56 @@ qmgr_claim_reread(struct qmgr *q)
 	return true;
 }
 
-/* Messages whose present page of recipients is done get the next one. */
-static void
-qmgr_claim_pages(struct qmgr *q)
+/* A message whose present page of recipients is settled, and which has more of them; NULL: none. */
+static struct qmgr_message *
+qmgr_claim_next_page(struct qmgr *q)
 {
 	LIST_FOREACH (m, &q->messages, struct qmgr_message, node) {
-		struct queue_claimed *page;
-		struct err err;
+		if (m->open == 0 && m->claimed->next_rcpt >= 0 && m->holds == 0)
+			return m;
+	}
+	return NULL;
+}
 
-		if (m->open != 0 || m->claimed->next_rcpt < 0 || m->holds != 0)
+static bool
+qmgr_claim_page(struct qmgr *q, struct qmgr_message *m, struct err *err)
+{
+	struct queue_claimed *page = NULL;
+	bool stays = m->stays;
+
+	m->holds++;
+	if (!queue_claim_page(q->desk, m->claimed, qmgr_statement_deadline(q), &page, err)) {
+		m->holds--;
+		return false;
+	}
+	m->claimed->next_rcpt = -1;
+	m->stays = true; /* the last page says "removed" */
+	if (page != NULL)
+		qmgr_message_take(q, page, stays);
+	qmgr_message_unhold(q, m);
+	qmgr_schedule_run(q);
+	return true;
+}
+
+void
+qmgr_claim_page_task(void *arg)
+{
+	struct qmgr *q = arg;
+	struct err err;
+
+	while (!q->stopping) {
+		struct qmgr_message *m = q->paging != 0 ? qmgr_claim_next_page(q) : NULL;
+		int64_t pause = CLOCK_NEVER;
+
+		q->paging = m != NULL;
+		if (m != NULL && qmgr_claim_page(q, m, &err))
 			continue;
-		m->holds++;
-		if (queue_claim_page(
-			q->desk, m->claimed, qmgr_statement_deadline(q), &page, &err)) {
-			m->claimed->next_rcpt = -1;
-			m->stays = true; /* the last page says "removed" */
-			if (page != NULL)
-				qmgr_message_take(q, page);
-			qmgr_message_unhold(q, m);
-		} else {
-			m->holds--;
+		if (m != NULL) {
 			qmgr_trouble(q, &err);
+			pause = clock_deadline(QMGR_CLAIM_RETRY);
 		}
-		return; /* the list may have changed */
+		if (task_cond_wait(&q->page_wanted, pause) == TASK_CANCELLED)
+			return;
 	}
 }
 
@@ -216,7 +243,6 @@ qmgr_claim_upkeep_task(void *arg)
 		}
 		if (q->takeover_wanted)
 			qmgr_claim_takeover(q);
-		qmgr_claim_pages(q);
 		qmgr_transport_sweep(q);
 		qmgr_schedule_run(q);
 		if (task_sleep_until(clock_deadline(QMGR_UPKEEP_TIME)) == TASK_CANCELLED)

@@ -13,6 +13,7 @@ struct qmgr;
 void qmgr_claim_incoming_task(void *qmgr);
 void qmgr_claim_deferred_task(void *qmgr);
 void qmgr_claim_upkeep_task(void *qmgr);
+void qmgr_claim_page_task(void *qmgr);
 
 /* Takes over the leases of dead nodes, now. Waits. */
 void qmgr_claim_takeover(struct qmgr *q);

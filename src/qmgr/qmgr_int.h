@@ -133,6 +133,9 @@ struct qmgr {
 	bool claim_blocked;            /* claims wait for room */
 	struct task_cond claim_wanted; /* new mail may be there, or room */
 
+	bool paging; /* a message has further pages of recipients to be read */
+	struct task_cond page_wanted;
+
 	struct list records; /* outcomes to be recorded, oldest first */
 	size_t record_count;
 	struct task_cond record_wanted;

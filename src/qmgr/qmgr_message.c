@@ -41,13 +41,14 @@ qmgr_message_attrs(struct qmgr_message *m)
 }
 
 void
-qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed)
+qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed, bool stays)
 {
 	struct qmgr_message *m = mem_new(struct qmgr_message);
 
 	m->claimed = claimed;
 	m->envelope = &claimed->envelope;
 	m->activated = clock_real_us();
+	m->stays = stays;
 	m->open = m->undecided = m->envelope->rcpt_count;
 	mail_queue_id_format(m->envelope->msg_id, m->queue_id);
 	qmgr_message_attrs(m);
@@ -83,8 +84,11 @@ qmgr_message_finish(struct qmgr *q, struct qmgr_message *m)
 {
 	struct buf line CLEANUP(buf_done) = {0};
 
-	if (m->claimed->next_rcpt >= 0 && !queue_lease_is_lost(m->claimed->lease))
-		return; /* the next page of its recipients is on its way */
+	if (m->claimed->next_rcpt >= 0 && !queue_lease_is_lost(m->claimed->lease)) {
+		q->paging = true;
+		task_cond_wake_all(&q->page_wanted);
+		return;
+	}
 	if (!m->stays) {
 		mail_log_removed(&line, m->queue_id);
 		log_info("%s", buf_str(&line));

@@ -10,8 +10,11 @@ struct qmgr;
 struct qmgr_message;
 struct queue_claimed;
 
-/* Takes over `claimed`, logs it as active, and schedules its recipients. */
-void qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed);
+/*
+ * Takes over `claimed`, logs it as active, and schedules its recipients. `stays`: some of it is known to stay in the queue (an earlier
+ * page of its recipients).
+ */
+void qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed, bool stays);
 
 /* One of its outcomes is stored, or its lease is lost. */
 void qmgr_message_settled(struct qmgr *q, struct qmgr_message *m);

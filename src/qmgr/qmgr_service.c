@@ -248,6 +248,7 @@ qmgr_run(struct service *s)
 	(void)task_group_start(&q->tasks, "record", qmgr_outcome_task, q);
 	(void)task_group_start(&q->tasks, "claim incoming", qmgr_claim_incoming_task, q);
 	(void)task_group_start(&q->tasks, "claim deferred", qmgr_claim_deferred_task, q);
+	(void)task_group_start(&q->tasks, "claim pages", qmgr_claim_page_task, q);
 	(void)task_group_start(&q->tasks, "upkeep", qmgr_claim_upkeep_task, q);
 	qmgr_open_door(q, "private/qmgr", qmgr_agent_session);
 	qmgr_open_door(q, "public/qmgr", qmgr_poke_session);
