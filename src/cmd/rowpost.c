@@ -334,12 +334,16 @@ main(int argc, char **argv)
 	if (optind >= argc)
 		usage();
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		int status;
+
 		if (strcmp(commands[i].name, argv[optind]) != 0)
 			continue;
 		prepare(&cmd, dir != NULL ? dir : DEFAULT_DIR);
-		if (commands[i].simple != NULL)
-			return commands[i].simple(&cmd);
-		return commands[i].full(&cmd, argc - optind - 1, argv + optind + 1);
+		status = commands[i].simple != NULL
+			     ? commands[i].simple(&cmd)
+			     : commands[i].full(&cmd, argc - optind - 1, argv + optind + 1);
+		conf_unref(&cmd.conf);
+		return status;
 	}
 	usage();
 }

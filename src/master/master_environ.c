@@ -22,7 +22,7 @@ static const char *const test_names[] = {
     "UBSAN_OPTIONS",
     "LSAN_OPTIONS",
 #endif
-    "LANG",
+    NULL,
 };
 
 struct kept {
@@ -63,11 +63,15 @@ master_environ_clean(const struct conf *c)
 	keep(&k, mem_strdup("PATH=" SAFE_PATH));
 	while (span_word(&rest, ", \t\r\n", &item))
 		keep_item(&k, item);
-	for (size_t i = 0; i < ARRAY_LEN(test_names); i++)
+	for (size_t i = 0; test_names[i] != NULL; i++)
 		keep_item(&k, span_str(test_names[i]));
 	(void)clearenv();
-	/* putenv() keeps our strings: they live as long as the process. */
-	for (size_t i = 0; i < k.count; i++)
-		(void)putenv(k.list[i]);
+	for (size_t i = 0; i < k.count; i++) {
+		char *equals = strchr(k.list[i], '=');
+
+		*equals = '\0';
+		(void)setenv(k.list[i], equals + 1, 1);
+		mem_free(k.list[i]);
+	}
 	mem_free(k.list);
 }
