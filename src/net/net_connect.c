@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "net/stream.h"
+#include "net/net_int.h"
 #include "task/task.h"
 
 static const struct sockaddr *
@@ -23,41 +23,51 @@ sockaddr_of(const struct net_addr *a)
 
 /* ---- connecting ------------------------------------------------------------------------------------------------ */
 
-/* Waits for the end of connect(); 0 or its errno, -1 when cancelled. */
+/* Not an errno: the task was cancelled. */
+#define CANCELLED (-1)
+
+/* Waits for the end of connect(); 0, its errno or CANCELLED. */
 static int
-wait_connected(int fd, int64_t deadline)
+wait_connected(int fd, struct task_fd *watch, int64_t deadline)
 {
-	struct task_fd *watch = task_fd_new(fd);
-	enum task_wait r = task_fd_wait_write(watch, deadline);
 	int error = 0;
 	socklen_t len = sizeof(error);
 
-	task_fd_free(&watch);
-	if (r == TASK_CANCELLED)
-		return -1;
-	if (r == TASK_TIMEOUT)
+	switch (task_fd_wait_write(watch, deadline)) {
+	case TASK_CANCELLED:
+		return CANCELLED;
+	case TASK_TIMEOUT:
 		return ETIMEDOUT;
+	case TASK_READY:
+		break;
+	}
 	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 ? error : errno;
 }
 
 static int
-bind_and_connect(int fd, const struct net_addr *to, const struct net_addr *from, int64_t deadline)
+bind_to(int fd, const struct net_addr *from)
 {
 	int on = 1;
 
-	if (from != NULL) {
-		/* The port is chosen by connect(), which can use one for several peers. */
-		if (net_addr_port(from) == 0)
-			(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
-		if (bind(fd, sockaddr_of(from), from->len) != 0)
-			return errno;
-	}
-	if (connect(fd, sockaddr_of(to), to->len) == 0)
-		return 0;
-	/* EAGAIN: the queue of a UNIX listener is full, which nobody tells the end of. */
-	if (errno != EINPROGRESS)
-		return errno == EAGAIN ? ECONNREFUSED : errno;
-	return wait_connected(fd, deadline);
+	/* The port is chosen by connect(), which can use one for several peers. */
+	if (net_addr_port(from) == 0)
+		(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	return bind(fd, sockaddr_of(from), from->len) == 0 ? 0 : errno;
+}
+
+/* 0, an errno or CANCELLED. *ret_watch is set as soon as there is something to watch. */
+static int
+connect_to(int fd, const struct net_addr *to, int64_t deadline, struct task_fd **ret_watch)
+{
+	int error = connect(fd, sockaddr_of(to), to->len) == 0 ? 0 : errno;
+
+	/* The queue of a UNIX listener is full, and nothing would tell when it is not. */
+	if (error == EAGAIN)
+		return ECONNREFUSED;
+	if (error != 0 && error != EINPROGRESS)
+		return error;
+	*ret_watch = task_fd_new(fd);
+	return error == 0 ? 0 : wait_connected(fd, *ret_watch, deadline);
 }
 
 struct stream *
@@ -65,13 +75,17 @@ net_connect(
     const struct net_addr *to, const struct net_addr *from, int64_t deadline, struct err *err)
 {
 	int fd = socket(net_addr_family(to), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int error = fd >= 0 ? bind_and_connect(fd, to, from, deadline) : errno;
+	int error = fd < 0 ? errno : from != NULL ? bind_to(fd, from) : 0;
+	struct task_fd *watch = NULL;
 
 	if (error == 0)
-		return stream_new(fd);
+		error = connect_to(fd, to, deadline, &watch);
+	if (error == 0)
+		return stream_new_watched(fd, watch);
+	task_fd_free(&watch);
 	if (fd >= 0)
 		(void)close(fd);
-	if (error < 0)
+	if (error == CANCELLED)
 		(void)err_set(err, ERR_GONE, "4.3.2", "shutting down");
 	else
 		(void)err_set(err, ERR_TEMP, "4.4.1", "%s", strerror(error));

@@ -40,6 +40,9 @@ struct stream {
 	bool tls_has_more;       /* decrypting stopped for want of room */
 };
 
+/* stream_new() for a descriptor that is watched already; owns both. */
+struct stream *stream_new_watched(int fd, struct task_fd *watch);
+
 /* Makes room behind the buffered input, at least one byte; never beyond `cap` bytes in all. */
 void stream_make_room(struct stream *s, size_t cap);
 

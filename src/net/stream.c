@@ -20,18 +20,24 @@
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 struct stream *
-stream_new(int fd)
+stream_new_watched(int fd, struct task_fd *watch)
 {
 	struct stream *s = mem_new(struct stream);
 	int on = 1;
 
 	s->fd = fd;
+	s->watch = watch;
 	s->deadline = CLOCK_NEVER;
 	s->in_next = STREAM_BUFFER_MIN;
-	s->watch = task_fd_new(fd);
 	/* Replies are written whole: waiting to fill a segment only costs time. Fails on UNIX sockets, rightly. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	return s;
+}
+
+struct stream *
+stream_new(int fd)
+{
+	return stream_new_watched(fd, task_fd_new(fd));
 }
 
 void
