@@ -6,6 +6,10 @@ sizes:
 sql:
 	@tests/check/sql.sh
 check-code:
-	@BUILD=$(BUILD) tests/check/run.sh tests/check/layers.sh tests/check/style.sh tests/check/sizes.py tests/check/sql.sh
+	@BUILD=$(BUILD) tests/check/run.sh tests/check/layers.sh tests/check/style.sh tests/check/sizes.py tests/check/sql.sh tests/check/params.py
 
-.PHONY: style sizes sql check-code
+# The parameter table and the page made from it.
+params-doc:
+	@tests/check/params.py --write
+
+.PHONY: params-doc style sizes sql check-code
