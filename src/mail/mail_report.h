@@ -19,17 +19,15 @@ enum mail_report_kind {
 
 /* One recipient. Empty spans are left out. */
 struct mail_report_rcpt {
-	struct span final;    /* final recipient, internal form */
-	struct span original; /* DSN ORCPT, "rfc822;addr", xtext decoded; empty: none was given */
-	struct span
-	    orig_addr; /* recipient as first given, internal form: "(expanded from <>)" when it differs */
-	const char
-	    *action; /* failed, delayed, delivered, relayed, expanded, deliverable, undeliverable */
+	struct span final;      /* final recipient, internal form */
+	struct span original;   /* DSN ORCPT, "rfc822;addr", xtext decoded; empty: none given */
+	struct span orig_addr;  /* as first given, internal form: "(expanded from <>)" */
+	const char *action;     /* failed, delayed, delivered, relayed, expanded, ... */
 	const char *dsn;        /* "5.1.1" */
 	struct span text;       /* reason, as in the log line */
 	struct span remote_mta; /* complete: "dns; mx.example.com" */
-	struct span
-	    diagnostic; /* complete: "smtp; 550 5.1.1 ..."; empty: "X-MAIL_NAME; text" is written */
+	struct span diagnostic; /* complete: "smtp; 550 ..."; empty: "X-MAIL_NAME; text" */
+	int64_t retry_until;    /* second since 1970 for Will-Retry-Until; 0: left out */
 };
 
 /* Texts of bounce_template_file; variables already replaced. `text` is lines with LF. */
