@@ -34,7 +34,8 @@ def make_template(bin_dir, pg):
         p = subprocess.run([os.path.join(bin_dir, "rowpost"), "-c", d, "schema"], stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
         if p.returncode:
-            return None, "exit status %d\n" % p.returncode + (p.stdout.decode(errors="replace") + relay.Log(d + "/maillog").tail())[-2000:]
+            said = p.stdout.decode(errors="replace") + relay.Log(d + "/maillog").tail()
+            return None, "exit status %d\n%s" % (p.returncode, said[-2000:])
         return NAME, ""
     except (OSError, subprocess.TimeoutExpired) as e:
         return None, str(e)
