@@ -57,10 +57,6 @@ stack_register(struct task_stack *s)
 #ifdef STACK_VALGRIND
 	s->valgrind = (unsigned)VALGRIND_STACK_REGISTER(s->low, s->low + s->size);
 #endif
-#ifdef STACK_ASAN
-	/* What only a parked task points to is no leak. */
-	__lsan_register_root_region(s->low, s->size);
-#endif
 	(void)s;
 }
 
@@ -70,18 +66,25 @@ stack_unregister(struct task_stack *s)
 #ifdef STACK_VALGRIND
 	VALGRIND_STACK_DEREGISTER(s->valgrind);
 #endif
+	(void)s;
+}
+
+static void
+stack_begin_use(struct task_stack *s)
+{
 #ifdef STACK_ASAN
-	__lsan_unregister_root_region(s->low, s->size);
-	ASAN_UNPOISON_MEMORY_REGION(s->low, s->size);
+	/* What only a parked task points to is no leak. */
+	__lsan_register_root_region(s->low, s->size);
 #endif
 	(void)s;
 }
 
-/* The last task never returned from its outermost frames; their red zones are still marked. */
 static void
-stack_make_clean(struct task_stack *s)
+stack_end_use(struct task_stack *s)
 {
 #ifdef STACK_ASAN
+	__lsan_unregister_root_region(s->low, s->size);
+	/* A task never returns from its outermost frames; their red zones are still marked. */
 	ASAN_UNPOISON_MEMORY_REGION(s->low, s->size);
 #endif
 	(void)s;
@@ -139,24 +142,36 @@ task_stack_done(void)
 
 /* ---- the pool -------------------------------------------------------------------------------------------------- */
 
-struct task_stack *
-task_stack_take(void)
+static struct task_stack *
+pool_take(void)
 {
 	struct task_stack *s = LIST_FIRST(&pool.warm, struct task_stack, link);
 
 	if (s == NULL)
 		s = LIST_FIRST(&pool.cold, struct task_stack, link);
 	if (s == NULL)
-		return stack_map();
+		return NULL;
 	list_remove(&s->link);
 	pool.pooled--;
+	return s;
+}
+
+struct task_stack *
+task_stack_take(void)
+{
+	struct task_stack *s = pool_take();
+
+	if (s == NULL)
+		s = stack_map();
+	if (s != NULL)
+		stack_begin_use(s);
 	return s;
 }
 
 void
 task_stack_put(struct task_stack **s, int64_t now)
 {
-	stack_make_clean(*s);
+	stack_end_use(*s);
 	(*s)->put_at = now;
 	list_add_front(&pool.warm, &(*s)->link);
 	pool.pooled++;

@@ -4,8 +4,8 @@
  * A context that does not run has its registers on its own stack, and `saved` points to them; so a switch is "push,
  * exchange the stack pointer, pop". A fresh context has the same picture laid out by hand.
  *
- * A shadow stack (CET) would need to be switched too; the kernel turns one on only for programs whose every object is
- * marked for it, and glibc 2.36 for none.
+ * A shadow stack (CET) would need to be switched too. The C library sets one up only for programs whose every object is
+ * marked for it; the Makefile leaves the mark off this one.
  */
 #include "task/task_switch.h"
 
