@@ -83,7 +83,8 @@ parse_address(struct span text, struct address *ret)
 	ret->family = AF_INET6;
 	if (inet_pton(AF_INET6, copy, ret->bytes) != 1)
 		return false;
-	if (IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)(const void *)ret->bytes)) {
+	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+	if (memcmp(ret->bytes, mapped, sizeof(mapped)) == 0) {
 		ret->family = AF_INET;
 		memmove(ret->bytes, ret->bytes + 12, 4);
 	}

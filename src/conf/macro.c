@@ -10,13 +10,15 @@
 #include "base/mem.h"
 #include "conf/conf_level.h"
 
-#define DEPTH_MAX 50 /* each level costs a few hundred bytes of stack, and tasks have 64 KB */
+#define DEPTH_MAX 50     /* each level costs a few hundred bytes of stack, and tasks have 64 KB */
+#define STEPS_MAX 100000 /* texts looked into: "$a$a" of "$b$b" of ... doubles with each level */
 
 struct expansion {
 	const struct macro_source *source;
 	struct buf *out;
 	struct err *err;
 	int depth;
+	int steps;
 };
 
 enum compare_op {
@@ -409,7 +411,7 @@ expand_text(struct expansion *x, struct span text)
 	struct span rest = text;
 	bool ok = true;
 
-	if (x->depth >= DEPTH_MAX)
+	if (x->depth >= DEPTH_MAX || ++x->steps > STEPS_MAX)
 		return err_set(x->err, ERR_CONFIG, "4.3.5",
 		    "unreasonable macro call nesting: \"%.*s\"", SPAN_ARG(span_head(text, 100)));
 	x->depth++;

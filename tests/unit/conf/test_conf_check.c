@@ -184,6 +184,21 @@ used_after_all(void **state UNUSED)
 	assert_null(strstr(said, "unused"));
 }
 
+/* The files of conf/ are correct and relay for nobody. */
+static void
+shipped_files(void **state UNUSED)
+{
+	struct conf_findings f;
+
+	conf_check("conf", &f);
+	for (size_t i = 0; i < f.count; i++)
+		if (f.list[i].severity == CONF_ERROR || strstr(f.list[i].text, "unused") != NULL ||
+		    strstr(f.list[i].text, "relay?") != NULL)
+			fail_msg("%s, line %d: %s", f.list[i].file, f.list[i].line, f.list[i].text);
+	assert_int_equal(f.errors, 0);
+	conf_findings_done(&f);
+}
+
 static void
 no_directory(void **state UNUSED)
 {
@@ -206,6 +221,7 @@ main(void)
 	    cmocka_unit_test(settings_without_effect),
 	    cmocka_unit_test(contradictions),
 	    cmocka_unit_test(used_after_all),
+	    cmocka_unit_test(shipped_files),
 	    cmocka_unit_test(no_directory),
 	};
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
