@@ -223,6 +223,37 @@ check_level(struct check *k, const struct conf *c)
 		    conf_str(c, CONF_compatibility_level), NEWEST_LEVEL);
 }
 
+static void
+ignore_problem(void *arg UNUSED, const char *name UNUSED, int line UNUSED, const char *text UNUSED)
+{
+}
+
+/* Defaults that a low compatibility level keeps as they were; Postfix logs each when it is used. */
+static void
+check_old_defaults(struct check *k, const struct conf *c)
+{
+	static const struct conf_override newest = {"compatibility_level", NEWEST_LEVEL};
+	struct conf_source source = {.dir = k->dir, .overrides = &newest, .override_count = 1};
+	struct conf *later CLEANUP(conf_unref) =
+	    conf_build(&source, &k->main_cf, ignore_problem, NULL);
+
+	for (size_t i = 0; i < CONF_COUNT; i++) {
+		const struct conf_param_info *info = conf_param_info((enum conf_param)i);
+		struct buf now CLEANUP(buf_done) = {0};
+		struct buf then CLEANUP(buf_done) = {0};
+		struct err err;
+
+		if (strstr(info->def, "$compatibility_level") == NULL ||
+		    conf_is_set(c, (enum conf_param)i) ||
+		    !conf_lookup(c, span_str(info->name), &now, &err) ||
+		    !conf_lookup(later, span_str(info->name), &then, &err) ||
+		    span_equal(buf_span(&now), buf_span(&then)))
+			continue;
+		ADD_PARAM(k, CONF_INFO, CONF_compatibility_level,
+		    "using backwards-compatible default setting %s=%s", info->name, buf_str(&now));
+	}
+}
+
 /* Privileges are worth nothing when two of them are one user. */
 static void
 check_owners(struct check *k, const struct conf *c)
@@ -370,6 +401,7 @@ check_main(struct check *k)
 	check_names(k, c);
 	check_networks(k, c);
 	check_level(k, c);
+	check_old_defaults(k, c);
 	check_owners(k, c);
 	/* Where a value is wrong there is none to compare with. */
 	if (k->findings->errors == 0) {

@@ -152,6 +152,8 @@ settings_without_effect(void **state UNUSED)
 	    "master.cf, line 2: warning: overriding earlier entry of line 1: 2525/inet\n");
 	expect("process_name = x\n", SAFE_MASTER, 0,
 	    "main.cf, line 5: warning: read-only parameter assignment: process_name\n");
+	expect("compatibility_level = 1\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: info: using backwards-compatible default setting mynetworks_style=subnet\n");
 	expect("compatibility_level = 99\n", SAFE_MASTER, 0,
 	    "main.cf, line 5: warning: compatibility_level 99");
 }
