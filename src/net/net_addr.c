@@ -112,19 +112,28 @@ net_addr_family(const struct net_addr *a)
 	return a->sa.ss_family;
 }
 
-/* An IPv4 address that came over an IPv6 socket is the IPv4 address that it is. */
-static struct net_addr
-unmapped(const struct net_addr *a)
+void
+net_addr_unmap(struct net_addr *a)
 {
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a->sa;
+	const struct sockaddr_in6 *in6 = as_in6(a);
 	struct net_addr v4 = {.len = sizeof(struct sockaddr_in)};
 
 	if (a->sa.ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-		return *a;
+		return;
 	as_in(&v4)->sin_family = AF_INET;
 	as_in(&v4)->sin_port = in6->sin6_port;
 	memcpy(&as_in(&v4)->sin_addr, in6->sin6_addr.s6_addr + 12, 4);
-	return v4;
+	*a = v4;
+}
+
+/* A copy for looking at: what came over an IPv6 socket from an IPv4 host counts as IPv4. */
+static struct net_addr
+unmapped(const struct net_addr *a)
+{
+	struct net_addr copy = *a;
+
+	net_addr_unmap(&copy);
+	return copy;
 }
 
 static void

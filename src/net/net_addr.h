@@ -21,6 +21,8 @@ bool net_addr_parse(const char *text, uint16_t port, struct net_addr *ret) MUST_
 bool net_addr_unix(const char *path, struct net_addr *ret) MUST_CHECK;
 /* The numeric address without port ("127.0.0.1", "::1", IPv4-mapped ones as IPv4; "unix" or the path for UNIX). */
 void net_addr_text(const struct net_addr *a, char *out, size_t size);
+/* An IPv4-mapped IPv6 address becomes the IPv4 address that it is; others stay. */
+void net_addr_unmap(struct net_addr *a);
 uint16_t net_addr_port(const struct net_addr *a);
 int net_addr_family(const struct net_addr *a);
 bool net_addr_equal_host(const struct net_addr *a, const struct net_addr *b);
