@@ -58,7 +58,7 @@ struct smtp_mail {
 
 struct smtp_rcpt {
 	const char *addr;  /* internal form, never empty */
-	const char *given; /* as the client wrote it, without brackets */
+	const char *given; /* as the client wrote it, without the outer brackets (VRFY: with) */
 	unsigned notify;   /* SMTP_NOTIFY_ bits */
 	const char *orcpt; /* "type;address", the address xtext-decoded; NULL: none */
 };
@@ -82,9 +82,6 @@ struct smtp_bdat {
 };
 /* BDAT size [LAST] (RFC 3030). */
 bool smtp_command_parse_bdat(struct span args, struct smtp_bdat *ret, struct err *err) MUST_CHECK;
-
-/* The next word of a command's arguments; < > and quotes keep white space together. False at the end. */
-bool smtp_command_word(struct span *rest, struct span *ret_word);
 
 /* xtext (RFC 3461 section 4). Decoding fails on "+" without two upper-case hex digits; both append. */
 bool smtp_command_xtext_decode(struct span in, struct buf *out) MUST_CHECK;

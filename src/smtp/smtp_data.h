@@ -1,7 +1,7 @@
 /*
  * smtp_data.h - message contents on the wire (RFC 5321 section 4.5.2) and in the queue (LF line ends, no dot stuffing):
  * the one place that decides about line ends, dots and over-long lines, in both directions. Both converters are
- * incremental, move memory in bulk and look at each byte once. NUL bytes and CRs inside a line are kept.
+ * incremental, move memory in bulk and look at each byte once. NUL bytes are kept.
  */
 #ifndef SMTP_SMTP_DATA_H
 #define SMTP_SMTP_DATA_H
@@ -14,41 +14,48 @@
 enum smtp_data_mode {
 	SMTP_DATA_NORMALIZE, /* a line end, but "." ends the message only between CRLFs */
 	SMTP_DATA_NO,        /* a line end like CRLF, in every respect */
-	SMTP_DATA_NOTE,      /* as NORMALIZE, and the caller logs it (bare_lf > 0) */
-	SMTP_DATA_REJECT,    /* the caller refuses the message and drops the client */
+	SMTP_DATA_NOTE,      /* as NORMALIZE; the caller logs it when bare_lf > 0 */
+	SMTP_DATA_REJECT,    /* as NORMALIZE; the caller refuses the message when bare_lf > 0 */
 };
 
-/* Receiving after DATA. Zero-filled (mode set) is ready for the first byte. */
+/* Receiving. Zero-filled with `mode` and `replace_cr` set is ready for the first byte. */
 struct smtp_data_in {
 	enum smtp_data_mode mode;
+	bool replace_cr;  /* cleanup_replace_stray_cr_lf: CRs within a line become blanks */
 	bool done;        /* the final dot was read */
-	uint64_t bare_lf; /* LFs without CR so far, that of the final line included */
+	uint64_t bare_lf; /* LFs without CR so far */
 	uint64_t lines;   /* line ends written */
-	int state;        /* private from here */
+
+	/* private */
+	int state;
 	bool prev_bare_lf;
-	bool text;
+	bool started; /* the first line is known not to be "From ", or was dealt with */
+	uint8_t held; /* bytes in `first` */
+	char first[16];
+	size_t held_cr; /* CRs not yet written, because an LF may follow */
 };
 
 /*
  * Converts `in` and appends to `out`. Returns how many bytes of `in` were used: all, unless the end was found (then
- * d->done; the rest of `in` is the next command), or mode is REJECT and a bare LF was seen (d->bare_lf > 0: stop).
- * First line: an mbox "From " line becomes an "X-Mailbox-Line: " header, and white space at its beginning gets an empty
- * line before it, as in Postfix.
+ * d->done, and the rest of `in` is the next command). In every mode the message is read to its end, or its rest would be
+ * taken for commands. Of CRs before an LF, NO drops all, the other modes drop one. The first line is special as in
+ * Postfix: an mbox "From " line becomes an "X-Mailbox-Line: " header, and white space at its beginning gets an empty line
+ * before it.
  */
 size_t smtp_data_read(struct smtp_data_in *d, struct span in, struct buf *out);
 
 /*
- * BDAT (RFC 3030): no dots; the same line ends. Feed each chunk; with `last` an unfinished last line gets its LF.
+ * BDAT (RFC 3030): the same line ends, no dots and no end. Feed each chunk; with `last` an unfinished last line gets its
+ * LF.
  */
 void smtp_data_read_chunk(struct smtp_data_in *d, struct span in, bool last, struct buf *out);
 
-/* Sending. Zero-filled (limit set) is ready for the first byte. */
+/* Sending. Zero-filled with `line_limit` set is ready for the first byte. */
 struct smtp_data_out {
 	size_t
-	    line_limit; /* smtp_line_length_limit: longer lines are cut by CR LF SPACE; 0 = never */
-	size_t column;  /* private: bytes in the present line */
-	bool
-	    no_dots; /* plain CRLF conversion without dot stuffing (LMTP and SMTP both stuff; BDAT would not) */
+	    line_limit; /* smtp_line_length_limit: longer lines are cut by CR LF SPACE; 0: never */
+	bool no_dots;   /* CRLF conversion only */
+	size_t column;  /* private: bytes written in the present line */
 };
 
 /* Converts the next piece of a content: LF to CRLF, dots stuffed, long lines cut. Appends to `out`. */
