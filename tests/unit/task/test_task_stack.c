@@ -186,13 +186,17 @@ ten_thousand_tasks(void **state UNUSED)
 	assert_int_equal(stats.stacks_pooled, MANY + 1);
 }
 
-__attribute__((noinline)) static int
+static int sink_deep(int depth);
+/* Through a variable, so that no compiler makes a loop of it. */
+static int (*volatile deeper)(int depth) = sink_deep;
+
+static int
 sink_deep(int depth)
 {
 	volatile char frame[1024];
 
 	frame[0] = (char)depth;
-	return depth == 0 ? 0 : sink_deep(depth - 1) + frame[0];
+	return depth == 0 ? 0 : deeper(depth - 1) + frame[0];
 }
 
 static void
