@@ -186,17 +186,18 @@ ten_thousand_tasks(void **state UNUSED)
 	assert_int_equal(stats.stacks_pooled, MANY + 1);
 }
 
-static int sink_deep(int depth);
-/* Through a variable, so that no compiler makes a loop of it. */
-static int (*volatile deeper)(int depth) = sink_deep;
-
+/* A frame of a kilobyte and a call that no compiler can shorten. */
 static int
 sink_deep(int depth)
 {
-	volatile char frame[1024];
+	static int (*volatile deeper)(int depth) = sink_deep;
+	char frame[1024];
 
+	__asm__ volatile("" : : "r"(frame) : "memory");
 	frame[0] = (char)depth;
-	return depth == 0 ? 0 : deeper(depth - 1) + frame[0];
+	depth = depth == 0 ? 0 : deeper(depth - 1);
+	__asm__ volatile("" : : "r"(frame) : "memory");
+	return depth + frame[0];
 }
 
 static void
