@@ -25,6 +25,7 @@ static struct {
 	bool use_syslog;
 	int facility;
 	bool also_stderr;
+	char *stderr_tag;
 	int verbose;
 	bool ready;
 	bool buffered;
@@ -71,7 +72,9 @@ log_setup(const struct log_settings *s)
 	log_flush();
 	mem_free(log_state.tag);
 	mem_free(log_state.host);
+	mem_free(log_state.stderr_tag);
 	log_state.tag = mem_strdup(s->tag);
+	log_state.stderr_tag = mem_strdup(s->stderr_tag != NULL ? s->stderr_tag : s->tag);
 	log_state.host = log_host_name(s->host);
 	if (log_state.fd >= 0 && log_state.fd != s->fd && log_state.fd > STDERR_FILENO)
 		(void)close(log_state.fd);
@@ -224,7 +227,7 @@ log_vline(enum log_level level, const char *program, const char *fmt, va_list ar
 		log_to_syslog(program, log_levels[level].priority, word, text);
 	if (!log_state.ready || log_state.also_stderr)
 		(void)fprintf(stderr, "%s: %s%s\n",
-		    log_state.tag != NULL ? log_state.tag : "rowpost", word, text);
+		    log_state.ready ? log_state.stderr_tag : "rowpost", word, text);
 	if (level >= LOG_LEVEL_FATAL)
 		log_flush();
 }

@@ -31,7 +31,8 @@ struct log_settings {
 	bool use_syslog;  /* to syslog(3) with `facility` */
 	int facility;     /* LOG_MAIL and the like */
 	bool also_stderr; /* a copy of each line for a person at a terminal, without the time */
-	int verbose;      /* number of -v options */
+	const char *stderr_tag; /* the tag there, "postqueue": copied; NULL: `tag` */
+	int verbose;            /* number of -v options */
 };
 
 /* Sets up or changes the log. Before the first call lines go to standard error, tag "rowpost". Takes over `fd`. */

@@ -149,6 +149,7 @@ service_log_setup(const struct conf *c, const struct service_log *log, struct er
 	if (!service_log_facility(conf_str(c, CONF_syslog_facility), &settings.facility))
 		settings.facility = LOG_MAIL;
 	settings.also_stderr = log->also_stderr;
+	settings.stderr_tag = log->stderr_tag;
 	settings.verbose = log->verbose;
 	log_setup(&settings);
 	return true;

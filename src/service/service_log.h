@@ -17,6 +17,7 @@ struct service_log {
 	const char *tag;     /* instead of syslog_name/program; NULL: none */
 	int verbose;
 	bool also_stderr;
+	const char *stderr_tag; /* on standard error, instead of the tag; NULL: the tag */
 };
 
 /*
