@@ -445,6 +445,45 @@ dns_ptr(
 	return look_up_texts(name, DNS_TYPE_PTR, deadline, take_ptr, ret, ret_count, err);
 }
 
+/* The address in a socket address; an IPv4 one in IPv6 form counts as IPv4. False for other families. */
+static bool
+ip_of_sockaddr(const struct sockaddr *addr, struct dns_ip *ret)
+{
+	const struct sockaddr_in *sin = (const void *)addr;
+	const struct sockaddr_in6 *sin6 = (const void *)addr;
+
+	*ret = (struct dns_ip){.family = addr->sa_family};
+	if (addr->sa_family == AF_INET) {
+		memcpy(ret->addr, &sin->sin_addr, 4);
+	} else if (addr->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr)) {
+		ret->family = AF_INET;
+		memcpy(ret->addr, sin6->sin6_addr.s6_addr + 12, 4);
+	} else if (addr->sa_family == AF_INET6) {
+		memcpy(ret->addr, &sin6->sin6_addr, 16);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+enum dns_status
+dns_native_name(
+    const struct sockaddr *addr, int64_t deadline, char ***ret, size_t *ret_count, struct err *err)
+{
+	struct text_list list = {0};
+	const char *name;
+	struct dns_ip ip;
+
+	name = ip_of_sockaddr(addr, &ip) ? dns_hosts_name(&ip) : NULL;
+	if (name == NULL)
+		return dns_ptr(addr, deadline, ret, ret_count, err);
+	buf_add(&list.bytes, name, strlen(name) + 1);
+	*ret = text_list_pack(&(struct text_list){list.bytes, 1});
+	*ret_count = 1;
+	buf_done(&list.bytes);
+	return DNS_FOUND;
+}
+
 enum dns_status
 dns_txt(const char *name, int64_t deadline, char ***ret, size_t *ret_count, struct err *err)
 {

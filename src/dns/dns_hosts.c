@@ -25,14 +25,16 @@ static struct {
 	struct stat seen; /* of the file when it was read */
 	struct arena arena;
 	struct hmap names; /* -> struct host_ip, in the order of the file */
+	struct hmap
+	    addresses; /* family and address -> the first name in its first line, in the arena */
 } hosts;
 
 static void
 hosts_clear(void)
 {
 	hmap_done(&hosts.names);
+	hmap_done(&hosts.addresses);
 	arena_done(&hosts.arena);
-	hosts.names = (struct hmap){0};
 	hosts.loaded = false;
 }
 
@@ -88,6 +90,16 @@ hosts_add(const char *name, const struct dns_ip *ip)
 	last->next = h;
 }
 
+/* The canonical name of an address is the first in its first line (hosts(5)). */
+static void
+hosts_add_address(const struct dns_ip *ip, const char *name)
+{
+	struct span key = span_of((const char *)ip, offsetof(struct dns_ip, ttl));
+
+	if (hmap_get(&hosts.addresses, key) == NULL)
+		(void)hmap_put(&hosts.addresses, key, arena_strdup(&hosts.arena, name));
+}
+
 /* "address name alias...  # comment" */
 static void
 hosts_add_line(char *line)
@@ -110,6 +122,7 @@ hosts_add_line(char *line)
 		(void)snprintf(text, sizeof(text), "%.*s", SPAN_ARG(word));
 		lower(text);
 		hosts_add(text, &ip);
+		hosts_add_address(&ip, text);
 	}
 }
 
@@ -172,4 +185,15 @@ dns_hosts_find(const char *host, int family, struct dns_ip **ret, size_t *ret_co
 	*ret = ips;
 	*ret_count = count;
 	return DNS_FOUND;
+}
+
+const char *
+dns_hosts_name(const struct dns_ip *ip)
+{
+	struct dns_ip key = {.family = ip->family};
+
+	memcpy(key.addr, ip->addr, ip->family == AF_INET ? 4 : 16);
+	hosts_refresh();
+	return hmap_get(
+	    &hosts.addresses, span_of((const char *)&key, offsetof(struct dns_ip, ttl)));
 }

@@ -94,6 +94,8 @@ enum dns_status dns_hosts_find(
     const char *host, int family, struct dns_ip **ret, size_t *ret_count);
 
 /* For tests: another file. */
+/* The name of an address, or NULL; valid until the next call here. */
+const char *dns_hosts_name(const struct dns_ip *ip);
 void dns_hosts_set_path(const char *path);
 void dns_hosts_done(void);
 
