@@ -129,6 +129,7 @@ smtp_data_begin(struct smtp_data_in *d, struct span in, char **at)
 		*(*at)++ = '\n';
 	if (d->held > 0)
 		*at = smtp_data_put_text(d, span_of(d->first, d->held), *at);
+	d->held = 0;
 	d->started = true;
 	return used;
 }
