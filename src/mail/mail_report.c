@@ -285,7 +285,10 @@ mail_report_status_rcpt(struct buf *out, struct buf *scratch, const struct mail_
 	if (rcpt->original.len != 0)
 		buf_printf(out, "Original-Recipient: %.*s\n", SPAN_ARG(rcpt->original));
 	buf_printf(out, "Action: %s\nStatus: %s\n", rcpt->action, rcpt->dsn);
-	mail_report_add_field(out, scratch, "Remote-MTA", rcpt->remote_mta);
+	if (span_find(rcpt->remote_mta, ';') < rcpt->remote_mta.len)
+		mail_report_add_field(out, scratch, "Remote-MTA", rcpt->remote_mta);
+	else if (rcpt->remote_mta.len != 0)
+		buf_printf(out, "Remote-MTA: dns; %.*s\n", SPAN_ARG(rcpt->remote_mta));
 	if (rcpt->diagnostic.len != 0) {
 		mail_report_add_field(out, scratch, "Diagnostic-Code", rcpt->diagnostic);
 	} else {

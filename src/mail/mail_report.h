@@ -25,7 +25,7 @@ struct mail_report_rcpt {
 	const char *action;     /* failed, delayed, delivered, relayed, expanded, ... */
 	const char *dsn;        /* "5.1.1" */
 	struct span text;       /* reason, as in the log line */
-	struct span remote_mta; /* complete: "dns; mx.example.com" */
+	struct span remote_mta; /* "dns; mx.example.com", or the host name only */
 	struct span diagnostic; /* complete: "smtp; 550 ..."; empty: "X-MAIL_NAME; text" */
 	int64_t retry_until;    /* second since 1970 for Will-Retry-Until; 0: left out */
 };
