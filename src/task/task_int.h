@@ -101,9 +101,11 @@ void task_care(void);
 /* Called when a member ends, by task.c. */
 void task_group_leave(struct task_group *g);
 
-/* The time by which the loop must look again, CLOCK_NEVER if no timer is armed; and calling what is due at `now`. */
+/* When the earliest timer is due; CLOCK_NEVER if none is armed. */
 int64_t task_timer_next(void);
-void task_timer_fire(int64_t now);
+
+/* Calls what is due at `now`. False if nothing was. */
+bool task_timer_fire(int64_t now);
 void task_timer_done(void);
 
 /* Takes `t` out of the queue of its condition, if it is in one. */

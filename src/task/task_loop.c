@@ -183,7 +183,7 @@ set_alarm(void)
 
 	if (next == CLOCK_NEVER)
 		return true;
-	in = next - clock_mono_us();
+	in = next - task_loop.now;
 	if (in <= 0)
 		return false;
 	if (alarm_at <= next)
@@ -221,8 +221,8 @@ loop_turn(void)
 	log_flush();
 	poll_events();
 	begin_turn();
-	task_timer_fire(task_loop.now);
-	task_note_slice("timer");
+	if (task_timer_fire(task_loop.now))
+		task_note_slice("timer");
 }
 
 void

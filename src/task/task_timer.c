@@ -103,16 +103,20 @@ task_timer_next(void)
 	return heap.count != 0 ? heap.slots[1].deadline : CLOCK_NEVER;
 }
 
-void
+bool
 task_timer_fire(int64_t now)
 {
+	bool any = false;
+
 	/* A timer that its function arms again for a time gone by waits for the next turn. */
 	for (size_t most = heap.count; most > 0 && task_timer_next() <= now; most--) {
 		struct task_timer *t = heap.slots[1].timer;
 
+		any = true;
 		task_timer_disarm(t);
 		t->fn(t->arg);
 	}
+	return any;
 }
 
 void
