@@ -26,7 +26,7 @@ static struct queue_set_sql sql_claim = {.name = "claim",
 	"t AS MATERIALIZED (SELECT batch_id, row_number() OVER w AS n, sum(messages) OVER w AS m, "
 	"sum(recipients) OVER w AS r, sum(bytes) OVER w AS s FROM l WINDOW w AS (ORDER BY batch_id)), "
 	"b AS (DELETE FROM mailq.batch_%K WHERE batch_id = ANY (ARRAY(SELECT batch_id FROM t "
-	"WHERE n = 1 OR (m <= $4 AND r <= $5 AND s <= $6))) "
+	"WHERE n = 1 OR (m <= $4::int8 AND r <= $5::int8 AND s <= $6::int8))) "
 	"RETURNING batch_id, msg_ids, recipients, bytes), "
 	"a AS (INSERT INTO mailq.active_%K (batch_id, part, msg_ids, recipients, bytes, owner) "
 	"SELECT batch_id, %K, msg_ids, recipients, bytes, $1 FROM b) "

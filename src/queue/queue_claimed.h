@@ -11,7 +11,7 @@
 #define QUEUE_CLAIMED_COLUMNS(inline_max, page)                                                    \
 	"b.batch_id, b.recipients, i.msg_id, i.arrival, i.size, i.content_id, i.recipients, "      \
 	"i.sender, i.attrs, CASE WHEN i.size <= " inline_max " THEN i.content END, "               \
-	"CASE WHEN i.recipients <= " page " THEN i.rcpts END, i.orig_addrs, i.dsn_orcpts, "        \
+	"CASE WHEN i.recipients <= " page "::int8 THEN i.rcpts END, i.orig_addrs, i.dsn_orcpts, "  \
 	"i.dsn_notifies"
 /* Further columns: int4[] of recipients that have a result; the number of results of the whole batch. */
 #define QUEUE_CLAIMED_SETTLED 14

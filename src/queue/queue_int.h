@@ -208,6 +208,28 @@ void queue_param_add_clean(struct buf *array, struct span text, size_t max);
 /* Appends a C string as it is; NULL: an SQL NULL. */
 void queue_param_add_str(struct buf *array, const char *s);
 
+/*
+ * Rows as columns: one array parameter for each column, filled row by row from left to right. `types`: a letter for each:
+ * i int4, q int8, t text, z timestamptz.
+ */
+#define QUEUE_COLUMNS_MAX 16
+struct queue_columns {
+	struct buf cols[QUEUE_COLUMNS_MAX];
+	const char *types;
+	size_t count;
+	size_t at; /* column of the next value */
+	size_t rows;
+	bool ended;
+};
+void queue_columns_begin(struct queue_columns *c, const char *types);
+void queue_columns_int(struct queue_columns *c, int64_t v);
+void queue_columns_time(struct queue_columns *c, int64_t real_us);   /* 0: NULL */
+void queue_columns_str(struct queue_columns *c, const char *s);      /* as it is; NULL: NULL */
+void queue_columns_clean(struct queue_columns *c, const char *text); /* cleaned; NULL: "" */
+/* The parameters, `count` of them from `ret` on. */
+void queue_columns_params(struct queue_columns *c, struct db_param *ret);
+void queue_columns_done(struct queue_columns *c);
+
 /* Did the statement fail with this SQLSTATE (or class, when two characters are given)? */
 bool queue_error_is(const struct db_conn *c, const char *sqlstate);
 
