@@ -111,11 +111,12 @@ mail_addr_unquote_string(struct buf *out, struct span s)
 	for (size_t i = 1; i < s.len; i++) {
 		if (s.ptr[i] == '"')
 			return i + 1;
+		/* a fold inside the string (RFC 5322 section 3.2.4) */
+		if (s.ptr[i] == '\n' || s.ptr[i] == '\r')
+			continue;
 		if (s.ptr[i] == '\\' && i + 1 < s.len)
 			i++;
-		/* a fold inside the string (RFC 5322 section 3.2.4) */
-		if (s.ptr[i] != '\n' && s.ptr[i] != '\r')
-			buf_add_char(out, s.ptr[i]);
+		buf_add_char(out, s.ptr[i]);
 	}
 	return 0;
 }
