@@ -21,7 +21,7 @@ smtpd_data_allowed(struct smtpd_session *s)
 	bool permit;
 
 	if (s->mail.rcpt_count == 0) {
-		if (s->state == SMTPD_STATE_MAIL && s->mail.rcpts_refused != 0)
+		if (s->state == SMTPD_STATE_MAIL)
 			smtpd_reply(s, 554, "5.5.1", "Error: no valid recipients");
 		else
 			smtpd_reply(s, 503, "5.5.1", "Error: need RCPT command");

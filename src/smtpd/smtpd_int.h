@@ -101,7 +101,6 @@ struct smtpd_mail {
 	bool smtputf8;
 	struct smtpd_rcpt *rcpts; /* owned */
 	size_t rcpt_count;
-	size_t rcpts_refused;
 	int64_t msg_id; /* 0 until the first recipient is accepted */
 	char queue_id[32];
 };

@@ -92,17 +92,13 @@ smtpd_rcpt(struct smtpd_session *s, struct span args)
 
 	if (!smtpd_rcpt_allowed(s))
 		return;
-	if (!smtp_command_parse_rcpt(args, &s->setup->options, &s->mail.arena, &rcpt, &err)) {
-		s->mail.rcpts_refused++;
+	if (!smtp_command_parse_rcpt(args, &s->setup->options, &s->mail.arena, &rcpt, &err))
 		return smtpd_reply_err(s, &err);
-	}
 	if (!queue_address_is_storable(span_str(rcpt.addr)))
 		return smtpd_reply(s, 501, "5.1.3", "Bad recipient address syntax");
 	addr = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(rcpt.addr));
-	if (!smtpd_rcpt_permitted(s, "RCPT", addr, rcpt.given)) {
-		s->mail.rcpts_refused++;
+	if (!smtpd_rcpt_permitted(s, "RCPT", addr, rcpt.given))
 		return;
-	}
 	if (s->mail.msg_id == 0 && !smtpd_rcpt_first(s))
 		return;
 	smtpd_rcpt_add(s, &rcpt, addr);

@@ -17,6 +17,9 @@
 #include "smtpd/smtpd_setup.h"
 #include "task/task.h"
 
+/* How long the first clients wait for a database that is slow to come, before they are told 451. */
+#define SMTPD_READY_WAIT (3 * CLOCK_SECOND)
+
 struct smtpd_listener {
 	struct smtpd_server *server;
 	struct net_server net;
@@ -106,6 +109,8 @@ smtpd_run(struct service *s)
 	server->pool = smtpd_open_pool(s, shard);
 	poke_init(&server->poke, conf_str(s->conf, CONF_queue_directory));
 	server->front = smtpd_open_front(s, server->pool, shard, shards, &server->poke);
+	/* Clients wait in the kernel's queue for the moment that the database needs, rather than hear 451 after each start. */
+	(void)queue_front_wait_ready(server->front, clock_deadline(SMTPD_READY_WAIT), &err);
 	for (size_t i = 0; i < s->listen_count; i++) {
 		struct smtpd_listener *l = mem_new(struct smtpd_listener);
 

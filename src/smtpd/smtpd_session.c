@@ -96,7 +96,7 @@ smtpd_unknown(struct smtpd_session *s, struct span word)
 		smtpd_reply(s, 221, "2.7.0", "Error: I can break rules, too. Goodbye.");
 		return smtpd_enter(s, SMTPD_STATE_CLOSED);
 	}
-	smtpd_reply(s, 502, "5.5.2", "Error: command not recognized");
+	smtpd_reply(s, 500, "5.5.2", "Error: command not recognized");
 }
 
 /* One command line. */
