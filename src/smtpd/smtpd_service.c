@@ -110,7 +110,8 @@ smtpd_run(struct service *s)
 	poke_init(&server->poke, conf_str(s->conf, CONF_queue_directory));
 	server->front = smtpd_open_front(s, server->pool, shard, shards, &server->poke);
 	/* Clients wait in the kernel's queue for the moment that the database needs, rather than hear 451 after each start. */
-	(void)queue_front_wait_ready(server->front, clock_deadline(SMTPD_READY_WAIT), &err);
+	if (!queue_front_wait_ready(server->front, clock_deadline(SMTPD_READY_WAIT), &err))
+		log_warn("%s: answering 451 until it is there", err.text);
 	for (size_t i = 0; i < s->listen_count; i++) {
 		struct smtpd_listener *l = mem_new(struct smtpd_listener);
 
