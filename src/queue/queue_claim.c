@@ -123,9 +123,10 @@ first_page(struct queue_desk *d, struct db_conn *c, struct queue_claimed **m, in
 	return true;
 }
 
-bool
-queue_claim_rows(struct queue_desk *d, struct db_conn *c, int16_t set, const struct db_result *r,
-    bool settled, int64_t deadline, struct queue_claims *ret, struct err *err)
+/* Without a wait, so that nobody changes the list of leases meanwhile. */
+static void
+make_messages(struct queue_desk *d, int16_t set, const struct db_result *r, bool settled,
+    struct queue_claims *ret)
 {
 	const struct list *before = d->leases.prev;
 
@@ -135,15 +136,27 @@ queue_claim_rows(struct queue_desk *d, struct db_conn *c, int16_t set, const str
 
 		if (settled)
 			l->settled = (int32_t)db_result_int(r, row, QUEUE_CLAIMED_SETTLED + 1);
-		if (m == NULL)
-			continue;
-		if (!first_page(d, c, &m, deadline, err)) {
-			queue_claimed_free(&m);
+		if (m != NULL)
+			queue_claims_add(ret, m);
+	}
+}
+
+bool
+queue_claim_rows(struct queue_desk *d, struct db_conn *c, int16_t set, const struct db_result *r,
+    bool settled, int64_t deadline, struct queue_claims *ret, struct err *err)
+{
+	size_t i = ret->count;
+
+	make_messages(d, set, r, settled, ret);
+	while (i < ret->count) {
+		if (!first_page(d, c, &ret->items[i], deadline, err)) {
 			d->doubt = true;
 			return false;
 		}
-		if (m != NULL)
-			queue_claims_add(ret, m);
+		if (ret->items[i] == NULL) /* every recipient is settled */
+			ret->items[i] = ret->items[--ret->count];
+		else
+			i++;
 	}
 	return true;
 }
@@ -302,6 +315,28 @@ claim_open(struct queue_desk *d, struct db_conn *c, const struct queue_budget *b
 	return true;
 }
 
+struct db_conn *
+queue_claim_begin(struct queue_desk *d, int64_t deadline, struct err *err)
+{
+	struct db_conn *c;
+
+	if (task_lock_take(&d->claiming, deadline) != TASK_READY) {
+		err_set(err, ERR_TEMP, "4.3.0", "queue database is slow");
+		return NULL;
+	}
+	c = queue_desk_take(d, deadline, err);
+	if (c == NULL)
+		task_lock_give(&d->claiming);
+	return c;
+}
+
+void
+queue_claim_end(struct queue_desk *d, struct db_conn **c)
+{
+	queue_desk_give(d, c);
+	task_lock_give(&d->claiming);
+}
+
 bool
 queue_claim_incoming(struct queue_desk *d, const struct queue_budget *budget, int64_t deadline,
     struct queue_claims *ret, struct err *err)
@@ -312,13 +347,13 @@ queue_claim_incoming(struct queue_desk *d, const struct queue_budget *budget, in
 	*ret = (struct queue_claims){0};
 	if (d->doubt)
 		return queue_claim_reread(d, deadline, ret, err);
-	c = queue_desk_take(d, deadline, err);
+	c = queue_claim_begin(d, deadline, err);
 	if (c == NULL)
 		return false;
 	ok = queue_desk_know_ring(d, c, deadline, err) &&
 	     claim_closed(d, c, budget, deadline, ret, err) &&
 	     (ret->count > 0 || claim_open(d, c, budget, deadline, ret, err));
-	queue_desk_give(d, &c);
+	queue_claim_end(d, &c);
 	if (!ok) {
 		/* What came before the failure is ours, but not in the caller's hands. */
 		d->doubt |= ret->count > 0;

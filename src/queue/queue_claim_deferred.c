@@ -165,7 +165,7 @@ bool
 queue_claim_deferred(struct queue_desk *d, const struct queue_budget *budget, int64_t deadline,
     struct queue_claims *ret, struct err *err)
 {
-	struct queue_lease *lease = d->deferred;
+	struct queue_lease *lease;
 	struct db_result *r = NULL;
 	struct db_conn *c;
 	bool found = false;
@@ -174,13 +174,14 @@ queue_claim_deferred(struct queue_desk *d, const struct queue_budget *budget, in
 	*ret = (struct queue_claims){0};
 	if (d->doubt)
 		return queue_claim_reread(d, deadline, ret, err);
-	c = queue_desk_take(d, deadline, err);
+	c = queue_claim_begin(d, deadline, err);
 	if (c == NULL)
 		return false;
+	lease = d->deferred;
 	queue_lease_ref(lease); /* a new epoch may come while we wait */
 	ok = look(c, deadline, &found, err) &&
 	     (!found || claim_rows(d, c, budget, deadline, &r, err));
-	queue_desk_give(d, &c);
+	queue_claim_end(d, &c);
 	for (size_t at = 0; r != NULL && at < db_result_rows(r);)
 		queue_claims_add(ret, queue_claimed_from_deferred(lease, r, &at));
 	db_result_free(&r);

@@ -96,22 +96,18 @@ run_on_batches(struct queue_desk *d, struct db_conn *c, const struct db_statemen
 	return db_command(c, st, params, ARRAY_LEN(params), deadline, ret_rows, err);
 }
 
-/* Leases behind `before` of which nothing is open (a late `sent` settled the last recipient): their rows go. */
+/* Leases of which nothing is open (a late `sent` settled the last recipient): their rows go. */
 static bool
-drop_settled(struct queue_desk *d, struct db_conn *c, int16_t set, const struct list *before,
-    int64_t deadline, struct err *err)
+drop_settled(
+    struct queue_desk *d, struct db_conn *c, int16_t set, int64_t deadline, struct err *err)
 {
 	struct buf batches = {0};
-	struct list *next;
 	size_t count = 0;
 	bool ok;
 
 	db_array_begin(&batches, DB_INT8);
-	for (struct list *at = before->next; at != &d->leases; at = next) {
-		struct queue_lease *l = CONTAINER_OF(at, struct queue_lease, node);
-
-		next = at->next;
-		if (l->settled < l->recipients)
+	LIST_FOREACH_SAFE (l, &d->leases, struct queue_lease, node) {
+		if (l->set != set || l->settled < l->recipients)
 			continue;
 		db_array_add_int(&batches, DB_INT8, l->batch_id);
 		queue_lease_close(l);
@@ -137,7 +133,6 @@ read_leases(struct queue_desk *d, struct db_conn *c, int16_t set, bool others, s
 	    db_param_int8(n[2], (int64_t)d->settings.claim_page),
 	};
 	struct queue_set_sql *sql = others ? &sql_read_others : &sql_read_these;
-	const struct list *before = d->leases.prev;
 	struct db_result *r = NULL;
 	bool ok;
 
@@ -146,7 +141,7 @@ read_leases(struct queue_desk *d, struct db_conn *c, int16_t set, bool others, s
 		return false;
 	ok = queue_claim_rows(d, c, set, r, true, deadline, ret, err);
 	db_result_free(&r);
-	return ok && drop_settled(d, c, set, before, deadline, err);
+	return ok && drop_settled(d, c, set, deadline, err);
 }
 
 /* ---- takeover ------------------------------------------------------------------------------------------------------ */
@@ -212,7 +207,7 @@ queue_claim_takeover(struct queue_desk *d, const struct queue_budget *budget, in
 
 	*ret = (struct queue_claims){0};
 	*ret_more = false;
-	c = queue_desk_take(d, deadline, err);
+	c = queue_claim_begin(d, deadline, err);
 	if (c == NULL)
 		return false;
 	ok = queue_desk_know_ring(d, c, deadline, err) && free_deferred(c, deadline, ret_more, err);
@@ -221,7 +216,7 @@ queue_claim_takeover(struct queue_desk *d, const struct queue_budget *budget, in
 		*ret_more |= taken == SLICE;
 	}
 	*ret_more |= ret->count >= budget->messages;
-	queue_desk_give(d, &c);
+	queue_claim_end(d, &c);
 	if (!ok) {
 		d->doubt |= ret->count > 0;
 		queue_claims_done(ret);
@@ -339,16 +334,19 @@ queue_claim_reread(
 	bool ok;
 
 	*ret = (struct queue_claims){0};
-	if (task_lock_take(&d->settling, deadline) != TASK_READY)
-		return err_set(err, ERR_TEMP, "4.3.0", "queue database is slow");
-	c = queue_desk_take(d, deadline, err);
-	ok = c != NULL && reread(d, c, deadline, ret, err);
-	if (c != NULL)
-		queue_desk_give(d, &c);
+	c = queue_claim_begin(d, deadline, err);
+	if (c == NULL)
+		return false;
+	if (task_lock_take(&d->settling, deadline) == TASK_READY) {
+		ok = reread(d, c, deadline, ret, err);
+		task_lock_give(&d->settling);
+	} else {
+		ok = err_set(err, ERR_TEMP, "4.3.0", "queue database is slow");
+	}
+	queue_claim_end(d, &c);
 	d->doubt = !ok;
 	if (!ok)
 		queue_claims_done(ret);
-	task_lock_give(&d->settling);
 	return ok;
 }
 

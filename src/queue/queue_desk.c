@@ -23,7 +23,6 @@ queue_lease_new(struct queue_desk *d, int16_t set, int64_t batch_id, int32_t rec
 	struct queue_lease *l = mem_new(struct queue_lease);
 
 	l->refs = 1; /* the desk's */
-	l->desk = d;
 	l->epoch = d->epoch;
 	l->set = set;
 	l->batch_id = batch_id;
@@ -38,7 +37,6 @@ deferred_lease_new(struct queue_desk *d)
 	struct queue_lease *l = mem_new(struct queue_lease);
 
 	l->refs = 1;
-	l->desk = d;
 	l->epoch = d->epoch;
 	l->deferred = true;
 	return l;

@@ -143,6 +143,7 @@ struct queue_desk {
 	int64_t epoch;
 	struct list leases;           /* rows of `active` that are ours */
 	struct queue_lease *deferred; /* what all our rows of `deferred` are held under; counted */
+	struct task_lock claiming;    /* claims and re-reading: taken before `settling` */
 	struct task_lock settling;    /* records, promotions and re-reading: one at a time */
 	struct queue_set *sets;       /* owned */
 	size_t set_count;
@@ -181,6 +182,10 @@ int16_t queue_desk_open_set(const struct queue_desk *d);
 /* A connection, when there is an epoch; else ERR_GONE. Waits. */
 struct db_conn *queue_desk_take(struct queue_desk *d, int64_t deadline, struct err *err);
 void queue_desk_give(struct queue_desk *d, struct db_conn **c);
+
+/* A connection for one claim at a time, and the end of it. Waits. */
+struct db_conn *queue_claim_begin(struct queue_desk *d, int64_t deadline, struct err *err);
+void queue_claim_end(struct queue_desk *d, struct db_conn **c);
 
 /* Messages from rows of QUEUE_CLAIMED_COLUMNS, with their leases. Waits. */
 bool queue_claim_rows(struct queue_desk *d, struct db_conn *c, int16_t set,
