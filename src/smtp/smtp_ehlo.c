@@ -47,19 +47,19 @@ smtp_ehlo_keyword(struct span word)
 bool
 smtp_ehlo_parse_discard(struct span list, unsigned *ret, struct err *err)
 {
-	unsigned found = 0;
+	bool good = true;
 	struct span word;
 
+	*ret = 0;
 	while (span_word(&list, ", \t\r\n", &word)) {
 		unsigned bit = smtp_ehlo_keyword(word);
 
 		if (bit == 0)
-			return err_set(err, ERR_CONFIG, "4.3.5", "unknown EHLO keyword \"%.*s\"",
+			good = err_set(err, ERR_CONFIG, "4.3.5", "unknown EHLO keyword \"%.*s\"",
 			    SPAN_ARG(span_head(word, 100)));
-		found |= bit;
+		*ret |= bit;
 	}
-	*ret = found;
-	return true;
+	return good;
 }
 
 /* ---- client ---- */

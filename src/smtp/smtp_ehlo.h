@@ -54,7 +54,10 @@ void smtp_ehlo_parse(struct span reply_text, unsigned discard, struct smtp_ehlo 
 /* The bit of one keyword, of either case ("silent-discard" too); 0 = not known. */
 unsigned smtp_ehlo_keyword(struct span word);
 
-/* A list like smtpd_discard_ehlo_keywords, separated by blanks and commas. False: err names the bad word. */
+/*
+ * A list like smtpd_discard_ehlo_keywords, separated by blanks and commas. *ret gets the known words in any case; false:
+ * err names an unknown one, worth a warning, which Postfix does not even give.
+ */
 bool smtp_ehlo_parse_discard(struct span list, unsigned *ret, struct err *err) MUST_CHECK;
 
 /* What our server announces. */

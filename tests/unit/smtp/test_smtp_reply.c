@@ -152,6 +152,7 @@ test_ehlo_discard(void **state)
 	assert_int_equal(discard, 0);
 	assert_false(smtp_ehlo_parse_discard(SPAN_LIT("size pipelinning"), &discard, &err));
 	assert_int_equal(err.kind, ERR_CONFIG);
+	assert_int_equal(discard, SMTP_EHLO_SIZE);
 	assert_non_null(strstr(err.text, "pipelinning"));
 }
 
