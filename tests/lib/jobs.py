@@ -16,7 +16,7 @@ import traceback
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-GRACE = 20  # seconds a job has for its own clean-up after its limit
+GRACE = 30  # seconds a job has for its own clean-up after its limit
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,15 +80,10 @@ def _next(waiting, busy_tags):
 
 
 def _result(parts):
-    """The job's line and the keeper's line."""
-    lines = b"".join(parts).decode().splitlines()
-    try:
-        result = json.loads(lines[0]) if lines else None
-        kept = json.loads(lines[-1]) if len(lines) > 1 else {}
-    except ValueError:
-        result, kept = None, {}
-    if not isinstance(result, dict):
-        result = {"error": "the job died without a result"}
+    """From the job's line and the keeper's line, which comes last; either may be missing."""
+    lines = [json.loads(ln) for ln in b"".join(parts).split(b"\n")[:-1]]
+    kept = lines.pop() if lines and "left" in lines[-1] else {}
+    result = lines[0] if lines else {"error": "the job was killed: it did not end within %d s of its limit" % GRACE}
     if kept.get("left"):
         result["left"] = kept["left"]
     return result

@@ -5,8 +5,11 @@ even where the client never learned a queue id. The sum that must hold: each rec
 delivered, bounced, held, queued or discarded; a recipient of none of these is lost. A second copy must have a cause:
     reply lost   the sink took a message whose reply it could not send
     in doubt     the client was not told 250 (cut off, or 451), and sent the message again
+    an incident  the test killed or stopped something between the sink's 250 and the record of it
 """
+import hashlib
 import threading
+import time
 import uuid
 
 import pgtest
@@ -16,18 +19,23 @@ HEADER = "X-Ledger"
 ENDS = {"sent": "delivered", "bounced": "bounced", "expired": "bounced", "discarded": "discarded",
         "deleted": "discarded"}
 WAITING = ("incoming", "active", "deferred")
+# Outcomes are recorded within milliseconds; this long after the sink's 250 only while the database is away.
+RECORD_LIMIT = 10.0
 
 
 class Ledger:
     def __init__(self):
         self.lock = threading.Lock()
         self.entries = {}       # ledger id -> Entry
+        self.digests = {}       # ledger id -> digest of the body
+        self.incidents = []     # (from, to, what), in seconds since 1970
 
     def new_id(self):
         return uuid.uuid4().hex
 
     def message(self, sender, recipients, ledger_id, body=b"Hello.\r\n"):
-        """Text of a message that carries its id."""
+        """Text of a message that carries its id. body: with CRLF."""
+        self.digests[ledger_id] = hashlib.sha1(body).hexdigest()
         return (b"From: <%s>\r\nTo: <%s>\r\nSubject: ledger\r\n%s: %s\r\n\r\n" % (
             sender.encode(), recipients[0].encode(), HEADER.encode(), ledger_id.encode())) + body
 
@@ -38,6 +46,12 @@ class Ledger:
             e.tries += 1
             if queue_id:
                 e.queue_ids.append(queue_id)
+
+    def incident(self, what, began=None):
+        """The test killed something, now; or something stood still since `began`."""
+        now = time.time()
+        with self.lock:
+            self.incidents.append((began or now, now, what))
 
     def accepted(self):
         with self.lock:
@@ -60,7 +74,7 @@ class Ledger:
             for m in sink.taken():
                 for r in m.recipients:
                     copies.setdefault((m.header(HEADER), r), []).append(m)
-        return Account(self.entries, state, copies)
+        return Account(self.entries, state, copies, self.digests, self.incidents)
 
 
 class Entry:
@@ -71,11 +85,17 @@ class Entry:
 
 
 class Account:
-    """counts: {"delivered": n, ...} over recipients of accepted messages. lost, doubled, contradictions: texts."""
+    """counts: {"delivered": n, ...} over recipients of accepted messages. state: {(queue id, recipient): ways it went};
+    copies: {(ledger id, recipient): what the sinks took}. lost, contradictions: texts. doubled: (ledger id, recipient,
+    copies, cause). unrecorded: delivered, but in no table."""
 
-    def __init__(self, entries, state, copies):
+    def __init__(self, entries, state, copies, digests=None, incidents=()):
         self.counts = {}
-        self.lost, self.doubled, self.contradictions = [], [], []
+        self.state, self.copies, self.incidents = state, copies, list(incidents)
+        self.lost, self.doubled, self.contradictions, self.unrecorded = [], [], [], []
+        for (ledger_id, rcpt), found in copies.items():
+            if ledger_id in (digests or ()) and any(m.digest != digests[ledger_id] for m in found):
+                self.contradictions.append("%s (ledger %s): the body was changed" % (rcpt, ledger_id))
         for ledger_id, e in entries.items():
             for rcpt in e.recipients:
                 self._recipient(ledger_id, e, rcpt, state, copies.get((ledger_id, rcpt), []))
@@ -90,20 +110,25 @@ class Account:
             if "delivered" in ways and not copies:
                 self.lost.append("%s %s (ledger %s): history says sent, no sink has it" % (
                     queue_id, rcpt, ledger_id))
+            if copies and not ways:
+                self.unrecorded.append("%s %s (ledger %s)" % (queue_id, rcpt, ledger_id))
             if ways or copies:
                 what = ways[0] if ways else "delivered"
                 self.counts[what] = self.counts.get(what, 0) + 1
         if len(copies) > max(1, len(e.queue_ids)):
             self.doubled.append((ledger_id, rcpt, len(copies), self._cause(e, copies)))
 
-    @staticmethod
-    def _cause(e, copies):
+    def _cause(self, e, copies):
         causes = []
+        # Whatever happened after the last copy cannot have caused it.
+        for m in sorted(copies, key=lambda m: m.at)[:-1] if self.incidents else ():
+            causes += [what for began, ended, what in self.incidents
+                       if began - RECORD_LIMIT < m.at < ended + 1][-1:]
         if any(not m.replied for m in copies):
             causes.append("reply lost")
         if e.tries > len(e.queue_ids):
             causes.append("in doubt")
-        return ", ".join(causes)
+        return ", ".join(dict.fromkeys(causes))
 
     def assert_whole(self, allow_doubles=True):
         """Nothing lost, nothing in two states, and (with allow_doubles) no second copy without a cause."""

@@ -44,7 +44,8 @@ virtual   unix  -       n       n       -       -       virtual
 lmtp      unix  -       -       n       -       -       lmtp
 """
 
-PROGRAM_LIMIT = 60.0
+PROGRAM_LIMIT = 30.0
+CLOSE_LIMIT = 8.0
 
 
 class RelayError(AssertionError):
@@ -195,7 +196,7 @@ class Relay:
         if not self.started:
             return
         try:
-            self.run("rowpost", "stop", limit=20)
+            self.run("rowpost", "stop", limit=CLOSE_LIMIT)
         except (OSError, subprocess.TimeoutExpired):
             pass
         self.kill9()

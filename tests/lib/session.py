@@ -46,6 +46,8 @@ class Session:
     def database(self, schema=True, suffix=""):
         """URI of a new database of this test's own, with or without the schema."""
         name = self._database + suffix + ("_%d" % len(self._databases) if self._databases else "")
+        # A test that was killed in this slot may have left one.
+        pgtest.run_sql(self._pg_uri, 'DROP DATABASE IF EXISTS "%s" WITH (FORCE)' % name)
         pgtest.run_sql(self._pg_uri, 'CREATE DATABASE "%s"%s' % (
             name, ' TEMPLATE "%s"' % self._template if schema and self._template else ""))
         self._databases.append(name)

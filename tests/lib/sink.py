@@ -10,6 +10,7 @@ the command's argument and which was not used up (`times`) decides; at dot the a
 data, a line each. An action is a reply text (several lines with LF), DROP (close without a word), STALL (never
 answer), Then(reply, DROP), at dot also TAKE_AND_DROP (the message is taken, the reply lost), or a function
 (session, argument; at dot the Message) -> action."""
+import hashlib
 import re
 import socket
 import threading
@@ -47,6 +48,7 @@ class Message:
             session, sender, recipients, params, data
         self.taken = self.replied = False
         self.reply = None
+        self.digest = None      # of the whole body, also where the body itself is not kept
         self.at = time.time()
 
     def header(self, name):
@@ -72,6 +74,8 @@ class Rule:
 
 
 class Sink:
+    """keep_data: False (headers only), or the size up to which whole messages are kept; True keeps all."""
+
     def __init__(self, host="127.0.0.1", port=0, name="sink.example", ehlo=None, keep_data=True):
         self.name = name
         self.ehlo = EHLO if ehlo is None else ehlo
@@ -192,7 +196,7 @@ class Session:
         if isinstance(a, Then):
             a, after = a.reply, a.action
         if isinstance(a, str):
-            self.conn.sendall(a.replace("\n", "\r\n").encode() + b"\r\n")
+            self.conn.sendall(to_bytes(a))
         else:
             after = a
         if after is STALL:
@@ -267,8 +271,11 @@ class Session:
             self.act("dot", "", "554 5.5.1 no valid recipients")
             return
         data = b"".join(parts)
+        head, _, body = data.partition(b"\r\n\r\n")
+        keep = self.sink.keep_data is True or len(data) <= self.sink.keep_data
         m = Message(self.number, self.sender, list(self.recipients), self.params,
-                    data if self.sink.keep_data else data.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n")
+                    data if keep else head + b"\r\n\r\n")
+        m.digest = hashlib.sha1(body).hexdigest()
         with self.sink.lock:
             self.sink.messages.append(m)
         self._clear()
@@ -282,11 +289,16 @@ class Session:
         m.taken = a is TAKE_AND_DROP or reply is not None and reply.startswith("2")
         m.replied = reply is not None
         if reply is not None:
-            self.conn.sendall(reply.replace("\n", "\r\n").encode() + b"\r\n")
+            self.conn.sendall(to_bytes(reply))
         if a is STALL or isinstance(a, Then) and a.action is STALL:
             self.sink.closing.wait()
         if reply is None or isinstance(a, Then):
             raise Ended
+
+
+def to_bytes(reply):
+    """The lines of a reply; bytes that are no UTF-8 stand in the text as surrogates."""
+    return reply.replace("\n", "\r\n").encode("utf-8", "surrogateescape") + b"\r\n"
 
 
 def path_and_params(arg):
