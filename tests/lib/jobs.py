@@ -83,7 +83,7 @@ def _result(parts):
     """From the job's line and the keeper's line, which comes last; either may be missing."""
     lines = [json.loads(ln) for ln in b"".join(parts).split(b"\n")[:-1]]
     kept = lines.pop() if lines and "left" in lines[-1] else {}
-    result = lines[0] if lines else {"error": "the job was killed: it did not end within %d s of its limit" % GRACE}
+    result = lines[0] if lines else {"error": "the job died without a result (or was killed %d s after its limit)" % GRACE}
     if kept.get("left"):
         result["left"] = kept["left"]
     return result
