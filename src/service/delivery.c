@@ -1,6 +1,6 @@
 /*
  * delivery.c - see delivery.h. Fields stand in the order of the structs: numbers in network byte order, bytes as a
- * u32 length and the bytes, flags as one u8 that is 0 or 1, lists as a u32 count and the elements.
+ * u32 length, the bytes and a NUL that does not count, flags as one u8 that is 0 or 1, lists as a u32 count and the elements.
  *
  * The reader trusts nothing: a failed field makes all later ones empty and the whole frame malformed, a count is
  * checked against the bytes that are there before anything is allocated, and bytes left over are an error.
@@ -8,9 +8,9 @@
 #include "service/delivery.h"
 
 /* The least bytes that one element can take: bounds the counts. */
-#define RCPT_MIN    (4 + 4 + 4 + 4 + 4 + 4)
-#define ATTR_MIN    (4 + 4)
-#define OUTCOME_MIN (4 + 1 + 7 * 4)
+#define RCPT_MIN    (4 + 5 + 5 + 5 + 4 + 5)
+#define ATTR_MIN    (5 + 5)
+#define OUTCOME_MIN (4 + 1 + 7 * 5)
 
 /* ---- writing ------------------------------------------------------------------------------------------------ */
 
@@ -20,6 +20,7 @@ put_bytes(struct buf *b, struct span s)
 	MUST(s.len <= UINT32_MAX);
 	buf_add_u32(b, (uint32_t)s.len);
 	buf_add_span(b, s);
+	buf_add_u8(b, 0);
 }
 
 static void
@@ -188,8 +189,13 @@ take_bytes(struct reader *r)
 {
 	size_t len = take_u32(r);
 	const char *at = take(r, len);
+	const char *nul = take(r, 1);
 
-	return at != NULL ? span_of(at, len) : (struct span){0};
+	if (at == NULL || nul == NULL || *nul != '\0') {
+		r->failed = true;
+		return (struct span){0};
+	}
+	return span_of(at, len);
 }
 
 /* A count of elements that take at least `least` bytes each; 0 when they cannot be there. */

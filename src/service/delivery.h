@@ -128,7 +128,10 @@ void delivery_write_pull(struct buf *b, const struct delivery_pull *pull);
 void delivery_write_result(struct buf *b, const struct delivery_result *result);
 void delivery_write_idle(struct buf *b, const struct delivery_idle *idle);
 
-/* Each parses one payload; spans point into `in`, arrays are in `arena`. False: malformed. */
+/*
+ * Each parses one payload; spans point into `in`, where a NUL follows each, so that they are C strings too; arrays are in
+ * `arena`. False: malformed.
+ */
 bool delivery_parse_hello(struct span in, struct delivery_hello *ret) MUST_CHECK;
 bool delivery_parse_request(
     struct span in, struct arena *arena, struct delivery_request *ret) MUST_CHECK;
