@@ -290,6 +290,9 @@ CREATE INDEX destination_due ON mailq.destination (greatest(next_due, dead_until
 CREATE FUNCTION mailq.destination_id(transport text, nexthop text) RETURNS int8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT hashtextextended(transport || ':' || nexthop, 0) $$;
 
+-- Where mail goes that no scheduler has looked at yet.
+INSERT INTO mailq.destination (destination_id, transport, nexthop) VALUES (mailq.destination_id('', ''), '', '');
+
 -- Mail is due at a destination. Locks the row in any case: a claim that computes next_due at this moment comes before us
 -- and we lower what it wrote, or after us and it sees our rows.
 CREATE FUNCTION mailq.destination_due(transports text[], nexthops text[], due timestamptz[]) RETURNS void

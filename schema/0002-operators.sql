@@ -195,6 +195,9 @@ BEGIN
 		gone AS (DELETE FROM mailq.deferred d USING free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no RETURNING d.*)
 		INSERT INTO mailq.held (msg_id, destination, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason, why)
 		SELECT msg_id, destination, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason, why FROM gone;
+		-- On hold nothing ages; the scheduler that gets it after its release says anew how long it may stay.
+		UPDATE mailq.deferred_message m SET expires_at = 'infinity', warn_at = NULL WHERE msg_id = ANY (ids)
+			AND NOT EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id);
 	ELSIF verb = 'delete' THEN
 		WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE msg_id = ANY (ids) AND owner IS NULL FOR UPDATE SKIP LOCKED),
 		gone AS (DELETE FROM mailq.deferred d USING free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no
@@ -210,7 +213,9 @@ BEGIN
 			AND NOT EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = t.msg_id);
 		PERFORM mailq.collect(ids);
 	ELSIF verb = 'expire' THEN
-		UPDATE mailq.deferred_message SET expires_at = now(), forced_expire = true, warn_at = NULL WHERE msg_id = ANY (ids);
+		UPDATE mailq.deferred_message m SET forced_expire = true, warn_at = NULL,
+			expires_at = CASE WHEN EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id) THEN now() ELSE expires_at END
+		WHERE msg_id = ANY (ids);
 	ELSIF verb = 'reroute' THEN
 		UPDATE mailq.deferred_message
 		SET attrs = concat_ws(E'\n', nullif(attrs, ''), 'content_filter', to_transport || ':' || to_nexthop)
@@ -220,6 +225,7 @@ BEGIN
 		WITH let_go AS (DELETE FROM mailq.held WHERE msg_id = ANY (ids) RETURNING *)
 		INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason)
 		SELECT msg_id, destination, now(), rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason FROM let_go;
+		UPDATE mailq.deferred_message SET expires_at = now() WHERE msg_id = ANY (ids) AND forced_expire;
 	END IF;
 	IF verb IN ('release', 'requeue', 'flush', 'reroute') THEN
 		WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE msg_id = ANY (ids) AND owner IS NULL FOR UPDATE SKIP LOCKED),
@@ -264,26 +270,31 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT * FROM a
 $$;
 
--- Tries pending orders again, those after `after`, at most `most`: what was in somebody's hands may be free by now. Returns the last one
--- looked at, or NULL at the end.
-CREATE FUNCTION mailq.order_retry(after int8, most int4) RETURNS int8
+-- Tries these pending orders again: what was in somebody's hands may be free by now, or gone. Those that are not pending then are done.
+CREATE FUNCTION mailq.order_try(orders int8[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	g record;
-	last int8;
-	n int8 := 0;
+DECLARE g record;
 BEGIN
-	FOR g IN SELECT verb, who, why, transport, nexthop, array_agg(order_id) AS orders, array_agg(msg_id) AS ids, max(order_id) AS top
-		FROM (SELECT * FROM mailq.queue_order WHERE done IS NULL AND order_id > after ORDER BY order_id LIMIT most
+	FOR g IN SELECT verb, who, why, transport, nexthop, array_agg(order_id) AS orders, array_agg(msg_id) AS ids
+		FROM (SELECT * FROM mailq.queue_order WHERE done IS NULL AND order_id = ANY (orders) ORDER BY order_id
 			FOR UPDATE SKIP LOCKED) p
 		GROUP BY verb, who, why, transport, nexthop LOOP
 		UPDATE mailq.queue_order o SET done = clock_timestamp()
 		FROM mailq.order_apply(g.verb, ARRAY(SELECT DISTINCT unnest(g.ids)), g.who, g.why, g.transport, g.nexthop) a
 		WHERE o.order_id = ANY (g.orders) AND o.msg_id = a.id AND a.state <> 'pending';
-		last := greatest(last, g.top);
-		n := n + cardinality(g.orders);
 	END LOOP;
-	RETURN CASE WHEN n = most THEN last END;
+END $$;
+
+-- The same for pending orders after `after`, at most `most`. Returns the last one looked at, or NULL at the end.
+CREATE FUNCTION mailq.order_retry(after int8, most int4) RETURNS int8
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE orders int8[];
+BEGIN
+	orders := ARRAY(SELECT order_id FROM mailq.queue_order WHERE done IS NULL AND order_id > after ORDER BY 1 LIMIT most);
+	IF orders <> '{}' THEN
+		PERFORM mailq.order_try(orders);
+	END IF;
+	RETURN CASE WHEN cardinality(orders) = most THEN orders[most] END;
 END $$;
 
 CREATE FUNCTION mailq.order_answer(verb text, ids int8[], why text, to_transport text, to_nexthop text,
@@ -319,6 +330,38 @@ CREATE FUNCTION rowpost.reroute(msg_ids int8[], transport text, nexthop text, wh
 	OUT done int8, OUT pending int8, OUT not_found int8)
 LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('reroute', msg_ids, why, transport, nexthop) $$;
 
+-- All deferred mail of a slice of messages behind `after` is due at once; `last` NULL: that was all.
+CREATE FUNCTION mailq.flush_slice(after int8, most int4, OUT last int8, OUT n int8)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE dests int8[];
+BEGIN
+	SELECT max(msg_id) INTO last FROM (SELECT msg_id FROM mailq.deferred_message WHERE msg_id > after ORDER BY 1 LIMIT most) s;
+	WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE msg_id > after AND msg_id <= last AND owner IS NULL
+		FOR UPDATE SKIP LOCKED),
+	due AS (UPDATE mailq.deferred d SET next_attempt = now() FROM free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no
+		RETURNING destination)
+	SELECT array_agg(DISTINCT destination), count(*) INTO dests, n FROM due;
+	PERFORM mailq.revive(dests);
+END $$;
+
+-- All deferred mail for a domain, or whose nexthop it is.
+CREATE FUNCTION mailq.flush_site(domain text) RETURNS int8
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	dests int8[];
+	n int8;
+BEGIN
+	WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred d LEFT JOIN mailq.destination t ON t.destination_id = d.destination
+		WHERE owner IS NULL AND (lower(substring(addr FROM '@([^@]*)$')) = lower(domain)
+			OR lower(nexthop) IN (lower(domain), '[' || lower(domain) || ']'))
+		FOR UPDATE OF d SKIP LOCKED),
+	due AS (UPDATE mailq.deferred d SET next_attempt = now() FROM free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no
+		RETURNING destination)
+	SELECT array_agg(DISTINCT destination), count(*) INTO dests, n FROM due;
+	PERFORM mailq.revive(dests);
+	RETURN n;
+END $$;
+
 -- A node takes nothing new (drain true) or takes part again. Returns the number of running nodes of that name.
 CREATE FUNCTION rowpost.drain(node_name text, drain_it bool DEFAULT true) RETURNS int8
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -330,12 +373,12 @@ $$;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA rowpost FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION mailq.digits, mailq.number, mailq.take_out, mailq.revive, mailq.order_apply, mailq.leased,
-	mailq.order_give, mailq.order_retry, mailq.order_answer FROM PUBLIC;
+	mailq.order_give, mailq.order_try, mailq.order_retry, mailq.order_answer, mailq.flush_slice, mailq.flush_site FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mailq.digits, mailq.number, rowpost.queue_id, rowpost.msg_id TO rowpost_operator, rowpost_monitor;
 GRANT SELECT ON ALL TABLES IN SCHEMA rowpost TO rowpost_operator, rowpost_monitor;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rowpost TO rowpost_operator;
-GRANT EXECUTE ON FUNCTION mailq.order_give, mailq.order_answer, mailq.revive TO rowpost_operator;
-GRANT EXECUTE ON FUNCTION mailq.order_retry TO rowpost_scheduler;
+GRANT EXECUTE ON FUNCTION mailq.order_give, mailq.order_answer, mailq.flush_slice, mailq.flush_site TO rowpost_operator;
+GRANT EXECUTE ON FUNCTION mailq.order_try, mailq.order_retry TO rowpost_scheduler;
 -- The commands (postqueue, postsuper, postcat) read the tables in pages, and flush.
 GRANT SELECT ON ALL TABLES IN SCHEMA mailq TO rowpost_operator;
 GRANT SELECT ON mailq.ring, mailq.node, mailq.destination TO rowpost_monitor;

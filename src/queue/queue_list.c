@@ -1,99 +1,104 @@
 /*
- * queue_list.c - see queue_list.h. Each place is read in pages by key: new mail by batch, everything else by message, so that no
- * page is larger than a batch or LIST_PAGE rows, and the next page begins where the last one ended, whatever happened between.
+ * queue_list.c - the queue, recipient by recipient, place by place, page by page. Places come in the order in which mail moves,
+ * so that a message that moves meanwhile may be seen twice, but is not missed.
  */
 #include "queue/queue_list.h"
+
+#include <string.h>
 
 #include "base/mem.h"
 #include "queue/queue_int.h"
 
-#define LIST_PAGE    1000 /* rows of deferred or held mail */
-#define LIST_BATCHES 4    /* batches of new mail; each is bounded by the batch limits */
+#define BATCHES  5   /* of a page in the ring */
+#define MESSAGES 200 /* of a page elsewhere */
 
-#define LIST_NEW_COLUMNS                                                                           \
-	"b.batch_id, 0, i.msg_id, i.sender, i.size, i.arrival, false, r.rcpt_no, r.addr, "         \
-	"r.orig_addr, '', 0, NULL::timestamptz, '', ''"
-#define LIST_NEW_FROM                                                                              \
-	"CROSS JOIN LATERAL unnest(b.msg_ids) m JOIN mailq.incoming i "                            \
-	"ON i.part = b.part AND i.msg_id = m CROSS JOIN LATERAL "                                  \
-	"mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) r "
-
-/* $1 key (batch), $2 unused here, $3 rows or batches, $4 message or NULL */
-static const struct db_statement sql_incoming = {"list_incoming",
-    "SELECT " LIST_NEW_COLUMNS " FROM (SELECT * FROM mailq.batch WHERE batch_id > $1 "
-    "AND ($4::int8 IS NULL OR $4 = ANY (msg_ids)) AND $2::int4 IS NOT NULL "
-    "ORDER BY batch_id LIMIT $3::int4) b " LIST_NEW_FROM
-    "WHERE $4::int8 IS NULL OR i.msg_id = $4 ORDER BY b.batch_id, i.msg_id, r.rcpt_no"};
-static const struct db_statement sql_active = {"list_active",
-    "SELECT " LIST_NEW_COLUMNS " FROM (SELECT * FROM mailq.active WHERE batch_id > $1 "
-    "AND ($4::int8 IS NULL OR $4 = ANY (msg_ids)) AND $2::int4 IS NOT NULL "
-    "ORDER BY batch_id LIMIT $3::int4) b " LIST_NEW_FROM
-    "WHERE ($4::int8 IS NULL OR i.msg_id = $4) AND NOT EXISTS (SELECT FROM mailq.result x "
-    "WHERE x.part = b.part AND x.batch_id = b.batch_id AND x.msg_id = i.msg_id "
-    "AND x.rcpt_no = r.rcpt_no) ORDER BY b.batch_id, i.msg_id, r.rcpt_no"};
-
-#define LIST_OLD_COLUMNS                                                                           \
-	"m.msg_id, m.sender, m.size, m.arrival, m.forced_expire, d.rcpt_no, d.addr, "              \
-	"d.orig_addr, d.reason, d.attempts, "
-#define LIST_OLD_PLACE "coalesce(t.transport, ''), coalesce(t.nexthop, '')"
-
-/* $1 message, $2 recipient after which the page begins, $3 rows, $4 message or NULL; $5 in somebody's hands? */
-static const struct db_statement sql_deferred = {"list_deferred",
-    "SELECT 0::int8, 0, " LIST_OLD_COLUMNS "d.next_attempt, " LIST_OLD_PLACE
-    " FROM mailq.deferred d JOIN mailq.deferred_message m USING (msg_id) "
-    "LEFT JOIN mailq.destination t ON t.destination_id = d.destination "
-    "WHERE (d.msg_id, d.rcpt_no) > ($1, $2::int4) AND ($4::int8 IS NULL OR d.msg_id = $4) "
-    "AND (d.owner IS NOT NULL) = $5 ORDER BY d.msg_id, d.rcpt_no LIMIT $3::int4"};
-static const struct db_statement sql_held = {"list_held",
-    "SELECT 0::int8, 0, " LIST_OLD_COLUMNS "NULL::timestamptz, " LIST_OLD_PLACE
-    " FROM mailq.held d JOIN mailq.deferred_message m USING (msg_id) "
-    "LEFT JOIN mailq.destination t ON t.destination_id = d.destination "
-    "WHERE (d.msg_id, d.rcpt_no) > ($1, $2::int4) AND ($4::int8 IS NULL OR d.msg_id = $4) "
-    "ORDER BY d.msg_id, d.rcpt_no LIMIT $3::int4"};
-
-/* The pieces of the queue in the order they are listed. */
-static const struct list_source {
-	enum queue_place place;
-	const struct db_statement *sql;
-	bool by_batch;
-	bool owned; /* the fifth parameter of sql_deferred */
-} list_sources[] = {
-    {QUEUE_INCOMING, &sql_incoming, true, false},
-    {QUEUE_ACTIVE, &sql_active, true, false},
-    {QUEUE_ACTIVE, &sql_deferred, false, true},
-    {QUEUE_DEFERRED_PLACE, &sql_deferred, false, false},
-    {QUEUE_HOLD, &sql_held, false, false},
+/* A page: `next` names the keys of the next page (part, id), `rows` the recipients of these keys. */
+struct stage {
+	struct db_statement next; /* $1 part, $2 id, $3 most */
+	struct db_statement rows; /* $1 parts, $2 ids, $3 message or NULL */
+	size_t most;
 };
 
-enum list_column {
-	LIST_BATCH,
-	LIST_UNUSED,
-	LIST_MSG_ID,
-	LIST_SENDER,
-	LIST_SIZE,
-	LIST_ARRIVAL,
-	LIST_FORCED,
-	LIST_RCPT_NO,
-	LIST_ADDR,
-	LIST_ORIG,
-	LIST_REASON,
-	LIST_ATTEMPTS,
-	LIST_NEXT,
-	LIST_TRANSPORT,
-	LIST_NEXTHOP,
+/* Columns of rows. */
+enum {
+	COL_PLACE,
+	COL_MSG_ID,
+	COL_SENDER,
+	COL_SIZE,
+	COL_ARRIVAL,
+	COL_FORCED,
+	COL_RCPT_NO,
+	COL_ADDR,
+	COL_ORIG,
+	COL_REASON,
+	COL_ATTEMPTS,
+	COL_NEXT,
+	COL_TRANSPORT,
+	COL_NEXTHOP,
+};
+
+#define RING_NEXT(table)                                                                           \
+	"SELECT part::int4, batch_id FROM mailq." table " WHERE (part, batch_id) > ($1::int4, "    \
+	"$2::int8) ORDER BY part, batch_id LIMIT $3"
+#define RING_COLUMNS                                                                               \
+	"i.msg_id, i.sender, i.size, i.arrival, false, x.rcpt_no, x.addr, x.orig_addr, '', 0, "    \
+	"NULL::timestamptz, '', '' FROM unnest($1::int4[], $2::int8[]) u(p, b) "
+#define RING_RCPTS                                                                                 \
+	"JOIN mailq.incoming i ON i.part = a.part AND i.msg_id = ANY (a.msg_ids), "                \
+	"mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) x "                      \
+	"WHERE ($3::int8 IS NULL OR i.msg_id = $3) "
+#define MESSAGE_NEXT(table)                                                                         \
+	"SELECT 0, msg_id FROM mailq.deferred_message m WHERE msg_id > $2::int8 AND $1::int4 = $1 " \
+	"AND EXISTS (SELECT FROM mailq." table " d WHERE d.msg_id = m.msg_id) "                     \
+	"ORDER BY msg_id LIMIT $3"
+#define MESSAGE_COLUMNS                                                                            \
+	"d.msg_id, m.sender, m.size, m.arrival, m.forced_expire, d.rcpt_no, d.addr, d.orig_addr, "
+#define MESSAGE_FROM(table)                                                                        \
+	"FROM unnest($1::int4[], $2::int8[]) u(p, id) JOIN mailq.deferred_message m "              \
+	"ON m.msg_id = u.id JOIN mailq." table                                                     \
+	" d ON d.msg_id = u.id LEFT JOIN mailq.destination t "                                     \
+	"ON t.destination_id = d.destination WHERE $3::int8 IS NULL OR u.id = $3 "
+
+static const struct stage stages[] = {
+    {{"list_incoming_next", RING_NEXT("batch")},
+	{"list_incoming", "SELECT 0, " RING_COLUMNS
+			  "JOIN mailq.batch a ON a.part = p AND a.batch_id = b " RING_RCPTS
+			  "ORDER BY p, b, i.msg_id, x.rcpt_no"},
+	BATCHES},
+    {{"list_active_next", RING_NEXT("active")},
+	{"list_active", "SELECT 1, " RING_COLUMNS
+			"JOIN mailq.active a ON a.part = p AND a.batch_id = b " RING_RCPTS
+			"AND NOT EXISTS (SELECT FROM mailq.result r WHERE r.part = a.part "
+			"AND r.batch_id = a.batch_id AND r.msg_id = i.msg_id "
+			"AND r.rcpt_no = x.rcpt_no) ORDER BY p, b, i.msg_id, x.rcpt_no"},
+	BATCHES},
+    {{"list_deferred_next", MESSAGE_NEXT("deferred")},
+	{"list_deferred",
+	    "SELECT CASE WHEN bool_or(d.owner IS NOT NULL) OVER (PARTITION BY d.msg_id) THEN 1 "
+	    "ELSE 2 END, " MESSAGE_COLUMNS "d.reason, d.attempts, greatest(d.next_attempt, "
+	    "t.dead_until), coalesce(t.transport, ''), coalesce(t.nexthop, '') " MESSAGE_FROM(
+		"deferred") "ORDER BY d.msg_id, d.rcpt_no"},
+	MESSAGES},
+    {{"list_held_next", MESSAGE_NEXT("held")},
+	{"list_held",
+	    "SELECT 3, " MESSAGE_COLUMNS
+	    "d.reason, d.attempts, NULL::timestamptz, coalesce(t.transport, ''), "
+	    "coalesce(t.nexthop, '') " MESSAGE_FROM("held") "ORDER BY d.msg_id, d.rcpt_no"},
+	MESSAGES},
 };
 
 struct queue_list {
 	struct db_conn *conn; /* borrowed */
-	int64_t msg_id;       /* only this one; 0: all */
-	bool one_place;
+	bool has_msg_id;
+	int64_t msg_id;
+	bool has_place;
 	enum queue_place place;
-	size_t source;
-	int64_t key;
-	int32_t key_rcpt;
-	struct db_result *page; /* owned; NULL: to be read */
+	size_t stage;
+	int32_t part; /* key of the last page */
+	int64_t id;
+	struct db_result *page; /* NULL: none */
 	size_t row;
-	struct arena texts; /* of the row given out */
+	struct buf text; /* of the present row */
 };
 
 struct queue_list *
@@ -102,95 +107,145 @@ queue_list_new(struct db_conn *c, const struct queue_list_filter *filter)
 	struct queue_list *l = mem_new(struct queue_list);
 
 	l->conn = c;
-	l->key = INT64_MIN;
-	l->key_rcpt = -1;
-	if (filter->msg_id != NULL)
+	l->part = -1;
+	if (filter->msg_id != NULL) {
+		l->has_msg_id = true;
 		l->msg_id = *filter->msg_id;
-	l->one_place = filter->place != NULL;
-	if (l->one_place)
+	}
+	if (filter->place != NULL) {
+		l->has_place = true;
 		l->place = *filter->place;
+	}
 	return l;
 }
 
 void
-queue_list_free(struct queue_list **l)
+queue_list_free(struct queue_list **ll)
 {
-	if (*l == NULL)
+	struct queue_list *l = *ll;
+
+	if (l == NULL)
 		return;
-	db_result_free(&(*l)->page);
-	arena_done(&(*l)->texts);
-	mem_free(*l);
-	*l = NULL;
+	db_result_free(&l->page);
+	buf_done(&l->text);
+	mem_free(l);
+	*ll = NULL;
 }
+
+/* ---- pages ------------------------------------------------------------------------------------------------------- */
+
+/* Where one message is: its own key elsewhere, the batches that hold it in the ring. */
+static const struct db_statement sql_of_message[] = {
+    {"list_incoming_of", "SELECT part::int4, batch_id FROM mailq.batch WHERE $1 = ANY (msg_ids)"},
+    {"list_active_of", "SELECT part::int4, batch_id FROM mailq.active WHERE $1 = ANY (msg_ids)"},
+    {"list_deferred_of", "SELECT 0, $1::int8"},
+    {"list_held_of", "SELECT 0, $1::int8"},
+};
 
 static bool
-list_read_page(struct queue_list *l, const struct list_source *s, int64_t deadline, struct err *err)
+read_keys(struct queue_list *l, int64_t deadline, struct queue_columns *ret, struct err *err)
 {
-	char n[4][DB_INT_SIZE];
-	char owned = s->owned ? 1 : 0;
-	struct db_param params[] = {
-	    db_param_int8(n[0], l->key),
-	    db_param_int4(n[1], l->key_rcpt),
-	    db_param_int4(n[2], s->by_batch ? LIST_BATCHES : LIST_PAGE),
-	    l->msg_id != 0 ? db_param_int8(n[3], l->msg_id) : DB_PARAM_NULL,
-	    DB_PARAM_BINARY(&owned, 1),
+	const struct stage *s = &stages[l->stage];
+	char n[3][DB_INT_SIZE];
+	struct db_param next[] = {
+	    db_param_int4(n[0], l->part),
+	    db_param_int8(n[1], l->id),
+	    db_param_int8(n[2], (int64_t)s->most),
 	};
-	size_t count = s->sql == &sql_deferred ? 5 : 4;
+	struct db_param one = db_param_int8(n[2], l->msg_id);
+	struct db_result *r = NULL;
+	bool ok;
 
-	l->row = 0;
-	return db_exec(l->conn, s->sql, params, count, deadline, &l->page, err);
-}
-
-/* The page has been given out: where does the next one begin, and is there one? */
-static void
-list_next_page(struct queue_list *l, const struct list_source *s)
-{
-	size_t rows = db_result_rows(l->page);
-
-	if (rows > 0 && s->by_batch) {
-		l->key = db_result_int(l->page, rows - 1, LIST_BATCH);
-	} else if (rows == LIST_PAGE) {
-		l->key = db_result_int(l->page, rows - 1, LIST_MSG_ID);
-		l->key_rcpt = (int32_t)db_result_int(l->page, rows - 1, LIST_RCPT_NO);
-	} else {
-		l->source++;
-		l->key = INT64_MIN;
-		l->key_rcpt = -1;
+	if (l->has_msg_id)
+		ok = db_exec(l->conn, &sql_of_message[l->stage], &one, 1, deadline, &r, err);
+	else
+		ok = db_exec(l->conn, &s->next, next, ARRAY_LEN(next), deadline, &r, err);
+	if (!ok)
+		return false;
+	for (size_t i = 0; i < db_result_rows(r); i++) {
+		l->part = (int32_t)db_result_int(r, i, 0);
+		l->id = db_result_int(r, i, 1);
+		queue_columns_int(ret, l->part);
+		queue_columns_int(ret, l->id);
 	}
-	db_result_free(&l->page);
-}
-
-static const char *
-list_text(struct queue_list *l, enum list_column column)
-{
-	if (db_result_is_null(l->page, l->row, column))
-		return NULL;
-	return arena_dup(&l->texts, db_result_span(l->page, l->row, column));
+	db_result_free(&r);
+	return true;
 }
 
 static void
-list_fill(struct queue_list *l, enum queue_place place, struct queue_list_row *ret)
+next_stage(struct queue_list *l)
 {
-	const struct db_result *p = l->page;
+	l->stage++;
+	l->part = -1;
+	l->id = 0;
+}
 
-	arena_done(&l->texts);
+/* The next page of the stage, or the next stage. */
+static bool
+read_page(struct queue_list *l, int64_t deadline, struct err *err)
+{
+	char n[DB_INT_SIZE];
+	struct db_param params[3];
+	struct queue_columns keys;
+	bool ok;
+
+	queue_columns_begin(&keys, "iq");
+	ok = read_keys(l, deadline, &keys, err);
+	if (ok && keys.rows > 0) {
+		queue_columns_params(&keys, params);
+		params[2] = l->has_msg_id ? db_param_int8(n, l->msg_id) : DB_PARAM_NULL;
+		ok = db_exec(l->conn, &stages[l->stage].rows, params, 3, deadline, &l->page, err);
+		l->row = 0;
+	}
+	if (ok && (keys.rows == 0 || l->has_msg_id))
+		next_stage(l);
+	queue_columns_done(&keys);
+	return ok;
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+/* The texts of a row, each with its NUL, in one buffer. */
+static const char *
+text(struct queue_list *l, size_t column)
+{
+	struct span s = db_result_span(l->page, l->row, column);
+	size_t at = l->text.len;
+
+	buf_add_span(&l->text, s);
+	buf_add_char(&l->text, '\0');
+	return l->text.ptr + at;
+}
+
+static void
+read_row(struct queue_list *l, struct queue_list_row *ret)
+{
+	static const size_t texts[] = {
+	    COL_SENDER, COL_ADDR, COL_ORIG, COL_REASON, COL_TRANSPORT, COL_NEXTHOP};
+	const struct db_result *r = l->page;
+	size_t room = 0;
+
+	buf_clear(&l->text);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		room += db_result_span(r, l->row, texts[i]).len + 1;
+	(void)buf_room(&l->text, room); /* so that no text moves */
 	*ret = (struct queue_list_row){
-	    .place = place,
-	    .msg_id = db_result_int(p, l->row, LIST_MSG_ID),
-	    .sender = list_text(l, LIST_SENDER),
-	    .size = (uint64_t)db_result_int(p, l->row, LIST_SIZE),
-	    .arrival = db_result_time(p, l->row, LIST_ARRIVAL),
-	    .forced_expire = db_result_bool(p, l->row, LIST_FORCED),
-	    .rcpt_no = (int32_t)db_result_int(p, l->row, LIST_RCPT_NO),
-	    .addr = list_text(l, LIST_ADDR),
-	    .orig_addr = list_text(l, LIST_ORIG),
-	    .reason = list_text(l, LIST_REASON),
-	    .attempts = (int32_t)db_result_int(p, l->row, LIST_ATTEMPTS),
-	    .transport = list_text(l, LIST_TRANSPORT),
-	    .nexthop = list_text(l, LIST_NEXTHOP),
+	    .place = (enum queue_place)db_result_int(r, l->row, COL_PLACE),
+	    .msg_id = db_result_int(r, l->row, COL_MSG_ID),
+	    .sender = text(l, COL_SENDER),
+	    .size = (uint64_t)db_result_int(r, l->row, COL_SIZE),
+	    .arrival = db_result_time(r, l->row, COL_ARRIVAL),
+	    .forced_expire = db_result_bool(r, l->row, COL_FORCED),
+	    .rcpt_no = (int32_t)db_result_int(r, l->row, COL_RCPT_NO),
+	    .addr = text(l, COL_ADDR),
+	    .orig_addr = db_result_is_null(r, l->row, COL_ORIG) ? NULL : text(l, COL_ORIG),
+	    .reason = text(l, COL_REASON),
+	    .attempts = (int32_t)db_result_int(r, l->row, COL_ATTEMPTS),
+	    .next_attempt =
+		db_result_is_null(r, l->row, COL_NEXT) ? 0 : db_result_time(r, l->row, COL_NEXT),
+	    .transport = text(l, COL_TRANSPORT),
+	    .nexthop = text(l, COL_NEXTHOP),
 	};
-	if (!db_result_is_null(p, l->row, LIST_NEXT))
-		ret->next_attempt = db_result_time(p, l->row, LIST_NEXT);
 }
 
 bool
@@ -198,78 +253,78 @@ queue_list_next(struct queue_list *l, int64_t deadline, struct queue_list_row *r
     struct err *err)
 {
 	*ret_end = false;
-	while (l->source < ARRAY_LEN(list_sources)) {
-		const struct list_source *s = &list_sources[l->source];
+	for (;;) {
+		while (l->page != NULL && l->row < db_result_rows(l->page)) {
+			int64_t place = db_result_int(l->page, l->row, COL_PLACE);
 
-		if (l->one_place && s->place != l->place) {
-			l->source++;
-			continue;
-		}
-		if (l->page == NULL && !list_read_page(l, s, deadline, err))
-			return false;
-		if (l->row < db_result_rows(l->page)) {
-			list_fill(l, s->place, ret);
+			if (!l->has_place || place == (int64_t)l->place) {
+				read_row(l, ret);
+				l->row++;
+				return true;
+			}
 			l->row++;
+		}
+		db_result_free(&l->page);
+		if (l->stage == ARRAY_LEN(stages)) {
+			*ret_end = true;
 			return true;
 		}
-		list_next_page(l, s);
+		if (!read_page(l, deadline, err))
+			return false;
 	}
-	*ret_end = true;
-	return true;
 }
 
-/* ---- one envelope, for postcat ------------------------------------------------------------------------------------ */
+/* ---- one envelope ------------------------------------------------------------------------------------------------ */
 
-/* $1 message. What is promoted counts before what is left of it in the ring. */
-static const struct db_statement sql_envelope = {"list_envelope",
-    "SELECT arrival, size, coalesce(content_id, 0), sender, attrs, (-1)::int2 FROM mailq.deferred_message "
-    "WHERE msg_id = $1 UNION ALL SELECT arrival, size, coalesce(content_id, 0), sender, attrs, part "
-    "FROM mailq.incoming WHERE msg_id = $1 LIMIT 1"};
+static const struct db_statement sql_head = {"envelope_head",
+    "SELECT arrival, size, content_id, sender, attrs, -1, CASE WHEN EXISTS (SELECT FROM "
+    "mailq.deferred d WHERE d.msg_id = $1 AND owner IS NOT NULL) THEN 1 WHEN EXISTS (SELECT FROM "
+    "mailq.deferred d WHERE d.msg_id = $1) THEN 2 ELSE 3 END FROM mailq.deferred_message "
+    "WHERE msg_id = $1 UNION ALL "
+    "SELECT i.arrival, i.size, i.content_id, i.sender, i.attrs, i.part::int4, b.place FROM "
+    "(SELECT part, 0 AS place FROM mailq.batch WHERE $1 = ANY (msg_ids) UNION ALL "
+    "SELECT part, 1 FROM mailq.active WHERE $1 = ANY (msg_ids)) b JOIN mailq.incoming i "
+    "ON i.part = b.part AND i.msg_id = $1"};
+static const struct db_statement sql_rcpts = {"envelope_rcpts",
+    "SELECT rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt FROM mailq.deferred "
+    "WHERE msg_id = $1 UNION ALL SELECT rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt "
+    "FROM mailq.held WHERE msg_id = $1 UNION ALL SELECT x.rcpt_no, 0, x.dsn_notify, x.addr, "
+    "x.orig_addr, x.dsn_orcpt FROM (SELECT part, 0::int8 AS batch_id FROM mailq.batch "
+    "WHERE $1 = ANY (msg_ids) UNION ALL SELECT part, batch_id FROM mailq.active "
+    "WHERE $1 = ANY (msg_ids)) b JOIN mailq.incoming i ON i.part = b.part AND i.msg_id = $1, "
+    "mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) x WHERE NOT EXISTS "
+    "(SELECT FROM mailq.result r WHERE r.part = b.part AND r.batch_id = b.batch_id "
+    "AND r.msg_id = $1 AND r.rcpt_no = x.rcpt_no) ORDER BY 1"};
 
-struct list_rcpts {
-	struct queue_rcpt *list; /* in the arena, grown by doubling */
-	size_t count;
-};
-
-static void
-list_add_rcpt(struct list_rcpts *rcpts, struct arena *arena, const struct queue_list_row *row)
+static char *
+arena_text(struct arena *a, const struct db_result *r, size_t row, size_t column)
 {
-	if ((rcpts->count & (rcpts->count - 1)) == 0) {
-		size_t room = rcpts->count != 0 ? rcpts->count * 2 : 1;
-		struct queue_rcpt *more = arena_alloc(arena, room * sizeof(*more));
-
-		if (rcpts->count != 0)
-			memcpy(more, rcpts->list, rcpts->count * sizeof(*more));
-		rcpts->list = more;
-	}
-	rcpts->list[rcpts->count++] = (struct queue_rcpt){
-	    .rcpt_no = row->rcpt_no,
-	    .addr = arena_strdup(arena, row->addr),
-	    .orig_addr = arena_strdup(arena, row->orig_addr),
-	    .attempts = row->attempts,
-	};
+	return db_result_is_null(r, row, column) ? NULL
+						 : arena_dup(a, db_result_span(r, row, column));
 }
 
-/* The recipients that are still in the queue, and where the first one is. */
 static bool
-list_envelope_rcpts(struct db_conn *c, int64_t msg_id, int64_t deadline, struct arena *arena,
-    enum queue_place *ret_place, struct list_rcpts *ret, struct err *err)
+read_rcpts(struct db_conn *c, const struct db_param *id, int64_t deadline, struct arena *arena,
+    struct queue_envelope *ret, struct err *err)
 {
-	struct queue_list *l = queue_list_new(c, &(struct queue_list_filter){.msg_id = &msg_id});
-	struct queue_list_row row;
-	bool end = false;
-	bool ok = true;
+	struct db_result *r = NULL;
+	struct queue_rcpt *rcpts;
 
-	while (ok && !end) {
-		ok = queue_list_next(l, deadline, &row, &end, err);
-		if (!ok || end)
-			break;
-		if (ret->count == 0)
-			*ret_place = row.place;
-		list_add_rcpt(ret, arena, &row);
-	}
-	queue_list_free(&l);
-	return ok;
+	if (!db_exec(c, &sql_rcpts, id, 1, deadline, &r, err))
+		return false;
+	ret->rcpt_count = db_result_rows(r);
+	ret->rcpts = rcpts = arena_alloc(arena, ret->rcpt_count * sizeof(*rcpts));
+	for (size_t i = 0; i < ret->rcpt_count; i++)
+		rcpts[i] = (struct queue_rcpt){
+		    .rcpt_no = (int32_t)db_result_int(r, i, 0),
+		    .attempts = (int32_t)db_result_int(r, i, 1),
+		    .dsn_notify = (unsigned)db_result_int(r, i, 2),
+		    .addr = arena_text(arena, r, i, 3),
+		    .orig_addr = arena_text(arena, r, i, 4),
+		    .dsn_orcpt = arena_text(arena, r, i, 5),
+		};
+	db_result_free(&r);
+	return true;
 }
 
 bool
@@ -278,29 +333,27 @@ queue_list_envelope(struct db_conn *c, int64_t msg_id, int64_t deadline, struct 
     int16_t *ret_set, struct err *err)
 {
 	char n[DB_INT_SIZE];
-	struct db_param param = db_param_int8(n, msg_id);
-	struct list_rcpts rcpts = {0};
+	struct db_param id = db_param_int8(n, msg_id);
 	struct db_result *r = NULL;
+	struct span attrs;
 
-	if (!list_envelope_rcpts(c, msg_id, deadline, arena, ret_place, &rcpts, err) ||
-	    !db_exec(c, &sql_envelope, &param, 1, deadline, &r, err))
+	if (!db_exec(c, &sql_head, &id, 1, deadline, &r, err))
 		return false;
-	if (db_result_rows(r) == 0 || rcpts.count == 0) {
+	if (db_result_rows(r) == 0) {
 		db_result_free(&r);
-		return err_set(err, ERR_GONE, "5.3.0", "no such message");
+		return err_set(err, ERR_GONE, "", "no such message in the queue");
 	}
 	*ret = (struct queue_envelope){
 	    .msg_id = msg_id,
 	    .arrival = db_result_time(r, 0, 0),
 	    .size = (uint64_t)db_result_int(r, 0, 1),
-	    .sender = arena_dup(arena, db_result_span(r, 0, 3)),
-	    .rcpts = rcpts.list,
-	    .rcpt_count = rcpts.count,
+	    .sender = arena_text(arena, r, 0, 3),
 	};
-	*ret_content_id = db_result_int(r, 0, 2);
+	*ret_content_id = db_result_is_null(r, 0, 2) ? 0 : db_result_int(r, 0, 2);
+	attrs = span_of(arena_text(arena, r, 0, 4), db_result_span(r, 0, 4).len);
+	queue_attrs_parse(attrs, arena, &ret->attrs, &ret->attr_count);
 	*ret_set = (int16_t)db_result_int(r, 0, 5);
-	queue_attrs_parse(span_str(arena_dup(arena, db_result_span(r, 0, 4))), arena, &ret->attrs,
-	    &ret->attr_count);
+	*ret_place = (enum queue_place)db_result_int(r, 0, 6);
 	db_result_free(&r);
-	return true;
+	return read_rcpts(c, &id, deadline, arena, ret, err);
 }
