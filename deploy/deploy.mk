@@ -10,7 +10,7 @@ check-deps:
 
 # A second make: the first one read its compiler flags before the libraries were there.
 run: deps
-	$(Q)$(MAKE) all
+	$(Q)$(MAKE) -j$$(nproc) all
 	@BUILD=$(BUILD) deploy/run.sh
 stop:
 	@BUILD=$(BUILD) deploy/run.sh stop
