@@ -146,13 +146,13 @@ static bool
 read_keys(struct queue_list *l, int64_t deadline, struct queue_columns *ret, struct err *err)
 {
 	const struct stage *s = &stages[l->stage];
-	char n[3][DB_INT_SIZE];
+	char n[4][DB_INT_SIZE];
 	struct db_param next[] = {
 	    db_param_int4(n[0], l->part),
 	    db_param_int8(n[1], l->id),
 	    db_param_int8(n[2], (int64_t)s->most),
 	};
-	struct db_param one = db_param_int8(n[2], l->msg_id);
+	struct db_param one = db_param_int8(n[3], l->msg_id);
 	struct db_result *r = NULL;
 	bool ok;
 
