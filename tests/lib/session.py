@@ -111,8 +111,8 @@ class Session:
         """Call it when the test is over, last one first."""
         self._closing.append((function, None))
 
-    def wait(self, what, condition, seconds=15.0):
-        return wait_until(what, condition, seconds)
+    def wait(self, what, condition, seconds=15.0, step=0.02):
+        return wait_until(what, condition, seconds, step)
 
     def relays(self):
         return [what for _, what in self._closing if isinstance(what, Relay)]
