@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/agent_content.h"
+#include "base/clock.h"
 #include "base/crash.h"
 #include "base/hmap.h"
 #include "base/list.h"
@@ -43,6 +44,15 @@ agent_send_result(struct agent_job *job)
 
 	buf_add_span(&kept->payload, buf_span(&payload));
 	list_add(&a->kept, &kept->node);
+}
+
+bool
+agent_may_go_on(const struct agent_job *job)
+{
+	const struct delivery_lease *lease = &job->agent->lease;
+
+	return !job->cancelled && job->request.epoch == lease->epoch &&
+	       clock_mono_us() < lease->until;
 }
 
 void
@@ -122,6 +132,8 @@ agent_frame(struct agent *a, uint8_t type, uint32_t delivery, struct span payloa
 		if (job != NULL)
 			job->cancelled = true;
 		return true;
+	case DELIVERY_LEASE:
+		return delivery_parse_lease(payload, &a->lease);
 	default:
 		return false;
 	}
@@ -192,6 +204,7 @@ agent_serve(struct agent *a, struct stream *stream)
 		}
 	}
 	link_free(&a->link);
+	a->lease = (struct delivery_lease){0};
 	agent_disown_jobs(a);
 }
 

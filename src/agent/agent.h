@@ -45,8 +45,9 @@ struct agent_kind {
 struct agent {
 	struct service *service;
 	const struct agent_kind *kind;
-	struct link *link; /* NULL while there is no scheduler */
-	struct hmap jobs;  /* running, by delivery number of the present link */
+	struct link *link;           /* NULL while there is no scheduler */
+	struct delivery_lease lease; /* of that scheduler; all zero: none */
+	struct hmap jobs;            /* running, by delivery number of the present link */
 	size_t running;
 	struct list kept;      /* encoded outcomes that no scheduler has taken yet */
 	struct task_cond idle; /* woken when a job ends */
@@ -55,6 +56,12 @@ struct agent {
 
 /* Fills in the service callbacks of an agent: service_kind.run, reload, stopping; `service->state` is the struct agent. */
 int agent_main(int argc, char **argv, const struct agent_kind *kind);
+
+/*
+ * May this delivery still be finished? False when the scheduler dropped it, or its lease is over: then another node may have
+ * the mail. To be asked before anything that cannot be taken back.
+ */
+bool agent_may_go_on(const struct agent_job *job);
 
 /* All outcomes still open get this one. Texts are copied into the job's arena. */
 void agent_settle_open(

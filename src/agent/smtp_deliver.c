@@ -77,7 +77,7 @@ smtp_deliver_hosts(struct smtp_state *s, struct agent_job *job, const char *next
 			    (s->session_limit != 0 && sessions + 1 >= s->session_limit);
 		bool session;
 
-		if (job->cancelled ||
+		if (!agent_may_go_on(job) ||
 		    smtp_deliver_host(s, job, &hosts.list[i], last, nexthop, &session) || last)
 			break;
 		sessions += session;

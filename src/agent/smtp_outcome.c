@@ -145,6 +145,9 @@ smtp_outcome_session(struct smtp_session *session, struct agent_job *job, bool l
 	const char *text;
 	char dsn[MAIL_DSN_SIZE] = "4.4.2";
 
+	/* Dropped before the final dot: untried, and no line in the log, for it is somebody else's now. */
+	if (t->lost == STREAM_CANCELLED && !agent_may_go_on(job))
+		return;
 	if (t->lost == STREAM_OK) {
 		reply = span_str(arena_dup(&job->arena, buf_span(&t->text)));
 		text = smtp_said(session, job, t->step, reply);

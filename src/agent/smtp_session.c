@@ -273,7 +273,7 @@ smtp_write_body(struct smtp_session *session, struct agent_job *job)
 	while (!last) {
 		struct span piece;
 
-		if (job->cancelled ||
+		if (!agent_may_go_on(job) ||
 		    !agent_content_next(job, clock_deadline(timeout), &piece, &last))
 			return smtp_lost(session, SMTP_STEP_BODY, STREAM_CANCELLED);
 		while (piece.len != 0) {
@@ -290,7 +290,7 @@ smtp_write_body(struct smtp_session *session, struct agent_job *job)
 		}
 	}
 	/* Whoever took the mail over from our scheduler must not find it delivered twice. */
-	if (job->cancelled)
+	if (!agent_may_go_on(job))
 		return smtp_lost(session, SMTP_STEP_BODY, STREAM_CANCELLED);
 	buf_clear(&slice);
 	smtp_data_write_end(&out, &slice);

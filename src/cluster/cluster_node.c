@@ -378,6 +378,9 @@ beat(struct cluster_node *n, struct err *err)
 	if (!begin_lease(n, fresh))
 		return false;
 	n->state = n->drained ? CLUSTER_NODE_DRAINING : CLUSTER_NODE_UP;
+	if (n->settings.events.renewed != NULL)
+		n->settings.events.renewed(
+		    n->settings.events.arg, n->epoch, cluster_node_lease_until(n));
 	dead = look(n, err);
 	if (dead > 0 && n->settings.events.dead != NULL)
 		n->settings.events.dead(n->settings.events.arg, dead);
@@ -419,6 +422,13 @@ bool
 cluster_node_may_deliver(const struct cluster_node *n)
 {
 	return (n->state == CLUSTER_NODE_UP || n->state == CLUSTER_NODE_DRAINING) && is_current(n);
+}
+
+int64_t
+cluster_node_lease_until(const struct cluster_node *n)
+{
+	return cluster_node_may_deliver(n) ? n->renewed + n->settings.lease - n->settings.margin
+					   : 0;
 }
 
 bool

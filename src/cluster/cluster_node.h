@@ -40,6 +40,8 @@ struct cluster_node_events {
 	bool (*begin)(void *arg, int64_t epoch, bool fresh);
 	/* Another node declared this epoch dead. Followed by begin() with a fresh one. */
 	void (*lost)(void *arg, int64_t epoch);
+	/* The lease of `epoch` was renewed: deliveries may be finished until `until` (mono us). Must not wait. */
+	void (*renewed)(void *arg, int64_t epoch, int64_t until);
 	/* We declared `count` nodes dead, or found some: take over their leases (queue_claim_takeover). */
 	void (*dead)(void *arg, size_t count);
 	void *arg;
@@ -67,6 +69,9 @@ bool cluster_node_may_deliver(const struct cluster_node *n);
 
 /* May new mail be claimed? As above, and not while draining. */
 bool cluster_node_may_claim(const struct cluster_node *n);
+
+/* Mono us up to which cluster_node_may_deliver() stays true without a further renewal; 0: it is not true now. Never waits. */
+int64_t cluster_node_lease_until(const struct cluster_node *n);
 
 int64_t cluster_node_epoch(const struct cluster_node *n); /* 0: none */
 enum cluster_node_state cluster_node_state(const struct cluster_node *n);

@@ -47,6 +47,25 @@ qmgr_agent_busy(const struct qmgr *q)
 }
 
 static void
+qmgr_agent_send_lease(struct qmgr_agent *a, int64_t epoch, int64_t until)
+{
+	const struct delivery_lease lease = {.epoch = epoch, .until = until};
+
+	delivery_write_lease(link_send_begin(a->link, DELIVERY_LEASE, 0), &lease);
+	link_send_end(a->link);
+}
+
+void
+qmgr_agent_tell_lease(struct qmgr *q, int64_t epoch, int64_t until)
+{
+	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+		LIST_FOREACH (a, &t->agents, struct qmgr_agent, node) {
+			qmgr_agent_send_lease(a, epoch, until);
+		}
+	}
+}
+
+static void
 qmgr_agent_fill_rcpts(const struct qmgr_entry *e, struct delivery_rcpt *out)
 {
 	for (size_t i = 0; i < e->rcpt_count; i++) {
@@ -63,13 +82,13 @@ qmgr_agent_fill_rcpts(const struct qmgr_entry *e, struct delivery_rcpt *out)
 }
 
 void
-qmgr_agent_hand_out(struct qmgr *q, struct qmgr_agent *a, struct qmgr_entry *e)
+qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e)
 {
 	const struct qmgr_message *m = e->message;
 	struct delivery_rcpt *rcpts = mem_alloc(e->rcpt_count * sizeof(*rcpts));
 	struct delivery_request request = {
 	    .msg_id = m->envelope->msg_id,
-	    .epoch = cluster_node_epoch(q->node),
+	    .epoch = queue_lease_epoch(m->claimed->lease),
 	    .queue_id = span_str(m->queue_id),
 	    .transport = span_str(a->transport->name),
 	    .nexthop = span_str(e->destination->nexthop),
@@ -287,6 +306,7 @@ qmgr_agent_run(struct qmgr *q, struct qmgr_agent *a)
 	uint8_t type;
 
 	list_add(&a->transport->agents, &a->node);
+	qmgr_agent_send_lease(a, cluster_node_epoch(q->node), cluster_node_lease_until(q->node));
 	log_debug("agent %s pid %lld: %zu slots", a->transport->name, (long long)a->pid, a->slots);
 	qmgr_schedule_run(q);
 	for (;;) {

@@ -22,7 +22,10 @@ void qmgr_agent_session(struct stream *stream, const struct net_addr *peer, void
 struct qmgr_agent *qmgr_agent_pick(struct qmgr_transport *t, const char *nexthop);
 
 /* Sends the request for `e`, which the agent then holds until its outcome, or its own end. Never waits. */
-void qmgr_agent_hand_out(struct qmgr *q, struct qmgr_agent *a, struct qmgr_entry *e);
+void qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e);
+
+/* Tells all agents until when they may finish deliveries of this epoch. Never waits. */
+void qmgr_agent_tell_lease(struct qmgr *q, int64_t epoch, int64_t until);
 
 /* Is any delivery running? */
 bool qmgr_agent_busy(const struct qmgr *q);

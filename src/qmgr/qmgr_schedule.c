@@ -124,6 +124,17 @@ qmgr_defer_dead(struct qmgr *q, struct qmgr_destination *d, struct qmgr_message 
 	qmgr_outcome_add(q, m, rcpt, &o);
 }
 
+/* The outcome is recorded as fenced, which forgets the recipient here and changes nothing there. */
+static void
+qmgr_schedule_lost(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
+{
+	struct qmgr_outcome o = {
+	    .status = DELIVERY_DEFERRED, .dsn = "4.3.0", .destination_dead = true};
+
+	o.text = "taken over by another node";
+	qmgr_outcome_add(q, m, rcpt, &o);
+}
+
 void
 qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 {
@@ -134,6 +145,8 @@ qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 
 	if (qmgr_outcome_known(q, m, rcpt))
 		return;
+	if (queue_lease_is_lost(m->claimed->lease))
+		return qmgr_schedule_lost(q, m, rcpt);
 	rewrite_resolve(q->rewrite, &arena, span_str(m->envelope->rcpts[rcpt].addr), &route);
 	t = qmgr_transport_get(q, route.transport);
 	if (t->builtin != QMGR_AGENT) {
@@ -158,6 +171,27 @@ qmgr_schedule_message(struct qmgr *q, struct qmgr_message *m)
 		qmgr_schedule_rcpt(q, m, i);
 }
 
+/* Takes an entry that waits out of its list. */
+static void
+qmgr_entry_unlink(struct qmgr_entry *e)
+{
+	list_remove(&e->node);
+	e->destination->todo_count--;
+}
+
+/* Drops an entry that waits if its mail is somebody else's by now. */
+static bool
+qmgr_entry_drop_lost(struct qmgr *q, struct qmgr_entry *e)
+{
+	if (!queue_lease_is_lost(e->message->claimed->lease))
+		return false;
+	qmgr_entry_unlink(e);
+	for (size_t i = 0; i < e->rcpt_count; i++)
+		qmgr_schedule_lost(q, e->message, e->rcpts[i]);
+	qmgr_entry_free(&e);
+	return true;
+}
+
 /* One entry of the destination at the front of the line goes to a slot; the destination then joins the end of the line. */
 static bool
 qmgr_schedule_one(struct qmgr *q, struct qmgr_transport *t)
@@ -173,13 +207,16 @@ qmgr_schedule_one(struct qmgr *q, struct qmgr_transport *t)
 		return false;
 	e = LIST_FIRST(&d->todo, struct qmgr_entry, node);
 	MUST(e != NULL);
-	list_remove(&e->node);
-	d->todo_count--;
+	if (qmgr_entry_drop_lost(q, e)) {
+		qmgr_destination_line_up(d);
+		return true;
+	}
+	qmgr_entry_unlink(e);
 	d->busy++;
 	t->busy++;
 	list_remove(&d->ready);
 	qmgr_destination_line_up(d);
-	qmgr_agent_hand_out(q, agent, e);
+	qmgr_agent_hand_out(agent, e);
 	return true;
 }
 
@@ -317,29 +354,11 @@ qmgr_schedule_take_waiting(struct qmgr *q, struct qmgr_message *m,
 	}
 }
 
-/* The outcome is recorded as fenced, which forgets the recipient here and changes nothing there. */
-static void
-qmgr_schedule_lost(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *arg UNUSED)
-{
-	struct qmgr_outcome o = {
-	    .status = DELIVERY_DEFERRED, .dsn = "4.3.0", .destination_dead = true};
-
-	o.text = "taken over by another node";
-	qmgr_outcome_add(q, m, rcpt, &o);
-}
-
 static void
 qmgr_destination_drop_lost(struct qmgr *q, struct qmgr_destination *d)
 {
-	LIST_FOREACH_SAFE (e, &d->todo, struct qmgr_entry, node) {
-		if (!queue_lease_is_lost(e->message->claimed->lease))
-			continue;
-		list_remove(&e->node);
-		d->todo_count--;
-		for (size_t i = 0; i < e->rcpt_count; i++)
-			qmgr_schedule_lost(q, e->message, e->rcpts[i], NULL);
-		qmgr_entry_free(&e);
-	}
+	LIST_FOREACH_SAFE (e, &d->todo, struct qmgr_entry, node)
+		(void)qmgr_entry_drop_lost(q, e);
 	qmgr_destination_line_up(d);
 }
 

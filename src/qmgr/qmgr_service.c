@@ -108,6 +108,7 @@ qmgr_node_begin(void *arg, int64_t epoch, bool fresh)
 	queue_desk_set_epoch(q->desk, epoch);
 	if (!fresh && !qmgr_claim_reread(q))
 		return false;
+	qmgr_schedule_drop_lost(q);
 	q->takeover_wanted = true;
 	task_cond_wake_all(&q->claim_wanted);
 	return true;
@@ -122,6 +123,12 @@ qmgr_node_lost(void *arg, int64_t epoch)
 	    "another node has taken over the mail of epoch %lld: starting anew", (long long)epoch);
 	queue_desk_set_epoch(q->desk, 0);
 	qmgr_schedule_drop_lost(q);
+}
+
+static void
+qmgr_node_renewed(void *arg, int64_t epoch, int64_t until)
+{
+	qmgr_agent_tell_lease(arg, epoch, until);
 }
 
 static void
@@ -151,6 +158,7 @@ qmgr_open_node(struct qmgr *q)
 		    .recover = qmgr_node_recover,
 		    .begin = qmgr_node_begin,
 		    .lost = qmgr_node_lost,
+		    .renewed = qmgr_node_renewed,
 		    .dead = qmgr_node_dead,
 		    .arg = q,
 		},

@@ -128,6 +128,13 @@ delivery_write_idle(struct buf *b, const struct delivery_idle *idle)
 	buf_add_u32(b, idle->count);
 }
 
+void
+delivery_write_lease(struct buf *b, const struct delivery_lease *lease)
+{
+	buf_add_u64(b, (uint64_t)lease->epoch);
+	buf_add_u64(b, (uint64_t)lease->until);
+}
+
 /* ---- reading ------------------------------------------------------------------------------------------------ */
 
 /* What is left of a payload; `failed` is sticky. */
@@ -367,5 +374,19 @@ delivery_parse_idle(struct span in, struct delivery_idle *ret)
 	if (!at_end(&r))
 		return false;
 	*ret = idle;
+	return true;
+}
+
+bool
+delivery_parse_lease(struct span in, struct delivery_lease *ret)
+{
+	struct reader r = {in, false};
+	struct delivery_lease lease;
+
+	lease.epoch = take_i64(&r);
+	lease.until = take_i64(&r);
+	if (!at_end(&r))
+		return false;
+	*ret = lease;
 	return true;
 }

@@ -21,6 +21,7 @@ enum delivery_frame {
 	DELIVERY_CANCEL,  /* scheduler -> agent: drop it if its final dot was not sent yet */
 	DELIVERY_IDLE,    /* agent -> scheduler: idle connections that I hold to a destination */
 	DELIVERY_LEAVING, /* agent -> scheduler: hand me nothing more, I finish what I have */
+	DELIVERY_LEASE, /* scheduler -> agent: until when final dots may be sent; after HELLO and at each renewal */
 };
 
 /* Contents up to this size travel inside the request; larger ones are pulled. */
@@ -120,6 +121,15 @@ struct delivery_idle {
 	uint32_t count;
 };
 
+/*
+ * A scheduler that stands still cannot tell its agents that its lease is over: so they know beforehand. Both ends share the
+ * monotonic clock of the host.
+ */
+struct delivery_lease {
+	int64_t epoch; /* that it is about: requests of another one are over */
+	int64_t until; /* mono us */
+};
+
 /* Each appends one payload (without the link's frame head). */
 void delivery_write_hello(struct buf *b, const struct delivery_hello *hello);
 void delivery_write_request(struct buf *b, const struct delivery_request *request);
@@ -127,6 +137,7 @@ void delivery_write_content(struct buf *b, const struct delivery_content *conten
 void delivery_write_pull(struct buf *b, const struct delivery_pull *pull);
 void delivery_write_result(struct buf *b, const struct delivery_result *result);
 void delivery_write_idle(struct buf *b, const struct delivery_idle *idle);
+void delivery_write_lease(struct buf *b, const struct delivery_lease *lease);
 
 /*
  * Each parses one payload; spans point into `in`, where a NUL follows each, so that they are C strings too; arrays are in
@@ -140,5 +151,6 @@ bool delivery_parse_pull(struct span in, struct delivery_pull *ret) MUST_CHECK;
 bool delivery_parse_result(
     struct span in, struct arena *arena, struct delivery_result *ret) MUST_CHECK;
 bool delivery_parse_idle(struct span in, struct delivery_idle *ret) MUST_CHECK;
+bool delivery_parse_lease(struct span in, struct delivery_lease *ret) MUST_CHECK;
 
 #endif

@@ -144,6 +144,7 @@ small_frames_round_trip(void **state UNUSED)
 	struct delivery_content content = {1 << 20, SPAN_LIT("piece"), true, false}, content_out;
 	struct delivery_pull pull = {UINT64_MAX, 262144}, pull_out;
 	struct delivery_idle idle = {SPAN_LIT("[mx]:25"), 2}, idle_out;
+	struct delivery_lease lease = {INT64_MAX, 12345678901}, lease_out;
 	struct buf b CLEANUP(buf_done) = {0};
 
 	delivery_write_hello(&b, &hello);
@@ -171,6 +172,12 @@ small_frames_round_trip(void **state UNUSED)
 	assert_true(delivery_parse_idle(buf_span(&b), &idle_out));
 	SPAN_IS(idle_out.nexthop, "[mx]:25");
 	assert_int_equal(idle_out.count, 2);
+
+	buf_clear(&b);
+	delivery_write_lease(&b, &lease);
+	assert_true(delivery_parse_lease(buf_span(&b), &lease_out));
+	assert_true(lease_out.epoch == INT64_MAX);
+	assert_true(lease_out.until == 12345678901);
 }
 
 /* Runs all parsers over the bytes; the sanitizer build watches what they touch. */
@@ -184,6 +191,7 @@ parse_all(struct span in)
 	struct delivery_content content;
 	struct delivery_pull pull;
 	struct delivery_idle idle;
+	struct delivery_lease lease;
 	size_t good = 0;
 
 	good += delivery_parse_request(in, &arena, &request);
@@ -192,6 +200,7 @@ parse_all(struct span in)
 	good += delivery_parse_content(in, &content);
 	good += delivery_parse_pull(in, &pull);
 	good += delivery_parse_idle(in, &idle);
+	good += delivery_parse_lease(in, &lease);
 	/* What a frame makes us allocate is bounded by what was sent. */
 	assert_true(arena.total <= 1024 + 16 * in.len);
 	return good;
