@@ -38,7 +38,7 @@ span_str(const char *s)
 static inline struct span
 span_from(struct span s, size_t from)
 {
-	return from >= s.len ? (struct span){s.ptr + s.len, 0}
+	return from >= s.len ? (struct span){s.len != 0 ? s.ptr + s.len : s.ptr, 0}
 			     : (struct span){s.ptr + from, s.len - from};
 }
 

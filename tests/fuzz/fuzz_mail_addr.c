@@ -9,17 +9,21 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* The local part survives writing and reading; a domain may hold what only a literal can. */
 static void
-fuzz_mail_addr_again(struct span internal)
+fuzz_mail_addr_again(struct span local)
 {
+	struct buf internal CLEANUP(buf_done) = {0};
 	struct buf external CLEANUP(buf_done) = {0};
 	struct buf again CLEANUP(buf_done) = {0};
 
-	if (memchr(internal.ptr, '\0', internal.len) != NULL)
+	if (local.len == 0 || memchr(local.ptr, '\0', local.len) != NULL)
 		return;
-	mail_addr_quote(&external, mail_addr_split(internal).local);
+	buf_add_span(&internal, local);
+	buf_add_str(&internal, "@d");
+	mail_addr_quote(&external, buf_span(&internal));
 	MUST(mail_addr_unquote(&again, buf_span(&external)));
-	MUST(span_equal(buf_span(&again), mail_addr_split(internal).local));
+	MUST(span_equal(buf_span(&again), buf_span(&internal)));
 }
 
 int
@@ -35,8 +39,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int strict = 0; strict < 2; strict++) {
 		if (mail_addr_parse_path(text, strict != 0, &out, &given)) {
 			MUST(given.len <= text.len);
-			if (out.len > 1)
-				fuzz_mail_addr_again(span_from(buf_span(&out), 1));
+			fuzz_mail_addr_again(mail_addr_split(span_from(buf_span(&out), 1)).local);
 		}
 		buf_truncate(&out, 1);
 	}

@@ -28,6 +28,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	};
 	struct arena arena CLEANUP(arena_done) = {0};
 	struct buf out CLEANUP(buf_done) = {0};
+	struct buf back CLEANUP(buf_done) = {0};
 	struct span verb, args;
 	struct smtp_mail mail;
 	struct smtp_rcpt rcpt;
@@ -49,6 +50,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_smtp_command_refused(&err);
 	buf_clear(&out);
 	smtp_command_xtext_encode(args, &out);
-	MUST(smtp_command_xtext_decode(buf_span(&out), &out));
+	MUST(smtp_command_xtext_decode(buf_span(&out), &back));
+	MUST(span_equal(buf_span(&back), args));
 	return 0;
 }
