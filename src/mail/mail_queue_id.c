@@ -10,6 +10,7 @@ static const char mail_queue_id_alphabet[] = "0123456789BCDFGHJKLMNPQRSTVWXYZbcd
 #define MAIL_QUEUE_ID_BASE_INODE 51
 #define MAIL_QUEUE_ID_SECONDS    6 /* characters at least */
 #define MAIL_QUEUE_ID_USEC       4
+#define MAIL_QUEUE_ID_LOOK_MAX   255 /* longest name that Postfix takes */
 
 int64_t
 mail_queue_id_make(int64_t real_us, unsigned process)
@@ -116,12 +117,13 @@ mail_queue_id_parse(struct span text, int64_t *ret_msg_id)
 bool
 mail_queue_id_looks_valid(struct span text)
 {
-	if (text.len < MAIL_QUEUE_ID_SECONDS || text.len > 100)
+	if (text.len == 0 || text.len > MAIL_QUEUE_ID_LOOK_MAX)
 		return false;
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.ptr[i];
 
-		if (!(c >= '0' && c <= '9') && !(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z'))
+		if (!(c >= '0' && c <= '9') && !(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z') &&
+		    c != '_')
 			return false;
 	}
 	return true;

@@ -32,7 +32,7 @@ void mail_queue_id_format(int64_t msg_id, char ret[MAIL_QUEUE_ID_SIZE]);
 /* False if `text` is not exactly what mail_queue_id_format() prints for some msg_id. */
 bool mail_queue_id_parse(struct span text, int64_t *ret_msg_id) MUST_CHECK;
 
-/* Could `text` be a queue id of Postfix, short or long? For commands that take ids from people. */
+/* Could `text` be a name in Postfix's queue: letters, digits and '_'? For commands that take ids from people. */
 bool mail_queue_id_looks_valid(struct span text);
 
 #endif

@@ -104,7 +104,8 @@ test_queue_id_refused(void **state)
 		if (mail_queue_id_parse(span_str(bad[i]), &id))
 			fail_msg("\"%s\" parsed", bad[i]);
 	assert_false(mail_queue_id_looks_valid(SPAN_LIT("../etc")));
-	assert_false(mail_queue_id_looks_valid(SPAN_LIT("ALL")));
+	assert_false(mail_queue_id_looks_valid(SPAN_LIT("")));
+	assert_true(mail_queue_id_looks_valid(SPAN_LIT("A_b")));
 	assert_true(mail_queue_id_looks_valid(SPAN_LIT("A1BF5A76006")));
 }
 

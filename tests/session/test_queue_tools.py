@@ -1,0 +1,458 @@
+"""postqueue, mailq, postsuper, postcat: what they print and what they do, beside what Postfix 3.7 prints and does."""
+import os
+import subprocess
+
+from session import equal, limit, match
+
+# Sat Nov 21 10:48:20 2026 UTC
+ARRIVAL = 1795258100
+REFUSED = "connect to 127.0.0.1[127.0.0.1]:1: Connection refused"
+CONTENT = "Received: from x\n\tby y\nSubject: hi\n\nbody\n"
+
+
+class Stored:
+    """A queue that nobody serves, filled by SQL."""
+
+    def __init__(self, t, **main):
+        self.relay = t.relay(start=False, main=main)
+        self.number = 0
+
+    def add(self, place, sender="s@client.example", rcpts=("a@dest.example",), reason="", size=3301, forced=False):
+        """One message; its queue id. rcpts: addresses or (address, reason)."""
+        self.number += 1
+        msg_id = ((ARRIVAL - 1577836800) * 1000000 + self.number) * 4096
+        rcpts = [r if isinstance(r, tuple) else (r, reason) for r in rcpts]
+        content = "decode('%s', 'hex')" % CONTENT.encode().hex()
+        arrival = "to_timestamp(%d)" % ARRIVAL
+        if place in ("incoming", "active"):
+            table = "batch_0" if place == "incoming" else "active_0"
+            sql = """INSERT INTO mailq.incoming_0 (msg_id, part, arrival, size, recipients, sender, attrs, rcpts, content)
+                VALUES (%d, 0, %s, %d, %d, '%s', '', '%s', %s);
+                INSERT INTO mailq.%s (batch_id, part, msg_ids, recipients, bytes%s)
+                VALUES (nextval('mailq.batch_seq'), 0, '{%d}', %d, %d%s);""" % (
+                msg_id, arrival, size, len(rcpts), sender, "\n".join(r[0] for r in rcpts), content, table,
+                ", owner" if place == "active" else "", msg_id, len(rcpts), size,
+                ", 77" if place == "active" else "")
+        else:
+            sql = """INSERT INTO mailq.deferred_message (msg_id, arrival, size, recipients, expires_at, forced_expire, sender,
+                attrs, content) VALUES (%d, %s, %d, %d, 'infinity', %s, '%s', E'client_name\\nlocalhost', %s);""" % (
+                msg_id, arrival, size, len(rcpts), str(forced).lower(), sender, content)
+            for n, (addr, why) in enumerate(rcpts):
+                domain = addr.rpartition("@")[2]
+                sql += """INSERT INTO mailq.destination (destination_id, transport, nexthop, next_due, dead_until)
+                    VALUES (mailq.destination_id('smtp', '%s'), 'smtp', '%s', now() + interval '1 hour',
+                        now() + interval '1 hour') ON CONFLICT DO NOTHING;""" % (domain, domain)
+                columns = "msg_id, destination, rcpt_no, attempts, dsn_notify, addr, dsn, reason"
+                values = "%d, mailq.destination_id('smtp', '%s'), %d, 3, 0, '%s', '', '%s'" % (
+                    msg_id, domain, n, addr, why)
+                if place == "hold":
+                    sql += "INSERT INTO mailq.held (%s, why) VALUES (%s, '');" % (columns, values)
+                else:
+                    sql += "INSERT INTO mailq.deferred (%s, next_attempt) VALUES (%s, now() + interval '1 hour');" % (
+                        columns, values)
+        return self.relay.sql(sql + "SELECT rowpost.queue_id(%d)" % msg_id)[0][0]
+
+    def places(self):
+        """{queue id: [queue, ...]}"""
+        out = {}
+        for q, queue in self.relay.sql("SELECT DISTINCT queue_id, queue FROM rowpost.queue ORDER BY 1, 2"):
+            out.setdefault(q, []).append(queue)
+        return out
+
+    def due(self):
+        """Addresses that are to be tried now."""
+        return [r[0] for r in self.relay.sql(
+            "SELECT recipient FROM rowpost.queue WHERE next_attempt <= now() ORDER BY 1")]
+
+    def super(self, *args, **kw):
+        """postsuper; the lines it says."""
+        p = self.relay.must_run("postsuper", *args, **kw)
+        equal(p.stdout, "", "standard output")
+        return p.stderr.replace("postsuper: ", "").splitlines()
+
+
+def as_nobody(relay, program, *args):
+    p = subprocess.run([os.path.join(relay.bin, program), "-c", relay.conf] + list(args), user=65534, group=65534,
+                       extra_groups=[], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=relay.environ(), text=True)
+    return p.returncode, p.stdout, p.stderr
+
+
+# ---------------------------------------------------------------- listing
+
+def test_empty(t):
+    """An empty queue."""
+    r = t.relay(start=False)
+    for words, out in ((("postqueue", "-p"), "Mail queue is empty\n"), (("postqueue", "-j"), ""),
+                       (("mailq",), "Mail queue is empty\n")):
+        p = r.must_run(*words)
+        equal((p.stdout, p.stderr), (out, ""), words)
+
+
+def test_table(t):
+    """The table, mark by mark, with columns for long queue ids."""
+    s = Stored(t, enable_long_queue_ids="yes")
+    d = s.add("deferred", rcpts=[("a@x.example", REFUSED), ("b@x.example", REFUSED), ("c@y.example", "busy")])
+    h = s.add("hold", sender="", rcpts=["odd one@x.example"], forced=True)
+    a = s.add("active")
+    i = s.add("incoming", size=1234567)
+    blocks = {
+        d: "%-17s     3301 Sat Nov 21 10:48:20 s@client.example\n"
+           "                       (connect to 127.0.0.1[127.0.0.1]:1: Connection refused)\n"
+           "                                               a@x.example\n"
+           "                                               b@x.example\n"
+           "%s(busy)\n"
+           "                                               c@y.example\n" % (d, " " * 72),
+        h: "%-17s     3301 Sat Nov 21 10:48:20 MAILER-DAEMON\n"
+           "                                               \"odd one\"@x.example\n" % (h + "!#"),
+        a: "%-17s     3301 Sat Nov 21 10:48:20 s@client.example\n"
+           "                                               a@dest.example\n" % (a + "*"),
+        i: "%-17s  1234567 Sat Nov 21 10:48:20 s@client.example\n"
+           "                                               a@dest.example\n" % i,
+    }
+    out = s.relay.must_run("postqueue", "-p").stdout
+    head, _, rest = out.partition("\n")
+    equal(head, "----Queue ID----- --Size-- ---Arrival Time---- --Sender/Recipient------", "header")
+    got = rest.split("\n\n")
+    equal(got.pop(), "-- 1215 Kbytes in 4 Requests.\n", "footer")
+    equal(sorted(b + "\n" for b in got), sorted(blocks.values()), "messages")
+    equal(s.relay.must_run("mailq").stdout, out, "mailq")
+
+
+def test_table_short(t):
+    """Columns for short queue ids by default."""
+    s = Stored(t)
+    q = s.add("hold", size=350)
+    equal(s.relay.must_run("postqueue", "-p").stdout,
+          "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------\n"
+          "%s!     350 Sat Nov 21 10:48:20  s@client.example\n"
+          "                                         a@dest.example\n\n-- 0 Kbytes in 1 Request.\n" % q, "listing")
+
+
+def test_json(t):
+    """One JSON object a message, with the members that Postfix gives it."""
+    s = Stored(t)
+    d = s.add("deferred", rcpts=[("a@x.example", REFUSED), ("b@x.example", "")])
+    equal(s.relay.must_run("postqueue", "-j").stdout,
+          '{"queue_name": "deferred", "queue_id": "%s", "arrival_time": %d, "message_size": 3301, '
+          '"forced_expire": false, "sender": "s@client.example", "recipients": [{"address": "a@x.example", '
+          '"delay_reason": "%s"}, {"address": "b@x.example"}]}\n' % (d, ARRIVAL, REFUSED), "deferred")
+    h, a, i = s.add("hold", sender="", forced=True), s.add("active"), s.add("incoming")
+    found = {q["queue_id"]: q for q in s.relay.queue()}
+    equal({k: v["queue_name"] for k, v in found.items()}, {d: "deferred", h: "hold", a: "active", i: "incoming"}, "queues")
+    equal((found[h]["sender"], found[h]["forced_expire"]), ("MAILER-DAEMON", True), "held message")
+
+
+def test_settled_recipients_are_not_listed(t):
+    """Of a message in delivery only what is still to be done."""
+    s = Stored(t)
+    s.add("active", rcpts=["a@x.example", "b@x.example"])
+    s.relay.sql("INSERT INTO mailq.result_0 SELECT batch_id, part, msg_ids[1], 0, 'sent', now() FROM mailq.active_0")
+    equal([[r["address"] for r in q["recipients"]] for q in s.relay.queue()], [["b@x.example"]], "recipients")
+
+
+@limit(120)
+def test_listing_streams(t):
+    """A long queue is listed in the memory that an empty one takes."""
+    s = Stored(t)
+
+    def peak():
+        p = subprocess.Popen([os.path.join(s.relay.bin, "postqueue"), "-c", s.relay.conf, "-p"],
+                             stdout=subprocess.PIPE, env=s.relay.environ())
+        lines = sum(1 for _ in p.stdout)
+        _, status, usage = os.wait4(p.pid, 0)
+        p.returncode = os.waitstatus_to_exitcode(status)
+        equal(p.returncode, 0, "exit status")
+        return lines, usage.ru_maxrss
+
+    lines, before = peak()
+    equal(lines, 1, "lines of the empty queue")
+    s.relay.sql("""INSERT INTO mailq.deferred_message (msg_id, arrival, size, recipients, expires_at, sender, attrs, content)
+        SELECT n * 4096, now(), 1000, 1, 'infinity', 's@client.example', '', '' FROM generate_series(1, 30000) n;
+        INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, dsn, reason)
+        SELECT n * 4096, 1, now(), 0, 1, 0, 'a@dest.example', '', repeat('x', 500) FROM generate_series(1, 30000) n;""")
+    lines, after = peak()
+    equal(lines, 30000 * 4 + 2, "lines")
+    assert after < before + 6000, "from %d KB to %d KB" % (before, after)
+
+
+def test_broken_pipe(t):
+    """mailq | head ends quietly."""
+    s = Stored(t)
+    s.relay.sql("""INSERT INTO mailq.deferred_message (msg_id, arrival, size, recipients, expires_at, sender, attrs, content)
+        SELECT n * 4096, now(), 1000, 1, 'infinity', '', '', '' FROM generate_series(1, 3000) n;
+        INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, dsn, reason)
+        SELECT n * 4096, 1, now(), 0, 1, 0, 'a@dest.example', '', repeat('x', 500) FROM generate_series(1, 3000) n;""")
+    p = subprocess.run("%s/mailq -C %s | head -1" % (s.relay.bin, s.relay.conf), shell=True, text=True,
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=s.relay.environ(), timeout=30)
+    equal((p.stdout[:10], p.stderr), ("-Queue ID-", ""), "output")
+
+
+# ---------------------------------------------------------------- flushing
+
+def test_flush_all(t):
+    """postqueue -f: all deferred mail is due, no destination is dead."""
+    s = Stored(t)
+    s.add("deferred", rcpts=["a@x.example", "b@y.example"])
+    s.add("hold", rcpts=["c@x.example"])
+    equal(s.due(), [], "due before")
+    p = s.relay.must_run("postqueue", "-f")
+    equal((p.stdout, p.stderr), ("", ""), "output")
+    equal(s.due(), ["a@x.example", "b@y.example"], "due")
+
+
+def test_flush_one(t):
+    """postqueue -i: one message; one that is not there is no error."""
+    s = Stored(t)
+    q = s.add("deferred", rcpts=["a@x.example"])
+    s.add("deferred", rcpts=["b@y.example"])
+    for name in (q, "ABCDEF0123", "4jWpqN5x3gz1bc6x"):
+        p = s.relay.must_run("postqueue", "-i", name)
+        equal((p.stdout, p.stderr), ("", ""), name)
+    equal(s.due(), ["a@x.example"], "due")
+
+
+def test_flush_site(t):
+    """postqueue -s: mail for one domain."""
+    s = Stored(t)
+    s.add("deferred", rcpts=["a@x.example", "b@y.example"])
+    s.relay.must_run("postqueue", "-s", "x.example")
+    equal(s.due(), ["a@x.example"], "due")
+
+
+def test_postqueue_errors(t):
+    """Whatever is wrong with the command line is EX_UNAVAILABLE, as with Postfix."""
+    r = t.relay(start=False)
+    usage = ("usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s site")
+    for words, text in (
+            ([], usage), (["-f", "-p"], usage), (["-p", "extra"], usage),
+            (["-i", "bad/id"], 'Cannot flush queue ID - invalid name: "bad/id"'),
+            (["-i", ""], 'Cannot flush queue ID - invalid name: ""'),
+            (["-s", "bad..site"], 'Cannot flush mail queue - invalid destination: "bad..site"')):
+        p = r.run("postqueue", *words)
+        equal((p.returncode, p.stderr), (69, "postqueue: fatal: %s\n" % text), words)
+    equal(r.run("postqueue", "-z").returncode, 69, "-z")
+    p = r.run("mailq", "extra")
+    equal((p.returncode, p.stderr), (75, "mailq: fatal: display queue mode requires no recipient\n"), "mailq extra")
+    p = subprocess.run([os.path.join(r.bin, "postqueue"), "-c", "/nonexistent", "-p"], stderr=subprocess.PIPE, text=True)
+    equal((p.returncode, p.stderr), (69, "postqueue: fatal: open /nonexistent/main.cf: No such file or directory\n"),
+          "no configuration")
+
+
+def test_no_database(t):
+    """No server: said in one line, and in the log; no schema: advice."""
+    r = t.relay(start=False, database="postgresql:///x?host=/nonexistent")
+    p = r.run("postqueue", "-p")
+    equal((p.returncode, p.stdout), (69, ""), "postqueue -p")
+    match(p.stderr, r"\Apostqueue: fatal: Queue report unavailable - .*/nonexistent.*\n\Z")
+    match(r.log.text(), r"postfix/postqueue\[\d+\]: fatal: Queue report unavailable - ")
+    p = r.run("postqueue", "-f")
+    equal(p.returncode, 69, "postqueue -f")
+    match(p.stderr, r"\Apostqueue: fatal: Cannot flush mail queue - ")
+    equal(r.run("mailq").returncode, 69, "mailq")
+    equal(r.run("postsuper", "-d", "ALL").returncode, 1, "postsuper")
+    bare = t.relay(start=False, database=t.database(schema=False))
+    p = bare.run("postqueue", "-j")
+    equal(p.returncode, 78, "no schema")
+    match(p.stderr, "rowpost schema")
+
+
+# ---------------------------------------------------------------- postsuper
+
+def test_super_by_id(t):
+    """-h, -H, -r, -d with one id: line, total, log, and where the message is."""
+    s = Stored(t)
+    q = s.add("deferred")
+    for words, line, total, places in (
+            (["-h", q], "placed on hold", "Placed on hold", {q: ["hold"]}),
+            (["-H", q], "released from hold", "Released from hold", {q: ["deferred"]}),
+            (["-h", q], "placed on hold", "Placed on hold", {q: ["hold"]}),
+            (["-r", q], "requeued", "Requeued", {q: ["deferred"]}),
+            (["-d", q], "removed", "Deleted", {})):
+        mark = s.relay.log.mark()
+        equal(s.super(*words), ["%s: %s" % (q, line), "%s: 1 message" % total], words)
+        equal(s.places(), places, words)
+        match(s.relay.log.text()[mark:], r"postfix/postsuper\[\d+\]: %s: %s$" % (q, line))
+        match(s.relay.log.text()[mark:], r"postfix/postsuper\[\d+\]: %s: 1 message$" % total)
+
+
+def test_super_what_does_not_apply(t):
+    """Unknown ids, messages in another queue, bad ids."""
+    s = Stored(t)
+    d, h = s.add("deferred"), s.add("hold")
+    equal(s.super("-d", "ABCDEF0123", "-h", h, "-H", d), [
+        "Deleted: 0 messages", "Placed on hold: 0 messages", "Released from hold: 0 messages"], "nothing")
+    equal(s.super("-d", d, "hold"), ["Deleted: 0 messages"], "-d in hold")
+    equal(s.super("-d", "bad/id"), ["warning: invalid mail queue id: bad/id", "Deleted: 0 messages"], "bad id")
+    equal(s.super("-d", "all"), ["Deleted: 0 messages"], "all in lower case")
+    equal(s.super("-d", "ALL", "bounce"), ["Deleted: 0 messages"], "a queue without messages")
+    equal(s.places(), {d: ["deferred"], h: ["hold"]}, "places")
+
+
+def test_super_expire(t):
+    """-e marks, -f also releases; what was marked before does not count."""
+    s = Stored(t)
+    d, h = s.add("deferred"), s.add("hold")
+    equal(s.super("-e", d), [d + ": expired", "Force-expired: 1 message"], "-e")
+    equal(s.super("-e", d), ["Force-expired: 0 messages"], "-e again")
+    equal(s.super("-e", h), [h + ": expired", "Force-expired: 1 message"], "-e on hold")
+    equal(s.super("-f", h), [h + ": released from hold", "Force-expired: 0 messages", "Released from hold: 1 message"], "-f")
+    equal({q["queue_id"]: (q["queue_name"], q["forced_expire"]) for q in s.relay.queue()},
+          {d: ("deferred", True), h: ("deferred", True)}, "queue")
+
+
+def test_super_all(t):
+    """ALL, with and without names of queues: totals only."""
+    s = Stored(t)
+    d, e, h, i = s.add("deferred"), s.add("deferred"), s.add("hold"), s.add("incoming")
+    equal(s.super("-d", "ALL", "hold"), ["Deleted: 1 message"], "-d ALL hold")
+    equal(sorted(s.places()), sorted([d, e, i]), "left")
+    equal(s.super("-h", "ALL", "deferred"), ["Placed on hold: 2 messages"], "-h ALL deferred")
+    equal(s.places(), {d: ["hold"], e: ["hold"], i: ["incoming"]}, "places")
+    equal(s.super("-h", "ALL"), ["Placed on hold: 1 message"], "-h ALL")
+    equal(s.super("-H", "ALL"), ["Released from hold: 3 messages"], "-H ALL")
+    equal(s.super("-r", "ALL"), ["Requeued: 3 messages"], "-r ALL")
+    equal(s.super("-d", "ALL"), ["Deleted: 3 messages"], "-d ALL")
+    equal((s.places(), h in s.places()), ({}, False), "left")
+
+
+def test_super_from_stdin(t):
+    """Ids on standard input, more than fit into one order."""
+    s = Stored(t)
+    s.relay.sql("""INSERT INTO mailq.deferred_message (msg_id, arrival, size, recipients, expires_at, sender, attrs, content)
+        SELECT n * 4096, now(), 1, 1, 'infinity', '', '', '' FROM generate_series(1, 1100) n;
+        INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, dsn, reason)
+        SELECT n * 4096, 1, now(), 0, 1, 0, 'a@dest.example', '', '' FROM generate_series(1, 1100) n;""")
+    keep = s.add("deferred")
+    ids = [q["queue_id"] for q in s.relay.queue() if q["queue_id"] != keep]
+    said = s.super("-h", "-", stdin="\n".join(ids[:20] + ["NOTHERE1", "b/ad"]) + "\n")
+    equal(said, ["warning: invalid mail queue id: b/ad"] + [q + ": placed on hold" for q in ids[:20]] +
+          ["Placed on hold: 20 messages"], "-h -")
+    said = s.super("-d", "-", stdin="\n".join(ids) + "\n")
+    equal(said[-1], "Deleted: 1100 messages", "total")
+    equal(sorted(said[:-1]), sorted(q + ": removed" for q in ids), "lines")
+    equal(s.places(), {keep: ["deferred"]}, "left")
+
+
+def test_super_in_delivery(t):
+    """A message in a scheduler's hands: the order is kept for it."""
+    s = Stored(t)
+    q = s.add("active")
+    equal(s.super("-h", q), [q + ": placed on hold", "Placed on hold: 1 message", "Pending, being delivered now: 1 message"],
+          "-h")
+    equal(s.relay.sql("SELECT queue_id, verb, done IS NULL, who, why FROM rowpost.queue_order"),
+          [[q, "hold", "t", "root", "postsuper -h"]], "order")
+
+
+def test_super_errors(t):
+    """Command line, rights."""
+    s = Stored(t)
+    p = s.relay.run("postsuper", "-d", "ALL", "corrupt")
+    equal((p.returncode, p.stderr), (1, "postsuper: fatal: invalid directory name: corrupt\n"), "queue")
+    p = s.relay.run("postsuper", "-z")
+    equal(p.returncode, 1, "-z")
+    match(p.stderr, r"^postsuper: fatal: usage: postsuper \[-c config_dir\] \[-d queue_id \(delete\)\] ")
+    equal(s.relay.must_run("postsuper", "-psS").stderr, "", "-psS")
+    os.chmod(s.relay.bin, 0o755)
+    equal(as_nobody(s.relay, "postsuper", "-d", "ALL"),
+          (1, "", "postsuper: fatal: use of this command is reserved for the superuser\n"), "not root")
+
+
+# ---------------------------------------------------------------- postcat
+
+def test_postcat(t):
+    """Envelope records and content of a message, and its parts."""
+    s = Stored(t)
+    q = s.add("deferred", rcpts=["a b@x.example", "c@x.example"], size=len(CONTENT))
+    out = s.relay.must_run("postcat", "-q", q).stdout
+    equal(out, (
+        "*** ENVELOPE RECORDS deferred/{q} ***\n"
+        "message_size: {size:15d}               0               2               0 {size:15d}               0\n"
+        "message_arrival_time: Sat Nov 21 10:48:20 2026\n"
+        "create_time: Sat Nov 21 10:48:20 2026\n"
+        "named_attribute: log_ident={q}\n"
+        "sender: s@client.example\n"
+        "named_attribute: client_name=localhost\n"
+        "original_recipient: a b@x.example\nrecipient: a b@x.example\n"
+        "original_recipient: c@x.example\nrecipient: c@x.example\n"
+        "*** MESSAGE CONTENTS deferred/{q} ***\n" + CONTENT +
+        "*** HEADER EXTRACTED deferred/{q} ***\n"
+        "*** MESSAGE FILE END deferred/{q} ***\n").format(q=q, size=len(CONTENT)), "postcat -q")
+    header, _, body = CONTENT.partition("\n\n")
+    equal(s.relay.must_run("postcat", "-hq", q).stdout, header + "\n", "-h")
+    equal(s.relay.must_run("postcat", "-bq", q).stdout, "\n" + body, "-b")
+    for place in ("incoming", "active", "hold"):
+        match(s.relay.must_run("postcat", "-q", s.add(place)).stdout, r"\A\*\*\* ENVELOPE RECORDS %s/" % place)
+
+
+def test_postcat_errors(t):
+    """No such message, no id, no -q."""
+    s = Stored(t)
+    for words, text in ((["-q", "ABCDEF0123"], "open queue file ABCDEF0123: No such file or directory"),
+                        (["-q", "4jWpqN5x3gz1"], "open queue file 4jWpqN5x3gz1: No such file or directory"),
+                        (["-q", "bad/id"], "bad mail queue ID: bad/id")):
+        p = s.relay.run("postcat", *words)
+        equal((p.returncode, p.stdout, p.stderr), (1, "", "postcat: fatal: %s\n" % text), words)
+    equal(s.relay.run("postcat", "name").returncode, 1, "without -q")
+
+
+# ---------------------------------------------------------------- with a running relay
+
+def deferring(t, **main):
+    sink = t.sink().on("rcpt", "450 4.2.0 mailbox busy", match="tmp@", times=1)
+    return sink, t.relay(sink=sink, main=dict({"minimal_backoff_time": "1h", "maximal_backoff_time": "1h"}, **main))
+
+
+def deferred(r, q):
+    return r.wait_queue(lambda entries: [e for e in entries if e["queue_id"] == q and e["queue_name"] == "deferred"])
+
+
+def test_flush_delivers(t):
+    """A deferred message, listed with its reason, goes when it is flushed."""
+    sink, r = deferring(t)
+    q = t.send(r, recipients=["tmp@dest.example"])
+    equal(deferred(r, q)[0]["recipients"], [{
+        "address": "tmp@dest.example", "delay_reason": "host 127.0.0.1[127.0.0.1] said: 450 4.2.0 mailbox busy "
+        "(in reply to RCPT TO command)"}], "recipients")
+    r.must_run("postqueue", "-i", q)
+    equal(sink.wait(1)[0].recipients, ["tmp@dest.example"], "delivered")
+    r.wait_empty()
+
+
+def test_hold_and_release_delivers(t):
+    """Held mail is not flushed; released mail goes."""
+    sink, r = deferring(t)
+    q = t.send(r, recipients=["tmp@dest.example"])
+    deferred(r, q)
+    r.must_run("postsuper", "-h", q)
+    r.must_run("postqueue", "-f")
+    other = t.send(r, recipients=["other@dest.example"])
+    r.log.wait_for(r"%s: removed" % other)
+    equal([(e["queue_id"], e["queue_name"]) for e in r.queue()], [(q, "hold")], "queue")
+    r.must_run("postsuper", "-H", q)
+    r.wait_empty()
+    equal([m.recipients for m in sink.wait(2)], [["other@dest.example"], ["tmp@dest.example"]], "delivered")
+
+
+def test_deleted_is_gone(t):
+    """A deleted message is neither delivered nor bounced."""
+    sink, r = deferring(t)
+    q = t.send(r, recipients=["tmp@dest.example"])
+    deferred(r, q)
+    r.must_run("postsuper", "-d", q)
+    equal(r.queue(), [], "queue")
+    r.must_run("postqueue", "-f")
+    other = t.send(r, recipients=["other@dest.example"])
+    r.log.wait_for(r"%s: removed" % other)
+    equal([m.recipients for m in sink.messages], [["other@dest.example"]], "delivered")
+
+
+def test_expired_bounces(t):
+    """A force-expired message returns to its sender, with the reason for its delay."""
+    sink, r = deferring(t)
+    q = t.send(r, recipients=["tmp@dest.example"])
+    deferred(r, q)
+    r.must_run("postsuper", "-e", q)
+    bounce = sink.wait(1)[0]
+    equal((bounce.sender, bounce.recipients), ("", ["alice@client.example"]), "bounce")
+    assert b"450 4.2.0 mailbox busy" in bounce.data, bounce.data
+    r.wait_empty()
