@@ -19,10 +19,9 @@ struct mail_addr_list {
 };
 
 struct mail_addr_item {
-	struct span
-	    addr; /* the address as it stands, quoted, without brackets; points into the value */
-	bool bracketed; /* it stood in < >, perhaps behind a display name */
-	bool trailer;   /* ... and something that is no comment stood behind the ">" */
+	struct span addr; /* as it stands, quoted, without brackets; points into the value */
+	bool bracketed;   /* it stood in < >, perhaps behind a display name */
+	bool trailer;     /* ... and something that is no comment stood behind the ">" */
 };
 
 /* Starts over a header value, folded or not. */

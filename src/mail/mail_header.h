@@ -63,19 +63,16 @@ unsigned mail_header_flags(enum mail_header_id id);
 
 struct mail_header {
 	enum mail_header_id id;
-	struct span name; /* without white space before the colon */
-	struct span
-	    value; /* behind the colon and its white space, without the last line end; inner folds stay */
-	struct span raw; /* the field with all its lines and line ends */
+	struct span name;  /* without white space before the colon */
+	struct span value; /* behind colon and white space; folds stay, the last line end goes */
+	struct span raw;   /* the field with all its lines and line ends */
 };
 
 struct mail_header_iter {
 	struct span content;
-	size_t
-	    at; /* offset of what comes next; after the last header: where the header section ends */
-	size_t body; /* set when iteration has ended: offset of the body, behind the empty line */
-	bool
-	    blank; /* ... and an empty line stood between; if not, the body begins at the first line that is no header */
+	size_t at;   /* offset of what comes next; in the end: end of the header section */
+	size_t body; /* in the end: offset of the body */
+	bool blank;  /* ... and an empty line stands between; if not, a line that is no header */
 };
 
 /* Starts at the front of `content` (LF line ends). */

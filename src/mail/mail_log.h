@@ -54,8 +54,7 @@ struct mail_log_reject {
 	const char *action;   /* "reject" */
 	const char *stage;    /* CONNECT, HELO, EHLO, MAIL, RCPT, DATA, END-OF-MESSAGE, ... */
 	struct mail_log_client client;
-	struct span
-	    text; /* the complete reply "554 5.7.1 ...", or the action's text; an LF becomes "?" */
+	struct span text;   /* the complete reply "554 5.7.1 ...", or the action's text */
 	const char *sender; /* NULL before MAIL; "" = <> */
 	const char *recipient;
 	const char *proto; /* "SMTP", "ESMTP" */

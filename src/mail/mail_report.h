@@ -57,16 +57,13 @@ struct mail_report {
 	const char *new_id;   /* of the notification */
 	int64_t now;          /* second since 1970 */
 	struct span to;       /* whom it goes to, internal form */
-	bool
-	    for_postmaster; /* a postmaster copy: other subject, no text, Auto-Submitted: auto-generated */
-	struct span
-	    sender;        /* of the message that is reported, internal form; empty = null sender */
-	struct span envid; /* DSN ENVID, xtext decoded; empty: none */
-	int64_t arrival;   /* second since 1970; 0: not shown */
-	bool smtputf8;     /* message/global* types */
-	bool headers_only; /* RET=HDRS, too large, delays, successes */
-	struct span
-	    content; /* of the reported message, LF line ends; with headers_only only its headers are used */
+	bool for_postmaster;  /* a postmaster copy: other subject, no text */
+	struct span sender;   /* of that message, internal form; empty = null sender */
+	struct span envid;    /* DSN ENVID, xtext decoded; empty: none */
+	int64_t arrival;      /* second since 1970; 0: not shown */
+	bool smtputf8;        /* message/global* types */
+	bool headers_only;    /* RET=HDRS, too large, delays, successes */
+	struct span content;  /* of that message, LF line ends; may be cut with headers_only */
 	const struct mail_report_rcpt *rcpts;
 	size_t rcpt_count;
 };
