@@ -100,6 +100,7 @@ do_schema(struct master *m, struct err *err)
 	if (text == NULL)
 		return false;
 	text += strlen("fatal: ");
+	buf_truncate(&output, output.len - (output.ptr[output.len - 1] == '\n' ? 1 : 0));
 	if (embedded || status != EX_TEMPFAIL)
 		return err_set(err, ERR_CONFIG, "", "queue database: %.300s", text);
 	/* Mail is refused for the time being, with 451: no reason not to start. */
@@ -112,7 +113,7 @@ static void
 log_notes(struct master *m, const struct master_plan *plan)
 {
 	for (size_t i = 0; i < plan->note_count; i++)
-		if (plan->notes[i].warning)
+		if (plan->notes[i].severity != CONF_INFO)
 			log_warn("%s/master.cf: line %d: %s", m->conf_dir, plan->notes[i].line,
 			    plan->notes[i].text);
 }

@@ -88,7 +88,7 @@ check_services(struct master_command *cmd, struct report *r)
 
 			/* master itself logs the warnings when it starts the services. */
 			if (!r->starting)
-				say(r, plan.notes[i].warning ? CONF_WARN : CONF_INFO, text);
+				say(r, plan.notes[i].severity, text);
 		}
 		check_whole(&plan, r);
 	} else {

@@ -245,10 +245,19 @@ reason_to_skip(const struct master_plan_source *source, const struct master_kind
 }
 
 static void
-add_note(struct master_plan *plan, int line, bool warning, char *text)
+add_note(struct master_plan *plan, int line, enum conf_severity severity, char *text)
 {
 	plan->notes = mem_resize(plan->notes, plan->note_count + 1, sizeof(plan->notes[0]));
-	plan->notes[plan->note_count++] = (struct master_note){text, line, warning};
+	plan->notes[plan->note_count++] = (struct master_note){text, line, severity};
+}
+
+/* How bad it is that a service of this kind is not started. */
+static enum conf_severity
+severity_of(const struct master_kind *kind)
+{
+	if (kind == NULL)
+		return CONF_ERROR;
+	return kind->spread == MASTER_BUILTIN ? CONF_INFO : CONF_WARN;
 }
 
 static bool
@@ -264,12 +273,12 @@ add_line(const struct master_plan_source *source, const struct master_service *f
 		return err_set(err, ERR_CONFIG, "", "%s/master.cf: line %d: service %s: %s: %s",
 		    conf_dir(source->conf), from->line, name, command, skip);
 	if (skip != NULL) {
-		add_note(plan, from->line, kind == NULL || kind->spread != MASTER_BUILTIN,
+		add_note(plan, from->line, severity_of(kind),
 		    mem_printf("service %s: %s: %s", name, command, skip));
 		return true;
 	}
 	if (from->chroot)
-		add_note(plan, from->line, false,
+		add_note(plan, from->line, CONF_INFO,
 		    mem_printf("service %s: chroot has no effect here", name));
 	plan->services = mem_resize(plan->services, plan->count + 1, sizeof(plan->services[0]));
 	plan->services[plan->count] = (struct master_plan_service){0};

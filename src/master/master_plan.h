@@ -12,6 +12,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "conf/conf.h"
+#include "conf/conf_check.h"
 #include "conf/master_cf.h"
 #include "master/master_kinds.h"
 
@@ -53,7 +54,8 @@ struct master_plan_service {
 struct master_note {
 	char *text; /* owned; "service bounce: built in, no process needed" */
 	int line;
-	bool warning; /* something that was asked for is missing */
+	/* CONF_ERROR: `rowpost check` fails, start goes on without the service, as Postfix does. */
+	enum conf_severity severity;
 };
 
 struct master_plan {

@@ -480,11 +480,21 @@ def test_check(t):
     p = n.check()
     assert p.returncode == 0, p
     assert re.search(r"info: .*master\.cf: line \d+: service cleanup: .*built in", p.stderr), p.stderr
+    os.remove(n.bin + "/smtp")
+    p = n.check()
+    assert p.returncode == 0 and re.search(r"warning: .*service smtp: smtp: .*not installed", p.stderr), p
     with open(n.conf + "/master.cf", "a") as f:
         f.write("odd unix - - n - - odd\n")
     p = n.check()
-    assert p.returncode == 0 and re.search(r"warning: .*service odd", p.stderr), p
-    with open(n.conf + "/master.cf", "a") as f:
-        f.write("2 inet n - n - - odd\n")
+    assert p.returncode == 1 and re.search(r"error: .*line \d+: service odd", p.stderr), p
+
+
+def test_check_and_the_database(t):
+    """Away: a warning, since front ends answer 451 then. Without tables: an error."""
+    n = node(t, start=False, database="postgresql://nobody@127.0.0.1:1/none?connect_timeout=2")
     p = n.check()
-    assert p.returncode == 1 and re.search(r"error: .*service 2", p.stderr), p
+    assert p.returncode == 0 and "rowpost: warning: queue database: " in p.stderr, p
+    n.database = t.database(schema=False)
+    n.write_config()
+    p = n.check()
+    assert p.returncode == 1 and re.search("rowpost: error: queue database: .*rowpost schema", p.stderr), p

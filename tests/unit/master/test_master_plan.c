@@ -159,10 +159,10 @@ built_in_and_missing_are_noted(void **state UNUSED)
 
 	assert_int_equal(plan.count, 0);
 	assert_int_equal(plan.note_count, 3);
-	assert_false(plan.notes[0].warning);
+	assert_int_equal(plan.notes[0].severity, CONF_INFO);
 	assert_int_equal(plan.notes[0].line, 1);
-	assert_true(plan.notes[1].warning);
-	assert_true(plan.notes[2].warning);
+	assert_int_equal(plan.notes[1].severity, CONF_WARN);
+	assert_int_equal(plan.notes[2].severity, CONF_ERROR);
 	assert_non_null(strstr(plan.notes[2].text, "strange"));
 	master_plan_done(&plan);
 }
