@@ -378,15 +378,15 @@ mail_addr_host_text(enum mail_addr_host why)
 	case MAIL_ADDR_HOST_LABEL_LONG:
 		return "hostname label too long";
 	case MAIL_ADDR_HOST_CHARACTER:
-		return "invalid character in hostname";
+		return "invalid character";
 	case MAIL_ADDR_HOST_DELIMITER:
-		return "misplaced delimiter in hostname";
+		return "misplaced delimiter";
 	case MAIL_ADDR_HOST_HYPHEN:
-		return "misplaced hyphen in hostname";
+		return "misplaced hyphen";
 	case MAIL_ADDR_HOST_NUMERIC:
 		return "numeric hostname";
 	case MAIL_ADDR_HOST_LONG:
-		return "hostname too long";
+		return "bad length";
 	}
 	UNREACHED();
 }

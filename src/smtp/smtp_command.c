@@ -322,7 +322,7 @@ smtp_command_mail_verp(struct span value, const struct smtp_command_options *opt
 	if (value.len != 2 || strchr(filter, value.ptr[0]) == NULL ||
 	    strchr(filter, value.ptr[1]) == NULL)
 		return err_set_smtp(err, ERR_PERM, 501, "5.5.4",
-		    "Bad XVERP parameter syntax: needs two characters from %s", filter);
+		    "Error: XVERP needs two characters from %s", filter);
 	mail->verp = arena_dup(arena, value);
 	return true;
 }

@@ -176,7 +176,7 @@ test_mail_options(void **state)
 	    {{.verp = true, .verp_delimiters = "+="}, "FROM:<a@b.test> XVERP", NULL},
 	    {{.verp = true}, "FROM:<a@b.test> XVERP=-=", NULL},
 	    {{.verp = true}, "FROM:<a@b.test> XVERP=-",
-		"501 5.5.4 Bad XVERP parameter syntax: needs two characters from -=+"},
+		"501 5.5.4 Error: XVERP needs two characters from -=+"},
 	    {{.verp = true}, "FROM:<a@b.test> XVERPX", MAIL_OPTION "XVERPX"},
 	};
 
