@@ -90,8 +90,9 @@ mail_received_write(struct buf *out, const struct mail_received *r)
 		mail_received_tls(out, r->tls);
 	if (r->auth_user != NULL)
 		buf_printf(out, "\t(Authenticated sender: %s)\n", r->auth_user);
-	buf_printf(
-	    out, "\tby %s (%s) with %s id %s", r->host, r->mail_name, r->protocol, r->queue_id);
+	buf_printf(out, "\tby %s (%s) with %s", r->host, r->mail_name, r->protocol);
+	if (r->queue_id != NULL)
+		buf_printf(out, " id %s", r->queue_id);
 	if (r->rcpt != NULL) {
 		buf_add_str(out, "\n\tfor <");
 		mail_addr_quote(out, span_str(r->rcpt));

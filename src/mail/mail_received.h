@@ -40,8 +40,8 @@ struct mail_received {
 	const char *host;        /* myhostname */
 	const char *mail_name;   /* product, "Postfix" */
 	const char *protocol; /* "ESMTP", "SMTP", "QMQP"; mail_received_protocol() adds suffixes */
-	const char *queue_id;
-	int64_t second;   /* arrival, since 1970 */
+	const char *queue_id; /* NULL before a proxy filter: left out */
+	int64_t second;       /* arrival, since 1970 */
 	const char *rcpt; /* internal form, when the message has exactly one recipient; else NULL */
 	const char *auth_user; /* with smtpd_sasl_authenticated_header = yes; else NULL */
 	const struct mail_received_tls *tls; /* NULL: none to show */

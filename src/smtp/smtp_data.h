@@ -52,10 +52,9 @@ void smtp_data_read_chunk(struct smtp_data_in *d, struct span in, bool last, str
 
 /* Sending. Zero-filled with `line_limit` set is ready for the first byte. */
 struct smtp_data_out {
-	size_t
-	    line_limit; /* smtp_line_length_limit: longer lines are cut by CR LF SPACE; 0: never */
-	bool no_dots;   /* CRLF conversion only */
-	size_t column;  /* private: bytes written in the present line */
+	size_t line_limit; /* smtp_line_length_limit: longer lines are cut; 0: never */
+	bool no_dots;      /* CRLF conversion only */
+	size_t column;     /* private: bytes written in the present line */
 };
 
 /* Converts the next piece of a content: LF to CRLF, dots stuffed, long lines cut. Appends to `out`. */
