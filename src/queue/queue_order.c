@@ -25,8 +25,8 @@ static const struct db_statement sql_leased = {"order_leased",
     "UNION ALL SELECT msg_id FROM mailq.deferred WHERE owner IS NOT NULL) a WHERE m > $1 "
     "ORDER BY m LIMIT $2"};
 static const struct db_statement sql_free = {"order_free",
-    "SELECT msg_id FROM mailq.deferred_message m WHERE msg_id > $1 AND EXISTS (SELECT FROM "
-    "mailq.deferred d WHERE d.msg_id = m.msg_id AND owner IS NULL) ORDER BY msg_id LIMIT $2"};
+    "SELECT DISTINCT msg_id FROM mailq.deferred WHERE msg_id > $1 AND owner IS NULL "
+    "ORDER BY msg_id LIMIT $2"};
 static const struct db_statement sql_held = {"order_held",
     "SELECT DISTINCT msg_id FROM mailq.held WHERE msg_id > $1 ORDER BY msg_id LIMIT $2"};
 

@@ -7,12 +7,15 @@
 #include "base/log.h"
 #include "queue/queue_int.h"
 
-#define PAUSE_MIN    CLOCK_SECOND
-#define PAUSE_MAX    (30 * CLOCK_SECOND)
-#define MANY_CLOSED  16 /* closed sets that nobody can empty: somebody should know */
-#define WARN_PAUSE   (300 * CLOCK_SECOND)
-/* Longer than a front end tries to store a message whose commit was in doubt (rule 5a.10). */
-#define TRUNCATE_AGE (90 * CLOCK_SECOND)
+#define PAUSE_MIN   CLOCK_SECOND
+#define PAUSE_MAX   (30 * CLOCK_SECOND)
+#define MANY_CLOSED 16 /* closed sets that nobody can empty: somebody should know */
+#define WARN_PAUSE  (300 * CLOCK_SECOND)
+/*
+ * Rotations that a set stays closed before it is emptied: with the default 90 s, which is longer than a front end tries to store
+ * a message whose commit was in doubt (queue_database_commit_timeout, rule 5a.10).
+ */
+#define CLOSED_FOR  3
 
 static const struct db_statement sql_rotate = {
     "ring_rotate", "SELECT mailq.ring_rotate($1::int8 * interval '1 microsecond', $2, $3)"};
@@ -48,7 +51,7 @@ truncate_set(
 	char n[2][DB_INT_SIZE];
 	struct db_param params[] = {
 	    db_param_int4(n[0], set),
-	    db_param_int8(n[1], TRUNCATE_AGE),
+	    db_param_int8(n[1], CLOSED_FOR * d->settings.rotate),
 	};
 	struct db_result *r = NULL;
 	bool done;
@@ -93,7 +96,8 @@ queue_ring_keep(struct queue_desk *d, struct db_conn *c, int64_t deadline, struc
 	for (size_t i = 0; i < d->set_count; i++) {
 		const struct queue_set *s = &d->sets[i];
 
-		if (s->draining && now - s->since > TRUNCATE_AGE && now >= s->truncate_at)
+		if (s->draining && now - s->since > CLOSED_FOR * d->settings.rotate &&
+		    now >= s->truncate_at)
 			return truncate_set(d, c, (int16_t)i, deadline, err);
 	}
 	return true;

@@ -1,0 +1,9 @@
+# Isolation tests: the protocol rules of the queue (docs/queue.md), one or more test functions named after each, with interleaved sessions
+# on a real PostgreSQL. They are run by `make unit`.
+ISOLATION := $(patsubst tests/isolation/%.c,$(BUILD)/unit/isolation/%,$(wildcard tests/isolation/test_*.c))
+UNITS += $(ISOLATION)
+unit: $(ISOLATION)
+unit-isolation: $(ISOLATION)
+$(BUILD)/unit/isolation/%: $(BUILD)/tests/isolation/%.o $(BUILD)/lib/cluster.a $(LINK_queue)
+	@mkdir -p $(@D); $(if $(V),,echo "LD $@")
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -lcmocka
