@@ -321,7 +321,7 @@ settle_one_by_one(struct flush *f)
 			return false;
 		}
 		/* Somebody's lock, mostly: it is tried again with the next flush. */
-		if (done == QUEUE_SETTLE_REFUSED)
+		if (done != QUEUE_SETTLED)
 			log_warn("result of one recipient is not recorded yet: %s", err.text);
 	}
 	return true;
@@ -336,13 +336,12 @@ record_rest(struct flush *f)
 	if (f->count == 0)
 		return true;
 	done = queue_settle(f->desk, f->conn, f->results, f->count, f->deadline, f->err);
-	if (done == QUEUE_SETTLE_REFUSED && queue_error_is(f->conn, "23514")) {
-		/* No partition of the history for this day. */
+	if (done == QUEUE_SETTLE_NO_DAY) {
 		if (!queue_history_grow(f->conn, f->results[0]->at, f->deadline, f->err))
 			return false;
 		done = queue_settle(f->desk, f->conn, f->results, f->count, f->deadline, f->err);
 	}
-	if (done == QUEUE_SETTLE_REFUSED)
+	if (done == QUEUE_SETTLE_REFUSED || done == QUEUE_SETTLE_NO_DAY)
 		return settle_one_by_one(f);
 	return done == QUEUE_SETTLED;
 }

@@ -711,6 +711,15 @@ note_outcome(struct settle *s)
 	}
 }
 
+/* Why a step failed; to be asked before the rollback. */
+static enum queue_settled
+refusal(const struct db_conn *c)
+{
+	if (*db_error_sqlstate(c) == '\0' || queue_error_is(c, "57"))
+		return QUEUE_SETTLE_AWAY;
+	return queue_error_is(c, "23514") ? QUEUE_SETTLE_NO_DAY : QUEUE_SETTLE_REFUSED;
+}
+
 static enum queue_settled
 settle_in_transaction(struct settle *s)
 {
@@ -720,11 +729,10 @@ settle_in_transaction(struct settle *s)
 	    !db_begin(s->conn, s->deadline, s->err))
 		return QUEUE_SETTLE_AWAY;
 	if (!run_steps(s)) {
-		bool refused =
-		    *db_error_sqlstate(s->conn) != '\0' && !queue_error_is(s->conn, "57");
+		enum queue_settled why = refusal(s->conn);
 
 		db_rollback(s->conn);
-		return refused ? QUEUE_SETTLE_REFUSED : QUEUE_SETTLE_AWAY;
+		return why;
 	}
 	CRASH_POINT("record-before-commit");
 	done = db_commit(s->conn, s->deadline, s->err);

@@ -15,7 +15,8 @@
 enum queue_settled {
 	QUEUE_SETTLED, /* committed: each result says STORED or FENCED */
 	QUEUE_SETTLE_REFUSED, /* the server said no: a lock, a key, a missing partition; nothing was stored */
-	QUEUE_SETTLE_AWAY, /* no connection, or the commit is in doubt */
+	QUEUE_SETTLE_NO_DAY, /* the same: the history has no partition for this day */
+	QUEUE_SETTLE_AWAY,   /* no connection, or the commit is in doubt */
 };
 
 enum queue_settled queue_settle(struct queue_desk *d, struct db_conn *c,
