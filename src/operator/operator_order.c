@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/mail_queue_id.h"
-#include "queue/queue_list.h"
+#include "queue/queue_find.h"
 #include "queue/queue_order.h"
 
 #define CHUNK        500
@@ -118,31 +118,6 @@ struct work {
 	struct err *err;
 };
 
-/* What is known of a message before its order. */
-struct finding {
-	unsigned places; /* 0: it is not there */
-	bool expired;    /* it was force-expired before */
-};
-
-static bool
-find(struct work *w, struct db_conn *conn, int64_t msg_id, struct finding *ret)
-{
-	struct queue_list *rows CLEANUP(queue_list_free) =
-	    queue_list_new(conn, &(struct queue_list_filter){.msg_id = &msg_id});
-	struct queue_list_row row;
-	bool end = false;
-
-	*ret = (struct finding){0};
-	for (;;) {
-		if (!queue_list_next(rows, clock_deadline(OPERATOR_PATIENCE), &row, &end, w->err))
-			return false;
-		if (end)
-			return true;
-		ret->places |= PLACE(row.place);
-		ret->expired |= row.forced_expire;
-	}
-}
-
 static void
 batch_add(struct batch *b, int64_t msg_id)
 {
@@ -187,34 +162,49 @@ must_look(const struct work *w)
 	return w->places != ALL_PLACES || actions[w->action].verb == QUEUE_VERB_EXPIRE;
 }
 
-/* Looks for each message before it orders anything; what is in this database leaves w->todo. */
+/* The messages of one chunk, sorted out. */
+struct sorted {
+	struct queue_finding found[CHUNK];
+	struct batch here; /* for the action itself */
+	struct batch held; /* to be released too */
+};
+
+/* Takes what is in this database out of w->todo. */
+static void
+sort_out(struct work *w, struct sorted *s)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < w->todo.count; i++) {
+		const struct queue_finding *f = &s->found[i];
+		int64_t msg_id = w->todo.ids[i];
+
+		if (f->places == 0)
+			w->todo.ids[left++] = msg_id;
+		if ((f->places & w->places) == 0)
+			continue;
+		if (actions[w->action].verb != QUEUE_VERB_EXPIRE || !f->forced_expire)
+			batch_add(&s->here, msg_id);
+		if (w->action == OPERATOR_FINISH && (f->places & PLACE(QUEUE_HOLD)) != 0)
+			batch_add(&s->held, msg_id);
+	}
+	w->todo.count = left;
+}
+
+/* Looks where the messages are before it orders anything. */
 static bool
 look_and_give(struct work *w, struct db_conn *conn)
 {
-	struct batch *here = mem_new(struct batch); /* for the action itself */
-	struct batch *held = mem_new(struct batch); /* to be released too */
 	enum operator_action done = w->action == OPERATOR_FINISH ? OPERATOR_EXPIRE : w->action;
-	size_t left = 0;
-	bool good = true;
+	struct sorted *s = mem_new(struct sorted);
+	bool good = queue_find_messages(
+	    conn, w->todo.ids, w->todo.count, clock_deadline(OPERATOR_PATIENCE), s->found, w->err);
 
-	for (size_t i = 0; good && i < w->todo.count; i++) {
-		int64_t msg_id = w->todo.ids[i];
-		struct finding f;
-
-		good = find(w, conn, msg_id, &f);
-		if (good && f.places == 0)
-			w->todo.ids[left++] = msg_id;
-		if (!good || (f.places & w->places) == 0)
-			continue;
-		if (done != OPERATOR_EXPIRE || !f.expired)
-			batch_add(here, msg_id);
-		if (w->action == OPERATOR_FINISH && (f.places & PLACE(QUEUE_HOLD)) != 0)
-			batch_add(held, msg_id);
+	if (good) {
+		sort_out(w, s);
+		good = give(w, conn, done, &s->here) && give(w, conn, OPERATOR_RELEASE, &s->held);
 	}
-	w->todo.count = left;
-	good = good && give(w, conn, done, here) && give(w, conn, OPERATOR_RELEASE, held);
-	mem_free(here);
-	mem_free(held);
+	mem_free(s);
 	return good;
 }
 
