@@ -13,8 +13,8 @@ CONTENT = "Received: from x\n\tby y\nSubject: hi\n\nbody\n"
 class Stored:
     """A queue that nobody serves, filled by SQL."""
 
-    def __init__(self, t, **main):
-        self.relay = t.relay(start=False, main=main)
+    def __init__(self, t, relay=None, **main):
+        self.relay = relay or t.relay(start=False, main=main)
         self.number = 0
 
     def add(self, place, sender="s@client.example", rcpts=("a@dest.example",), reason="", size=3301, forced=False):
@@ -254,6 +254,38 @@ def test_no_database(t):
     p = bare.run("postqueue", "-j")
     equal(p.returncode, 78, "no schema")
     match(p.stderr, "rowpost schema")
+
+
+def test_two_databases(t):
+    """Messages of all queue databases are one queue; one that is away is not hidden."""
+    first, second = t.database(), t.database()
+    s = Stored(t, relay=t.relay(start=False, database=first))
+    other = Stored(t, relay=t.relay(start=False, database=second))
+    other.number = 100
+    a, b = s.add("deferred", rcpts=["a@x.example"]), other.add("deferred", rcpts=["b@x.example"])
+    s.relay.write_config(queue_databases="%s, %s" % (first, second))
+    equal(sorted(q["queue_id"] for q in s.relay.queue()), sorted([a, b]), "both")
+    s.relay.must_run("postqueue", "-i", b)
+    equal((s.due(), other.due()), ([], ["b@x.example"]), "due")
+    equal(s.super("-h", a, "-h", b), [a + ": placed on hold", b + ": placed on hold", "Placed on hold: 2 messages"], "-h")
+    equal(s.super("-H", "ALL"), ["Released from hold: 2 messages"], "-H ALL")
+    match(s.relay.must_run("postcat", "-q", b).stdout, "^recipient: b@x.example$")
+    s.relay.write_config(queue_databases="%s, postgresql:///x?host=/nonexistent" % first)
+    p = s.relay.run("postqueue", "-j")
+    equal(p.returncode, 69, "exit status with one away")
+    match(p.stdout, a)
+    match(p.stderr, "/nonexistent")
+
+
+@limit(120)
+def test_embedded_database(t):
+    """root may use the embedded database, and whoever has a role there, nobody else."""
+    r = t.relay(database=None)
+    equal(r.must_run("postqueue", "-p").stdout, "Mail queue is empty\n", "root")
+    equal(r.must_run("postsuper", "-d", "ALL").stderr, "postsuper: Deleted: 0 messages\n", "postsuper")
+    equal(as_nobody(r, "postqueue", "-p")[:2], (69, ""), "nobody")
+    r.must_run("rowpost", "sql", "-qc", "CREATE ROLE nobody LOGIN; GRANT rowpost_operator TO nobody")
+    equal(as_nobody(r, "postqueue", "-p")[:2], (0, "Mail queue is empty\n"), "with a role")
 
 
 # ---------------------------------------------------------------- postsuper
