@@ -288,6 +288,7 @@ class Session:
         m.reply = reply
         m.taken = a is TAKE_AND_DROP or reply is not None and reply.startswith("2")
         m.replied = reply is not None
+        m.at = time.time()
         if reply is not None:
             self.conn.sendall(to_bytes(reply))
         if a is STALL or isinstance(a, Then) and a.action is STALL:

@@ -241,6 +241,19 @@ def test_deferred(t):
     r.log.wait_for(r"%s: to=<bob@dest\.example>, .*dsn=4\.2\.0, status=deferred \(host " % q)
 
 
+def test_flush_revives_destination(t):
+    """postqueue -f tries at once, also what waits behind a destination that was found dead."""
+    sink = t.sink().on("connect", "421 4.3.2 not now")
+    r = t.relay(sink=sink, main={"default_destination_concurrency_failed_cohort_limit": "1"})
+    for n in range(3):
+        t.send(r, recipients="r%d@dest.example" % n)
+    r.wait_queue(lambda e: len(e) == 3 and all(m["queue_name"] == "deferred" for m in e))
+    sink.forget_rules()
+    r.must_run("postqueue", "-f")
+    sink.wait(3)
+    r.wait_empty()
+
+
 def test_bounced(t):
     """A 5xx goes back to the sender as one delivery status notification."""
     sink = t.sink().on("rcpt", "550 5.1.1 no such user", match="bob@")
