@@ -53,7 +53,11 @@ struct batch {
 	struct list waiters;
 	struct queue_store ring;
 	struct queue_store held;
-	const struct queue_upload *upload; /* such a message is alone */
+	/* The message with an upload is alone. Its values are copied, for its waiter may leave and free the upload (I2). */
+	bool has_upload;
+	int64_t content_id;
+	int64_t front_epoch;
+	uint64_t upload_size;
 };
 
 static const struct db_statement sql_large_queue = {
@@ -87,7 +91,12 @@ batch_add(struct batch *b, struct waiter *w)
 	list_remove(&w->node);
 	list_add(&b->waiters, &w->node);
 	queue_store_add(w->message->hold != NULL ? &b->held : &b->ring, w->message);
-	b->upload = w->message->upload;
+	if (w->message->upload == NULL)
+		return;
+	b->has_upload = true;
+	b->content_id = queue_upload_content_id(w->message->upload);
+	b->front_epoch = queue_upload_front_epoch(w->message->upload);
+	b->upload_size = queue_upload_size(w->message->upload);
 }
 
 /* Would `m` fit into the batch? The first always does. A message with an upload is a batch of its own. */
@@ -99,7 +108,7 @@ batch_fits(const struct queue_front *f, const struct batch *b, const struct queu
 
 	if (count == 0)
 		return true;
-	if (b->upload != NULL || m->upload != NULL || count >= s->batch_messages)
+	if (b->has_upload || m->upload != NULL || count >= s->batch_messages)
 		return false;
 	return (size_t)(b->ring.bytes + b->held.bytes) + m->content.len <= s->batch_bytes &&
 	       (size_t)(b->ring.rcpts + b->held.rcpts) + m->envelope.rcpt_count <= s->batch_rcpts;
@@ -137,13 +146,13 @@ know_open_set(struct queue_front *f, struct db_conn *c, int64_t deadline, struct
 }
 
 static void
-add_upload(struct db_batch *d, const struct queue_upload *u)
+add_upload(struct db_batch *d, const struct batch *b)
 {
 	char n[3][DB_INT_SIZE];
 	struct db_param params[] = {
-	    db_param_int8(n[0], queue_upload_content_id(u)),
-	    db_param_int8(n[1], queue_upload_front_epoch(u)),
-	    db_param_int8(n[2], (int64_t)queue_upload_size(u)),
+	    db_param_int8(n[0], b->content_id),
+	    db_param_int8(n[1], b->front_epoch),
+	    db_param_int8(n[2], (int64_t)b->upload_size),
 	};
 
 	db_batch_add(d, &sql_large_queue, params, ARRAY_LEN(params));
@@ -160,8 +169,8 @@ batch_commit(struct batch *b, struct db_conn *c, int16_t set, int64_t deadline, 
 		queue_store_send(&b->ring, &d, set);
 	if (b->held.count > 0)
 		queue_store_send_held(&b->held, &d);
-	if (b->upload != NULL)
-		add_upload(&d, b->upload);
+	if (b->has_upload)
+		add_upload(&d, b);
 	CRASH_POINT("accept-before-commit");
 	done = db_batch_commit(&d, deadline, NULL, NULL, err);
 	CRASH_POINT("accept-after-commit");
