@@ -78,6 +78,7 @@ struct smtp_trouble {
 	enum smtp_step step;
 	enum stream_result lost; /* not STREAM_OK: the connection ended so */
 	int code;                /* else: the reply code */
+	bool local;              /* the refusal is our own: `text` is no reply of the server */
 	char dsn[MAIL_DSN_SIZE];
 	struct buf text; /* of the reply, or of the connection error */
 };

@@ -150,7 +150,9 @@ smtp_outcome_session(struct smtp_session *session, struct agent_job *job, bool l
 		return;
 	if (t->lost == STREAM_OK) {
 		reply = span_str(arena_dup(&job->arena, buf_span(&t->text)));
-		text = smtp_said(session, job, t->step, reply);
+		text = t->local ? reply.ptr : smtp_said(session, job, t->step, reply);
+		if (t->local)
+			reply = (struct span){0};
 		memcpy(dsn, t->dsn, sizeof(dsn));
 		mail_dsn_fit(dsn, permanent ? 550 : 450);
 	} else {

@@ -9,6 +9,8 @@
 #include "agent/smtp_int.h"
 #include "base/crash.h"
 #include "base/mem.h"
+#include "base/utf8.h"
+#include "mail/mail_addr.h"
 #include "net/net_connect.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_data.h"
@@ -60,6 +62,7 @@ smtp_refused(struct smtp_session *session, enum smtp_step step)
 
 	t->step = step;
 	t->lost = STREAM_OK;
+	t->local = false;
 	t->code = session->reply.code;
 	memcpy(t->dsn, session->reply.dsn, sizeof(t->dsn));
 	buf_clear(&t->text);
@@ -157,6 +160,57 @@ smtp_session_open(struct smtp_session *session)
 
 /* ---- one transaction ---- */
 
+/* An attribute of the message; empty when it is not there. */
+static struct span
+smtp_attr(const struct agent_job *job, const char *name)
+{
+	const struct delivery_request *r = &job->request;
+
+	for (size_t i = 0; i < r->attr_count; i++)
+		if (span_equal_str(r->attrs[i].name, name))
+			return r->attrs[i].value;
+	return (struct span){0};
+}
+
+static bool
+smtp_offers(const struct smtp_session *session, unsigned feature)
+{
+	return (session->ehlo.features & feature) != 0;
+}
+
+/* Is there anything in the envelope or header section that a server without SMTPUTF8 must not see (RFC 6531 section 3.1)? */
+static bool
+smtp_needs_utf8(const struct agent_job *job)
+{
+	const struct delivery_request *r = &job->request;
+	bool needs =
+	    span_equal_str(smtp_attr(job, "smtputf8"), "header") || !utf8_is_ascii(r->sender);
+
+	for (size_t i = 0; i < r->rcpt_count; i++)
+		needs = needs || !utf8_is_ascii(r->rcpts[i].addr);
+	return needs;
+}
+
+/* Mail that was taken with SMTPUTF8 and needs it goes to servers that offer it, or back. */
+static bool
+smtp_check_utf8(struct smtp_session *session, const struct agent_job *job)
+{
+	struct smtp_trouble *t = &session->trouble;
+
+	if (smtp_attr(job, "smtputf8").len == 0 || smtp_offers(session, SMTP_EHLO_SMTPUTF8) ||
+	    !smtp_needs_utf8(job))
+		return true;
+	t->step = SMTP_STEP_MAIL;
+	t->lost = STREAM_OK;
+	t->code = 550;
+	t->local = true;
+	memcpy(t->dsn, "5.6.7", sizeof("5.6.7"));
+	buf_clear(&t->text);
+	buf_printf(&t->text, "SMTPUTF8 is required, but was not offered by host %s[%s]",
+	    session->host.name, session->address);
+	return false;
+}
+
 static void
 smtp_write_mail(struct smtp_session *session, const struct agent_job *job)
 {
@@ -164,23 +218,63 @@ smtp_write_mail(struct smtp_session *session, const struct agent_job *job)
 	const struct delivery_request *r = &job->request;
 
 	smtp_command_write_mail(&line, r->sender);
-	if ((session->ehlo.features & SMTP_EHLO_SIZE) != 0)
+	if (smtp_offers(session, SMTP_EHLO_SIZE))
 		buf_printf(&line, " SIZE=%llu", (unsigned long long)r->size);
-	if ((session->ehlo.features & SMTP_EHLO_8BITMIME) != 0)
-		for (size_t i = 0; i < r->attr_count; i++)
-			if (span_equal_str(r->attrs[i].name, "encoding") &&
-			    span_equal_str(r->attrs[i].value, "8bit"))
-				buf_add_str(&line, " BODY=8BITMIME");
+	if (smtp_offers(session, SMTP_EHLO_8BITMIME) &&
+	    span_equal_str(smtp_attr(job, "encoding"), "8bit"))
+		buf_add_str(&line, " BODY=8BITMIME");
+	if (smtp_offers(session, SMTP_EHLO_DSN)) {
+		struct span envid = smtp_attr(job, "envid");
+		struct span ret = smtp_attr(job, "ret");
+
+		if (envid.len != 0) {
+			buf_add_str(&line, " ENVID=");
+			smtp_command_xtext_encode(envid, &line);
+		}
+		if (ret.len != 0)
+			buf_printf(&line, " RET=%.*s", SPAN_ARG(ret));
+	}
+	if (smtp_offers(session, SMTP_EHLO_SMTPUTF8) && smtp_attr(job, "smtputf8").len != 0)
+		buf_add_str(&line, " SMTPUTF8");
 	buf_add_str(&line, "\r\n");
 	(void)stream_write_span(session->stream, buf_span(&line));
+}
+
+/* RFC 3461 section 4.2: what the client gave, or the address as it was before any rewriting. */
+static void
+smtp_write_orcpt(struct buf *line, const struct delivery_rcpt *r)
+{
+	struct buf external CLEANUP(buf_done) = {0};
+	struct span type = SPAN_LIT("rfc822");
+	struct span addr;
+
+	if (r->dsn_orcpt.len != 0) {
+		size_t semicolon = span_find(r->dsn_orcpt, ';');
+
+		type = span_head(r->dsn_orcpt, semicolon);
+		addr = span_from(r->dsn_orcpt, MIN(semicolon + 1, r->dsn_orcpt.len));
+	} else {
+		mail_addr_quote(&external, r->orig_addr.len != 0 ? r->orig_addr : r->addr);
+		addr = buf_span(&external);
+		if (!utf8_is_ascii(addr))
+			type = SPAN_LIT("utf-8");
+	}
+	buf_printf(line, " ORCPT=%.*s;", SPAN_ARG(type));
+	smtp_command_xtext_encode(addr, line);
 }
 
 static void
 smtp_write_rcpt(struct smtp_session *session, const struct agent_job *job, size_t i)
 {
+	const struct delivery_rcpt *r = &job->request.rcpts[i];
 	struct buf line CLEANUP(buf_done) = {0};
 
-	smtp_command_write_rcpt(&line, job->request.rcpts[i].addr);
+	smtp_command_write_rcpt(&line, r->addr);
+	if (smtp_offers(session, SMTP_EHLO_DSN)) {
+		smtp_write_orcpt(&line, r);
+		if (r->dsn_notify != 0)
+			buf_printf(&line, " NOTIFY=%s", smtp_command_notify_text(r->dsn_notify));
+	}
 	buf_add_str(&line, "\r\n");
 	(void)stream_write_span(session->stream, buf_span(&line));
 }
@@ -188,7 +282,7 @@ smtp_write_rcpt(struct smtp_session *session, const struct agent_job *job, size_
 static bool
 smtp_is_pipelined(const struct smtp_session *session)
 {
-	return (session->ehlo.features & SMTP_EHLO_PIPELINING) != 0;
+	return smtp_offers(session, SMTP_EHLO_PIPELINING);
 }
 
 /* Writes MAIL, and with PIPELINING the RCPTs and DATA behind it. */
@@ -334,6 +428,8 @@ smtp_session_deliver(
 
 	session->uses++;
 	*ret_ready = clock_real_us();
+	if (!smtp_check_utf8(session, job))
+		return false;
 	if (!smtp_write_envelope(session, job) ||
 	    !smtp_read_reply(session, SMTP_STEP_MAIL, session->state->mail_timeout))
 		return false;
