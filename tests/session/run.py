@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -118,13 +119,19 @@ def main():
             print("     " + "\n     ".join(result["output"].splitlines()))
         sys.stdout.flush()
 
+    # A test that is killed leaves its directories: they go with this one.
+    root = tempfile.mkdtemp(prefix="rpt")
+    os.chmod(root, 0o755)
     with pgtest.Cluster() as pg:
+        tempfile.tempdir = root
         template, trouble = schema.make_template(opts.bin, pg)
         if not template:
             print("rowpost schema failed: " + trouble)
         todo = [jobs.Job(n, f, getattr(f, "limit", DEFAULT_LIMIT) * opts.stretch) for n, f in tests]
         todo.sort(key=lambda j: -j.limit)
         jobs.run(todo, opts.jobs, work_of(opts, pg.uri(), template, netns.allowed()), done)
+    if not opts.keep:
+        shutil.rmtree(root, ignore_errors=True)
     report.write_count(opts.name, count["ok"], count["FAIL"])
     print("%s: %d passed, %d failed (%.0f s)" % (opts.name, count["ok"], count["FAIL"], time.monotonic() - began))
     return 1 if count["FAIL"] else 0
