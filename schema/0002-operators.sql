@@ -182,6 +182,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
 	known int8[];
+	busy int8[];
 	dests int8[];
 BEGIN
 	known := ARRAY(SELECT msg_id FROM mailq.deferred_message WHERE msg_id = ANY (ids)
@@ -217,9 +218,10 @@ BEGIN
 			expires_at = CASE WHEN EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id) THEN now() ELSE expires_at END
 		WHERE msg_id = ANY (ids);
 	ELSIF verb = 'reroute' THEN
+		-- A pending order comes here again and again.
 		UPDATE mailq.deferred_message
 		SET attrs = concat_ws(E'\n', nullif(attrs, ''), 'content_filter', to_transport || ':' || to_nexthop)
-		WHERE msg_id = ANY (ids);
+		WHERE msg_id = ANY (ids) AND NOT starts_with(reverse(attrs), reverse(E'content_filter\n' || to_transport || ':' || to_nexthop));
 	END IF;
 	IF verb IN ('release', 'requeue') THEN
 		WITH let_go AS (DELETE FROM mailq.held WHERE msg_id = ANY (ids) RETURNING *)
@@ -238,13 +240,15 @@ BEGIN
 		END IF;
 		PERFORM mailq.revive(dests);
 	END IF;
+	-- In one look: each is through all leases and batches.
+	busy := ARRAY(SELECT mailq.leased(ids));
 	RETURN QUERY
 	SELECT w, CASE
 		WHEN w <> ALL (known) THEN 'not_found'
 		WHEN verb IN ('release', 'flush') THEN 'done'
 		WHEN EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = w AND (owner IS NOT NULL OR verb IN ('hold', 'delete')))
 			AND verb <> 'expire' THEN 'pending'
-		WHEN EXISTS (SELECT FROM mailq.leased(ARRAY[w])) THEN 'pending'
+		WHEN w = ANY (busy) THEN 'pending'
 		ELSE 'done' END
 	FROM unnest(ids) w;
 END $$;

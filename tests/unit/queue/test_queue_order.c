@@ -439,6 +439,75 @@ test_rule_13_outcomes_do_not_wait_for_an_operator(void **state UNUSED)
 	run_as_task(body_no_waiting);
 }
 
+static void
+body_locked(void)
+{
+	struct queue_claims c[2];
+	struct test_desk other;
+	int64_t ids[2];
+
+	open_all();
+	desk_open(&other, NULL);
+	ids[0] = store_deferred(1);
+	assert_answer(give(QUEUE_VERB_FLUSH, ids[0]), 1, 0, 0);
+	c[0] = claim_deferred(&other);
+	assert_int_equal(c[0].count, 1);
+	assert_answer(give(QUEUE_VERB_HOLD, ids[0]), 0, 1, 0);
+	record_all(&other, &c[0], QUEUE_DEFERRED);
+	ids[1] = store(&front, 1);
+	c[1] = claim_count(&desk, 1);
+	assert_answer(give(QUEUE_VERB_HOLD, ids[1]), 0, 1, 0);
+
+	/* What could be held now is locked; the owner of the other one is told all the same. */
+	tell("BEGIN; SELECT FROM mailq.deferred_message WHERE msg_id = %lld FOR UPDATE",
+	    (long long)ids[0]);
+	(void)poll_one(&desk, QUEUE_VERB_HOLD, ids[1]);
+	tell("ROLLBACK");
+	(void)poll_one(&desk, QUEUE_VERB_HOLD, ids[1]);
+	assert_int_equal(count_of("held", ids[0]), 1);
+	queue_claims_done(&c[0]);
+	queue_claims_done(&c[1]);
+	desk_close(&other);
+	close_all();
+}
+
+static void
+test_rule_13_a_lock_keeps_no_other_order_waiting(void **state UNUSED)
+{
+	run_as_task(body_locked);
+}
+
+static void
+body_reroute(void)
+{
+	struct queue_claims c;
+
+	open_all();
+	(void)store_deferred(1);
+	tell("UPDATE mailq.deferred SET next_attempt = now();"
+	     "UPDATE mailq.destination SET next_due = now()");
+	c = claim_deferred(&desk);
+	assert_int_equal(c.count, 1);
+	tell("SELECT rowpost.reroute(array_agg(msg_id), 'smtp', '[x.test]:26') "
+	     "FROM mailq.deferred_message");
+	poll_nothing(&desk);
+	poll_nothing(&desk);
+	record_all(&desk, &c, QUEUE_DEFERRED);
+	poll_nothing(&desk);
+	assert_int_equal(ask("SELECT count(*) FROM mailq.deferred_message, "
+			     "regexp_matches(attrs, 'content_filter', 'g')"),
+	    1);
+	assert_int_equal(ask("SELECT count(*) FROM mailq.queue_order WHERE done IS NULL"), 0);
+	queue_claims_done(&c);
+	close_all();
+}
+
+static void
+test_rule_13_reroute_waits_and_is_done_once(void **state UNUSED)
+{
+	run_as_task(body_reroute);
+}
+
 /* ---- all ---------------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -525,6 +594,64 @@ static void
 test_rule_13_all_goes_slice_by_slice(void **state UNUSED)
 {
 	run_as_task(body_slices);
+}
+
+static void
+body_all_once(void)
+{
+	struct hmap seen = {0};
+	struct queue_claims c;
+
+	open_all();
+	(void)store_deferred(2);
+	(void)store(&front, 1);
+	c = claim_count(&desk, 1);
+	(void)store(&front, 1);
+	/* New mail becomes deferred mail by it, and is not met a second time there. */
+	assert_answer(give_all(QUEUE_VERB_EXPIRE, NULL, &seen), 2, 1, 0);
+	assert_int_equal(seen.count, 3);
+	assert_int_equal(rows_of("mailq.queue_order"), 3);
+	hmap_done(&seen);
+	queue_claims_done(&c);
+	close_all();
+}
+
+static void
+test_rule_13_all_everywhere_meets_each_message_once(void **state UNUSED)
+{
+	run_as_task(body_all_once);
+}
+
+static void
+body_all_active(void)
+{
+	const enum queue_place active = QUEUE_ACTIVE;
+	struct hmap seen = {0};
+	struct queue_claims c;
+
+	open_all();
+	(void)store(&front, 1);
+	(void)store(&front, 1);
+	/* Two messages under one lease, of which one is deferred. */
+	tell("WITH g AS (DELETE FROM mailq.batch WHERE batch_id > (SELECT min(batch_id) "
+	     "FROM mailq.batch) RETURNING *) UPDATE mailq.batch x SET "
+	     "msg_ids = x.msg_ids || g.msg_ids, recipients = 2 FROM g");
+	c = claim_count(&desk, 2);
+	assert_int_equal(rows_of("mailq.active"), 1);
+	assert_int_equal(
+	    record_one(&desk, outcome(c.items[0], 0, QUEUE_DEFERRED)), QUEUE_RECORD_STORED);
+	assert_answer(give_all(QUEUE_VERB_DELETE, &active, &seen), 0, 1, 0);
+	assert_non_null(hmap_get(&seen, HMAP_KEY(c.items[1]->envelope.msg_id)));
+	assert_int_equal(count_of("deferred", c.items[0]->envelope.msg_id), 1);
+	hmap_done(&seen);
+	queue_claims_done(&c);
+	close_all();
+}
+
+static void
+test_rule_13_all_active_leaves_what_was_deferred(void **state UNUSED)
+{
+	run_as_task(body_all_active);
 }
 
 /* ---- flushing ------------------------------------------------------------------------------------------------------------ */
@@ -619,7 +746,11 @@ main(void)
 	    cmocka_unit_test(test_rule_13_what_its_owner_lets_go_obeys_at_the_next_look),
 	    cmocka_unit_test(test_rule_13_an_order_stays_until_every_owner_obeyed),
 	    cmocka_unit_test(test_rule_13_outcomes_do_not_wait_for_an_operator),
+	    cmocka_unit_test(test_rule_13_a_lock_keeps_no_other_order_waiting),
+	    cmocka_unit_test(test_rule_13_reroute_waits_and_is_done_once),
 	    cmocka_unit_test(test_rule_13_all_in_one_place),
+	    cmocka_unit_test(test_rule_13_all_everywhere_meets_each_message_once),
+	    cmocka_unit_test(test_rule_13_all_active_leaves_what_was_deferred),
 	    cmocka_unit_test(test_rule_13_all_goes_slice_by_slice),
 	    cmocka_unit_test(test_rule_13_flush_makes_all_due_and_none_dead),
 	    cmocka_unit_test(test_rule_13_flush_of_a_site),
