@@ -71,6 +71,9 @@ qmgr_claim_once(struct qmgr *q, qmgr_claim_fn *claim, struct err *err)
 	if (!claim(q->desk, &budget, qmgr_statement_deadline(q), &claims, err))
 		return false;
 	CRASH_POINT("claim-after");
+	/* Deferred mail may be due because an operator flushed it: then no destination counts as dead any more. */
+	if (claims.count != 0 && claim == queue_claim_deferred && q->dead_destinations != 0)
+		qmgr_order_run(q);
 	(void)qmgr_claim_take(q, &claims);
 	return true;
 }

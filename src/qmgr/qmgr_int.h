@@ -124,6 +124,7 @@ struct qmgr {
 
 	struct hmap transports; /* by name */
 	struct list transport_list;
+	size_t dead_destinations;
 
 	struct list messages; /* claimed, oldest first */
 	struct hmap messages_by_id;

@@ -253,6 +253,7 @@ qmgr_destination_die(
 	mem_free(d->dead_reason);
 	d->dead_reason = mem_strdup(reason);
 	(void)snprintf(d->dead_dsn, sizeof(d->dead_dsn), "%s", dsn);
+	q->dead_destinations += !d->dead;
 	d->dead = true;
 	d->dead_until = clock_deadline(conf_time(q->service->conf, CONF_minimal_backoff_time));
 	qmgr_destination_line_up(d);
@@ -260,8 +261,9 @@ qmgr_destination_die(
 }
 
 static void
-qmgr_destination_revive(struct qmgr_destination *d)
+qmgr_destination_revive(struct qmgr *q, struct qmgr_destination *d)
 {
+	q->dead_destinations--;
 	d->dead = false;
 	qmgr_window_revive(&d->window, &d->transport->limits, d->busy);
 	qmgr_destination_line_up(d);
@@ -284,7 +286,7 @@ qmgr_schedule_ended(
 }
 
 static void
-qmgr_transport_revive(struct qmgr_transport *t, int64_t now)
+qmgr_transport_revive(struct qmgr *q, struct qmgr_transport *t, int64_t now)
 {
 	struct hmap_cursor cursor = {0};
 	struct span key;
@@ -294,7 +296,7 @@ qmgr_transport_revive(struct qmgr_transport *t, int64_t now)
 		struct qmgr_destination *d = value;
 
 		if (d->dead && d->dead_until <= now)
-			qmgr_destination_revive(d);
+			qmgr_destination_revive(q, d);
 	}
 }
 
@@ -315,7 +317,7 @@ qmgr_schedule_tick(struct qmgr *q)
 	int64_t now = clock_mono_us();
 
 	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
-		qmgr_transport_revive(t, now);
+		qmgr_transport_revive(q, t, now);
 		if (!list_is_empty(&t->agents))
 			t->since = now;
 		else if (!list_is_empty(&t->ready) && now - t->since > QMGR_AGENT_WAIT)
@@ -405,6 +407,6 @@ void
 qmgr_schedule_revive_all(struct qmgr *q)
 {
 	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
-		qmgr_transport_revive(t, CLOCK_NEVER);
+		qmgr_transport_revive(q, t, CLOCK_NEVER);
 	}
 }
