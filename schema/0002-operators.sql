@@ -63,9 +63,11 @@ UNION ALL
 SELECT rowpost.queue_id(i.msg_id), 'active', i.sender, r.addr, i.size, i.arrival,
 	0, NULL, '', NULL, NULL, n.name, r.orig_addr, false, i.msg_id, r.rcpt_no
 FROM mailq.active a LEFT JOIN mailq.node n ON n.epoch = a.owner, unnest(a.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m,
-	mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) r
-WHERE i.part = a.part AND NOT EXISTS (SELECT FROM mailq.result x
-	WHERE x.part = a.part AND x.batch_id = a.batch_id AND x.msg_id = i.msg_id AND x.rcpt_no = r.rcpt_no)
+	-- OFFSET: message by message, since a join of all recipients with all results by message is quadratic in a long list.
+	LATERAL (SELECT addr, orig_addr, rcpt_no FROM mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) l
+		WHERE NOT EXISTS (SELECT FROM mailq.result x WHERE x.part = a.part AND x.batch_id = a.batch_id
+			AND x.msg_id = i.msg_id AND x.rcpt_no = l.rcpt_no) OFFSET 0) r
+WHERE i.part = a.part
 UNION ALL
 SELECT rowpost.queue_id(d.msg_id), CASE WHEN d.owner IS NULL THEN 'deferred' ELSE 'active' END, m.sender, d.addr, m.size, m.arrival,
 	d.attempts, greatest(d.next_attempt, t.dead_until), d.reason, t.transport, t.nexthop, n.name,
