@@ -385,6 +385,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA rowpost TO rowpost_operator, rowpost_monito
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rowpost TO rowpost_operator;
 GRANT EXECUTE ON FUNCTION mailq.order_give, mailq.order_answer, mailq.flush_slice, mailq.flush_site TO rowpost_operator;
 GRANT EXECUTE ON FUNCTION mailq.order_try, mailq.order_retry TO rowpost_scheduler;
+-- ETRN: a host that was away asks for its mail.
+GRANT EXECUTE ON FUNCTION mailq.flush_site TO rowpost_front;
 -- The commands (postqueue, postsuper, postcat) read the tables in pages, and flush.
 GRANT SELECT ON ALL TABLES IN SCHEMA mailq TO rowpost_operator;
 GRANT SELECT ON mailq.ring, mailq.node, mailq.destination TO rowpost_monitor;

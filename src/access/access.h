@@ -24,19 +24,25 @@ enum access_stage {
 	ACCESS_RCPT,
 	ACCESS_DATA,
 	ACCESS_END_OF_DATA,
+	ACCESS_ETRN,
 };
 
-/* What is known of the session so far; all borrowed for the call. Addresses in internal form, standard form. */
+/* What is known of the session so far; all borrowed for the call. Addresses in internal form. */
 struct access_request {
 	const char *client_name;    /* verified name, or "unknown" */
 	const char *client_address; /* numeric text */
 	const struct sockaddr *client_sa;
 	const char *helo;               /* NULL before HELO */
-	const char *sender;             /* NULL before MAIL; "" = null sender */
-	const char *recipient;          /* NULL except at RCPT */
-	const char *recipient_as_given; /* for texts: as the client wrote it */
-	const char *sender_as_given;
-	size_t rcpt_count;
+	const char *sender;             /* standard form; NULL before MAIL; "" = null sender */
+	const char *sender_received;    /* before rewriting */
+	const char *sender_as_given;    /* for texts: as the client wrote it */
+	const char *recipient;          /* standard form; NULL except at RCPT */
+	const char *recipient_received; /* before rewriting */
+	const char *recipient_as_given;
+	const char *etrn_domain; /* NULL except at ETRN */
+	size_t rcpt_count;       /* accepted so far */
+	bool
+	    improper_pipelining; /* the client sent more than it may before a reply, now or earlier */
 };
 
 struct access_verdict {

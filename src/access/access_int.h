@@ -16,6 +16,7 @@ enum access_list_id {
 	ACCESS_LIST_RCPT,
 	ACCESS_LIST_DATA,
 	ACCESS_LIST_END_OF_DATA,
+	ACCESS_LIST_ETRN,
 	ACCESS_LIST_COUNT,
 };
 
@@ -32,14 +33,31 @@ struct access_restriction {
 	enum access_result (*check)(struct access_context *ctx);
 };
 
+struct access_class;
+
 struct access_item {
-	const struct access_restriction *restriction; /* NULL: a name nobody knows */
-	char *word;                                   /* owned: as written */
+	const struct access_restriction *restriction; /* NULL: a class, or a name nobody knows */
+	const struct access_class *class; /* a name of smtpd_restriction_classes; or NULL */
+	char *word;                       /* owned: as written */
 };
 
 struct access_list {
 	struct access_item *items; /* owned */
 	size_t count;
+};
+
+/* A list that main.cf defines under a name of its own. */
+struct access_class {
+	char *name; /* owned */
+	struct access_list list;
+};
+
+/* A decision that waits for what the other restrictions say: defer_if_permit, defer_if_reject. */
+struct access_pending {
+	bool active;
+	int code;
+	char dsn[12];
+	struct buf text;
 };
 
 struct access {
@@ -48,6 +66,8 @@ struct access {
 	struct conf_net_list *networks; /* mynetworks */
 	struct conf_addresses own;      /* inet_interfaces */
 	struct access_list lists[ACCESS_LIST_COUNT];
+	struct access_class *classes; /* owned */
+	size_t class_count;
 	bool delay_reject;
 	bool relay_first;
 };
@@ -61,6 +81,9 @@ struct access_context {
 	const char *word;   /* the restriction as written */
 	bool warn_only;     /* after warn_if_reject */
 	bool seen_unlisted; /* reject_unlisted_recipient has been asked */
+	unsigned depth;     /* of classes within classes */
+	struct access_pending if_permit;
+	struct access_pending if_reject;
 };
 
 /* Finds a restriction by name, letters of either case; NULL if nobody knows it. */
@@ -77,6 +100,10 @@ enum access_result access_unlisted_recipient(struct access_context *ctx);
  */
 enum access_result access_reject(
     struct access_context *ctx, int code, const char *dsn, const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* Remembers "CODE DSN <what>: CLASS rejected: reason" for the end; the first one counts. Returns ACCESS_DUNNO. */
+enum access_result access_pend(
+    struct access_context *ctx, struct access_pending *pending, const char *reason);
 
 /* The "<what>: CLASS rejected" of the present list. */
 void access_subject(const struct access_context *ctx, struct buf *out);

@@ -4,7 +4,7 @@
  */
 #include "access/access_int.h"
 
-#include <ctype.h>
+#include "mail/mail_addr.h"
 
 static enum access_result
 access_permit(struct access_context *ctx UNUSED)
@@ -34,6 +34,52 @@ static enum access_result
 access_defer_all(struct access_context *ctx)
 {
 	return access_reject_subject(ctx, CONF_defer_code, "4.3.2", "Try again later");
+}
+
+/* These two wait for what the other restrictions say. */
+static enum access_result
+access_defer_if_permit(struct access_context *ctx)
+{
+	return access_pend(ctx, &ctx->if_permit, "defer_if_permit requested");
+}
+
+static enum access_result
+access_defer_if_reject(struct access_context *ctx)
+{
+	return access_pend(ctx, &ctx->if_reject, "defer_if_reject requested");
+}
+
+static enum access_result
+access_reject_unauth_pipelining(struct access_context *ctx)
+{
+	struct buf subject CLEANUP(buf_done) = {0};
+
+	if (!ctx->request->improper_pipelining)
+		return ACCESS_DUNNO;
+	access_subject(ctx, &subject);
+	return access_reject(
+	    ctx, 503, "5.5.0", "%s: Improper use of SMTP command pipelining", buf_str(&subject));
+}
+
+/* No session is encrypted while STARTTLS is not offered. */
+static enum access_result
+access_reject_plaintext_session(struct access_context *ctx)
+{
+	return access_reject(ctx, conf_int(ctx->access->conf, CONF_plaintext_reject_code), "4.7.1",
+	    "Session encryption is required");
+}
+
+/* A bounce has one recipient; at RCPT the one in question is not counted yet. */
+static enum access_result
+access_reject_multi_recipient_bounce(struct access_context *ctx)
+{
+	const struct access_request *r = ctx->request;
+	size_t count = r->rcpt_count + (r->recipient != NULL);
+
+	if (r->sender == NULL || r->sender[0] != '\0' || count < 2)
+		return ACCESS_DUNNO;
+	return access_reject_subject(
+	    ctx, CONF_multi_recipient_bounce_reject_code, "5.5.3", "Multi-recipient bounce");
 }
 
 static enum access_result
@@ -149,7 +195,7 @@ access_reject_non_fqdn_helo(struct access_context *ctx)
 static enum access_result
 access_reject_non_fqdn_sender(struct access_context *ctx)
 {
-	const char *sender = ctx->request->sender;
+	const char *sender = ctx->request->sender_received;
 
 	if (sender == NULL || sender[0] == '\0')
 		return ACCESS_DUNNO;
@@ -160,7 +206,7 @@ access_reject_non_fqdn_sender(struct access_context *ctx)
 static enum access_result
 access_reject_non_fqdn_recipient(struct access_context *ctx)
 {
-	const char *rcpt = ctx->request->recipient;
+	const char *rcpt = ctx->request->recipient_received;
 
 	if (rcpt == NULL)
 		return ACCESS_DUNNO;
@@ -168,34 +214,23 @@ access_reject_non_fqdn_recipient(struct access_context *ctx)
 	    rewrite_domain_of(span_str(rcpt)), "Recipient address");
 }
 
-/* Letters, digits, '-', '_' and dots between them; or an address literal. */
-static bool
-access_is_valid_helo(struct span name)
-{
-	if (name.len != 0 && name.ptr[0] == '[')
-		return name.len > 2 && name.ptr[name.len - 1] == ']';
-	if (name.len == 0 || name.len > 255)
-		return false;
-	for (size_t i = 0; i < name.len; i++) {
-		unsigned char c = (unsigned char)name.ptr[i];
-
-		if (!isalnum(c) && c != '-' && c != '_' && c != '.')
-			return false;
-		if (c == '.' && (i == 0 || name.ptr[i - 1] == '.'))
-			return false;
-	}
-	return name.ptr[0] != '-';
-}
-
 static enum access_result
 access_reject_invalid_helo(struct access_context *ctx)
 {
 	const char *helo = ctx->request->helo;
+	struct span name;
+	bool literal;
 
-	if (helo == NULL || access_is_valid_helo(span_str(helo)))
+	if (helo == NULL)
+		return ACCESS_DUNNO;
+	name = span_str(helo);
+	literal = helo[0] == '[';
+	if (literal ? mail_addr_is_literal(name, NULL)
+		    : mail_addr_is_ipv4(name) || mail_addr_is_ipv6(name) || mail_addr_is_host(name))
 		return ACCESS_DUNNO;
 	return access_reject(ctx, conf_int(ctx->access->conf, CONF_invalid_hostname_reject_code),
-	    "5.5.2", "<%s>: Helo command rejected: Invalid name", helo);
+	    "5.5.2", "<%s>: Helo command rejected: %s", helo,
+	    literal ? "invalid ip address" : "Invalid name");
 }
 
 enum access_result
@@ -222,6 +257,11 @@ static const struct access_restriction access_table[] = {
 	{ "permit",                          access_permit },
 	{ "reject",                          access_reject_all },
 	{ "defer",                           access_defer_all },
+	{ "defer_if_permit",                 access_defer_if_permit },
+	{ "defer_if_reject",                 access_defer_if_reject },
+	{ "reject_unauth_pipelining",        access_reject_unauth_pipelining },
+	{ "reject_plaintext_session",        access_reject_plaintext_session },
+	{ "reject_multi_recipient_bounce",   access_reject_multi_recipient_bounce },
 	{ "permit_mynetworks",               access_permit_mynetworks },
 	{ "permit_inet_interfaces",          access_permit_inet_interfaces },
 	{ "permit_sasl_authenticated",       access_permit_authenticated },

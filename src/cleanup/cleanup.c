@@ -12,6 +12,7 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "mail/mail_addr.h"
 #include "mail/mail_date.h"
 #include "mail/mail_header.h"
@@ -35,6 +36,7 @@ struct cleanup {
 	uint64_t stored_size;        /* bytes uploaded so far */
 	struct queue_upload *upload; /* owned; NULL while the content is small */
 	bool completed;              /* the header section is done */
+	bool header_utf8;            /* it has bytes that are not ASCII */
 	char *message_id;            /* owned; for the log */
 	bool failed;                 /* sticky: `err` says why; further content is dropped */
 	struct err err;
@@ -199,6 +201,7 @@ cleanup_complete_headers(struct cleanup *c)
 		(void)err_set_smtp(&c->err, ERR_PERM, 554, "5.4.0", "Error: too many hops");
 		return cleanup_fail(c);
 	}
+	c->header_utf8 = !utf8_is_ascii(span_head(content, scan.headers));
 	if (scan.message_id.len != 0)
 		c->message_id = span_dup(scan.message_id);
 	drop = cleanup_has_dropped(&scan);
@@ -285,6 +288,13 @@ cleanup_attributes(const struct cleanup *c, char *port, size_t port_size, struct
 	if (e->client_helo != NULL)
 		attrs[n++] = (struct queue_attr){SPAN_LIT("helo_name"), span_str(e->client_helo)};
 	attrs[n++] = (struct queue_attr){SPAN_LIT("protocol_name"), span_str(e->client_protocol)};
+	if (e->envid != NULL)
+		attrs[n++] = (struct queue_attr){SPAN_LIT("envid"), span_str(e->envid)};
+	if (e->ret != NULL && e->ret[0] != '\0')
+		attrs[n++] = (struct queue_attr){SPAN_LIT("ret"), span_str(e->ret)};
+	if (e->smtputf8)
+		attrs[n++] = (struct queue_attr){
+		    SPAN_LIT("smtputf8"), c->header_utf8 ? SPAN_LIT("header") : SPAN_LIT("yes")};
 	if (e->body_8bit)
 		attrs[n++] = (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
 	if (e->complete_headers)
@@ -301,7 +311,7 @@ cleanup_log_message_id(const struct cleanup *c)
 	log_info_as("cleanup", "%s", buf_str(&text));
 }
 
-#define CLEANUP_ATTR_MAX 8
+#define CLEANUP_ATTR_MAX 12
 
 static bool
 cleanup_store(struct cleanup *c, struct err *err)

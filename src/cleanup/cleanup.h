@@ -40,6 +40,9 @@ struct cleanup_envelope {
 	int64_t arrival; /* real us */
 	const char *sender;
 	bool body_8bit;
+	bool smtputf8;     /* the client asked for it (RFC 6531) */
+	const char *envid; /* DSN ENVID, decoded; NULL: none */
+	const char *ret;   /* DSN RET: "FULL", "HDRS"; "" or NULL: none */
 	bool
 	    complete_headers; /* a local client: add From, Date, Message-Id where they are missing */
 	const char *client_name;

@@ -41,7 +41,7 @@ struct queue_rcpt {
  *	sasl_method, sasl_username, sasl_sender
  *	envid, ret               DSN ENVID (xtext decoded), "FULL" or "HDRS"
  *	encoding                 "7bit" or "8bit"
- *	smtputf8                 "yes"
+ *	smtputf8                 "yes": the client asked for it; "header": and the header section needs it
  *	rewrite_context          "local" or "remote"
  *	content_filter, redirect
  *	message_id               for the log

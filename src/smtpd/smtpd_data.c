@@ -1,24 +1,21 @@
 /*
- * smtpd_data.c - DATA (RFC 5321 section 4.1.1.4): reads the message, hands it to cleanup, and answers 250 only when the queue
- * has it (I3).
+ * smtpd_data.c - a message, however it comes: DATA (RFC 5321 section 4.1.1.4), and what it shares with BDAT. It goes through
+ * cleanup, and 250 is answered only when the queue has it (I3).
  */
 #include "smtpd/smtpd_int.h"
 
 #include "base/log.h"
 #include "mail/mail_log.h"
 #include "mail/mail_received.h"
-#include "smtp/smtp_data.h"
 #include "task/task.h"
 
 /* Input converted between two looks at the other tasks. */
 #define SMTPD_DATA_SLICE 65536
 
-static bool
-smtpd_data_allowed(struct smtpd_session *s)
+bool
+smtpd_content_allowed(struct smtpd_session *s)
 {
-	struct access_verdict verdict = {0};
 	struct access_request request;
-	bool permit;
 
 	if (s->mail.rcpt_count == 0) {
 		if (s->state == SMTPD_STATE_MAIL)
@@ -28,12 +25,7 @@ smtpd_data_allowed(struct smtpd_session *s)
 		return false;
 	}
 	smtpd_access_request(s, &request);
-	access_check(s->setup->access, ACCESS_DATA, &request, &verdict);
-	permit = verdict.permit;
-	if (!permit)
-		smtpd_reject(s, "DATA", &request, &verdict);
-	access_verdict_done(&verdict);
-	return permit;
+	return smtpd_access_permits(s, ACCESS_DATA, smtpd_command_name(s->command), &request);
 }
 
 /* RFC 5321 section 4.4: the trace line on top, naming the recipient when there is just one. */
@@ -49,37 +41,122 @@ smtpd_data_received(struct smtpd_session *s, struct buf *out)
 	    .protocol = mail_received_protocol(s->esmtp, false, false, s->mail.smtputf8),
 	    .queue_id = s->mail.queue_id,
 	    .second = s->mail.arrival / CLOCK_SECOND,
-	    .rcpt = s->mail.rcpt_count == 1 ? s->mail.rcpts[0].addr : NULL,
+	    .rcpt = s->mail.rcpt_count == 1 ? s->mail.rcpts[0].received : NULL,
 	};
 
 	mail_received_write(out, &received);
 }
 
-static enum smtp_data_mode
-smtpd_data_mode(const struct smtpd_session *s)
+static void
+smtpd_content_describe(struct smtpd_session *s, struct cleanup *c)
 {
-	const struct conf *conf = s->setup->conf;
+	struct cleanup_envelope *e = cleanup_envelope(c);
 
-	if (access_is_mynetworks(
-		s->setup->access, (const struct sockaddr *)(const void *)&s->peer.sa) &&
-	    span_equal_str(span_str(conf_written(conf, CONF_smtpd_forbid_bare_newline_exclusions)),
-		"$mynetworks"))
-		return SMTP_DATA_NO;
-	if (conf_is(conf, CONF_smtpd_forbid_bare_newline, "normalize") ||
-	    conf_is(conf, CONF_smtpd_forbid_bare_newline, "yes"))
-		return SMTP_DATA_NORMALIZE;
-	if (conf_is(conf, CONF_smtpd_forbid_bare_newline, "note"))
-		return SMTP_DATA_NOTE;
-	if (conf_is(conf, CONF_smtpd_forbid_bare_newline, "reject"))
-		return SMTP_DATA_REJECT;
-	return SMTP_DATA_NO;
+	e->msg_id = s->mail.msg_id;
+	e->queue_id = s->mail.queue_id;
+	e->arrival = s->mail.arrival;
+	e->sender = s->mail.sender;
+	e->body_8bit = s->mail.body_8bit;
+	e->smtputf8 = s->mail.smtputf8;
+	e->envid = s->mail.envid;
+	e->ret = smtp_command_ret_text(s->mail.ret);
+	e->client_name = s->client_name;
+	e->client_address = s->client_address;
+	e->client_reverse_name = s->client_reverse_name;
+	e->client_port = net_addr_port(&s->peer);
+	e->client_helo = s->helo;
+	e->client_protocol = s->esmtp ? "ESMTP" : "SMTP";
+	e->complete_headers = access_is_rewrite_client(
+	    s->setup->access, (const struct sockaddr *)(const void *)&s->peer.sa);
+	for (size_t i = 0; i < s->mail.rcpt_count; i++)
+		cleanup_add_rcpt(c, s->mail.rcpts[i].addr, s->mail.rcpts[i].received,
+		    s->mail.rcpts[i].dsn_orcpt, s->mail.rcpts[i].dsn_notify);
+}
+
+void
+smtpd_content_begin(struct smtpd_session *s)
+{
+	struct cleanup *c = cleanup_new(&s->setup->cleanup, s->server->front);
+
+	s->mail.cleanup = c;
+	s->mail.in = (struct smtp_data_in){
+	    .mode = s->forbids_bare_lf ? s->setup->bare_newline : SMTP_DATA_NO,
+	    .replace_cr = conf_bool(s->setup->conf, CONF_cleanup_replace_stray_cr_lf),
+	};
+	smtpd_content_describe(s, c);
+	smtpd_data_received(s, cleanup_content(c));
+}
+
+/* smtpd_forbid_bare_newline = reject: the client cannot be trusted about where its messages end. */
+static bool
+smtpd_content_bare_lf(struct smtpd_session *s)
+{
+	int code = conf_int(s->setup->conf, CONF_smtpd_forbid_bare_newline_reject_code);
+
+	if (s->mail.in.bare_lf == 0 || s->mail.in.mode < SMTP_DATA_NOTE)
+		return true;
+	if (s->mail.in.mode == SMTP_DATA_NOTE) {
+		log_info("%s: bare <LF> received from %s[%s]", s->mail.queue_id, s->client_name,
+		    s->client_address);
+		return true;
+	}
+	log_info("%s: reject: bare <LF> received from %s[%s]", s->mail.queue_id, s->client_name,
+	    s->client_address);
+	smtpd_reply(s, code, "5.5.2", "%s Error: bare <LF> received", s->setup->hostname);
+	if (code == 521)
+		smtpd_enter(s, SMTPD_STATE_CLOSED);
+	return false;
+}
+
+bool
+smtpd_content_end(struct smtpd_session *s)
+{
+	struct access_request request;
+	struct err err;
+
+	if (!smtpd_content_bare_lf(s))
+		return false;
+	smtpd_access_request(s, &request);
+	if (!smtpd_access_permits(s, ACCESS_END_OF_DATA, "END-OF-MESSAGE", &request))
+		return false;
+	/* The other replies of the group need not wait for the disk (I4). */
+	(void)stream_flush(s->stream);
+	if (cleanup_finish(s->mail.cleanup, &err))
+		return true;
+	smtpd_reply_err(s, &err);
+	return false;
+}
+
+void
+smtpd_content_done(struct smtpd_session *s)
+{
+	s->errors = 0;
+	s->junk = 0;
+	smtpd_mail_reset(s);
+}
+
+void
+smtpd_content_lost(struct smtpd_session *s, const char *word, enum stream_result why)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	const struct mail_log_client client = smtpd_log_client(s);
+
+	mail_log_lost(&text, why == STREAM_TIMEOUT ? "timeout" : "lost connection", word,
+	    (int64_t)cleanup_size(s->mail.cleanup), &client);
+	log_info("%s", buf_str(&text));
+	if (why == STREAM_TIMEOUT)
+		smtpd_give_up(s, "4.4.2", "Error: timeout exceeded");
+	else
+		smtpd_enter(s, SMTPD_STATE_CLOSED);
 }
 
 /* Reads up to the final dot. What cleanup does not want any more (too large) is still read, and dropped. */
 static enum stream_result
-smtpd_data_read(struct smtpd_session *s, struct smtp_data_in *in, struct cleanup *c)
+smtpd_data_read(struct smtpd_session *s)
 {
 	int64_t timeout = conf_time(s->setup->conf, CONF_smtpd_timeout);
+	struct smtp_data_in *in = &s->mail.in;
+	struct cleanup *c = s->mail.cleanup;
 	size_t since_yield = 0;
 
 	while (!in->done) {
@@ -92,8 +169,6 @@ smtpd_data_read(struct smtpd_session *s, struct smtp_data_in *in, struct cleanup
 			return r;
 		bytes = span_head(bytes, SMTPD_DATA_SLICE);
 		stream_consume(s->stream, smtp_data_read(in, bytes, cleanup_content(c)));
-		if (in->mode == SMTP_DATA_REJECT && in->bare_lf > 0)
-			return STREAM_OK;
 		cleanup_added(c);
 		since_yield += bytes.len;
 		if (since_yield >= SMTPD_DATA_SLICE) {
@@ -104,112 +179,26 @@ smtpd_data_read(struct smtpd_session *s, struct smtp_data_in *in, struct cleanup
 	return STREAM_OK;
 }
 
-static void
-smtpd_data_lost(struct smtpd_session *s, struct cleanup *c, enum stream_result why)
-{
-	struct buf text CLEANUP(buf_done) = {0};
-	const struct mail_log_client client = smtpd_log_client(s);
-
-	mail_log_lost(&text, why == STREAM_TIMEOUT ? "timeout" : "lost connection", "DATA",
-	    (int64_t)cleanup_size(c), &client);
-	log_info("%s", buf_str(&text));
-	if (why == STREAM_TIMEOUT)
-		smtpd_give_up(s, "4.4.2", "Error: timeout exceeded");
-	else
-		smtpd_enter(s, SMTPD_STATE_CLOSED);
-}
-
-/* smtpd_forbid_bare_newline = reject: the client cannot be trusted about where its messages end. */
-static void
-smtpd_data_bare_lf(struct smtpd_session *s)
-{
-	int code = conf_int(s->setup->conf, CONF_smtpd_forbid_bare_newline_reject_code);
-
-	log_info("%s: reject: bare <LF> received from %s[%s]", s->mail.queue_id, s->client_name,
-	    s->client_address);
-	smtpd_reply(s, code, "5.5.2", "%s Error: bare <LF> received", s->setup->hostname);
-	smtpd_enter(s, SMTPD_STATE_CLOSED);
-}
-
-static bool
-smtpd_data_permitted(struct smtpd_session *s)
-{
-	struct access_verdict verdict = {0};
-	struct access_request request;
-	bool permit;
-
-	smtpd_access_request(s, &request);
-	access_check(s->setup->access, ACCESS_END_OF_DATA, &request, &verdict);
-	permit = verdict.permit;
-	if (!permit)
-		smtpd_reject(s, "END-OF-MESSAGE", &request, &verdict);
-	access_verdict_done(&verdict);
-	return permit;
-}
-
-/* Everything was read: to the queue, and the answer. */
-static void
-smtpd_data_end(struct smtpd_session *s, struct cleanup *c)
-{
-	struct err err;
-
-	if (!smtpd_data_permitted(s))
-		return;
-	/* The other replies of the group need not wait for the disk (I4). */
-	(void)stream_flush(s->stream);
-	if (!cleanup_finish(c, &err))
-		return smtpd_reply_err(s, &err);
-	smtpd_reply(s, 250, "2.0.0", "Ok: queued as %s", s->mail.queue_id);
-}
-
-static void
-smtpd_data_describe(struct smtpd_session *s, struct cleanup *c)
-{
-	struct cleanup_envelope *e = cleanup_envelope(c);
-
-	e->msg_id = s->mail.msg_id;
-	e->queue_id = s->mail.queue_id;
-	e->arrival = s->mail.arrival;
-	e->sender = s->mail.sender;
-	e->body_8bit = s->mail.body_8bit;
-	e->client_name = s->client_name;
-	e->client_address = s->client_address;
-	e->client_reverse_name = s->client_reverse_name;
-	e->client_port = net_addr_port(&s->peer);
-	e->client_helo = s->helo;
-	e->client_protocol = s->esmtp ? "ESMTP" : "SMTP";
-	e->complete_headers = access_is_rewrite_client(
-	    s->setup->access, (const struct sockaddr *)(const void *)&s->peer.sa);
-	for (size_t i = 0; i < s->mail.rcpt_count; i++)
-		cleanup_add_rcpt(c, s->mail.rcpts[i].addr, s->mail.rcpts[i].addr,
-		    s->mail.rcpts[i].dsn_orcpt, s->mail.rcpts[i].dsn_notify);
-}
-
 void
 smtpd_data(struct smtpd_session *s, struct span args)
 {
-	struct smtp_data_in in = {.mode = smtpd_data_mode(s)};
-	struct cleanup *c;
 	enum stream_result r;
 
+	if (s->state == SMTPD_STATE_BDAT)
+		return smtpd_reply(s, 503, "5.5.1", "Error: DATA after BDAT");
 	if (span_trim(args).len != 0)
 		return smtpd_reply(s, 501, "5.5.4", "Syntax: DATA");
-	if (!smtpd_data_allowed(s))
+	if (!smtpd_content_allowed(s))
 		return;
 	smtpd_reply(s, 354, NULL, "End data with <CR><LF>.<CR><LF>");
 	if (!stream_has_input(s->stream))
 		(void)stream_flush(s->stream);
-	c = cleanup_new(&s->setup->cleanup, s->server->front);
-	smtpd_data_describe(s, c);
-	smtpd_data_received(s, cleanup_content(c));
-	r = smtpd_data_read(s, &in, c);
+	smtpd_content_begin(s);
+	r = smtpd_data_read(s);
 	if (r != STREAM_OK)
-		smtpd_data_lost(s, c, r);
-	else if (!in.done)
-		smtpd_data_bare_lf(s);
-	else
-		smtpd_data_end(s, c);
-	cleanup_free(&c);
-	if (s->state != SMTPD_STATE_CLOSED)
-		smtpd_mail_reset(s);
+		return smtpd_content_lost(s, "DATA", r);
+	if (!smtpd_content_end(s))
+		return smtpd_mail_reset(s);
+	smtpd_reply(s, 250, "2.0.0", "Ok: queued as %s", s->mail.queue_id);
+	smtpd_content_done(s);
 }

@@ -9,13 +9,12 @@
 /* Names longer than this are cut: they go into logs and the Received: header. */
 #define SMTPD_HELO_MAX 255
 
-/* Checks what HELO and EHLO have in common; true when the client may go on. Resets the transaction. */
+/* What HELO and EHLO have in common; true when the client may go on. Resets the session; a refused name is not kept. */
 static bool
 smtpd_hello(struct smtpd_session *s, struct span args, const char *verb)
 {
-	struct access_verdict verdict = {0};
 	struct access_request request;
-	bool permit;
+	char *name;
 
 	args = span_trim(args);
 	if (args.len == 0) {
@@ -23,15 +22,17 @@ smtpd_hello(struct smtpd_session *s, struct span args, const char *verb)
 		return false;
 	}
 	smtpd_mail_reset(s);
-	mem_free(s->helo);
-	s->helo = span_dup(span_head(args, SMTPD_HELO_MAX));
+	mem_free_str(&s->helo);
+	smtpd_enter(s, SMTPD_STATE_NEW);
+	name = span_dup(span_head(args, SMTPD_HELO_MAX));
 	smtpd_access_request(s, &request);
-	access_check(s->setup->access, ACCESS_HELO, &request, &verdict);
-	permit = verdict.permit;
-	if (!permit)
-		smtpd_reject(s, verb, &request, &verdict);
-	access_verdict_done(&verdict);
-	return permit;
+	request.helo = name;
+	if (!smtpd_access_permits(s, ACCESS_HELO, verb, &request)) {
+		mem_free(name);
+		return false;
+	}
+	s->helo = name;
+	return true;
 }
 
 void

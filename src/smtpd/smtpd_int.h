@@ -4,11 +4,12 @@
  * States (RFC 5321 section 4.1.4); smtpd_enter() is the only setter:
  *
  *	NEW --HELO/EHLO--> HELO --MAIL--> MAIL --RCPT accepted--> RCPT --DATA--> (250 or 4xx/5xx) --> HELO
- *	any --RSET, HELO/EHLO--> HELO        any --QUIT, 421, lost--> CLOSED
+ *	RCPT --BDAT--> BDAT --BDAT LAST--> (250 or 4xx/5xx) --> HELO
+ *	MAIL, RCPT, BDAT --RSET, HELO/EHLO--> HELO        any --refused HELO/EHLO--> NEW        any --QUIT, 421, lost--> CLOSED
  *
  * Invariants
- *	I1  `mail` is filled in states MAIL and RCPT, empty in all others.
- *	I2  a queue id is minted at the first accepted recipient, so state RCPT has one and MAIL has none.
+ *	I1  `mail` is filled in states MAIL, RCPT and BDAT, empty in all others.
+ *	I2  a queue id is minted at the first accepted recipient, so states RCPT and BDAT have one and MAIL has none.
  *	I3  a reply 250 to the end of DATA is written only after queue_front_store() said that the message is durable.
  *	I4  replies gather in the stream and are sent before each wait for input, and before each wait on anything else that may
  *	    take longer than the client should be kept in the dark.
@@ -24,14 +25,17 @@
 #include "base/span.h"
 #include "cleanup/cleanup.h"
 #include "conf/conf.h"
+#include "conf/conf_net_list.h"
 #include "mail/mail_log.h"
 #include "net/net_addr.h"
 #include "net/stream.h"
 #include "queue/queue_front.h"
+#include "rewrite/domain_list.h"
 #include "rewrite/rewrite.h"
 #include "service/poke.h"
 #include "service/service.h"
 #include "smtp/smtp_command.h"
+#include "smtp/smtp_data.h"
 #include "task/task.h"
 
 enum smtpd_state {
@@ -39,6 +43,7 @@ enum smtpd_state {
 	SMTPD_STATE_HELO,
 	SMTPD_STATE_MAIL,
 	SMTPD_STATE_RCPT,
+	SMTPD_STATE_BDAT,
 	SMTPD_STATE_CLOSED,
 };
 
@@ -55,6 +60,9 @@ struct smtpd_setup {
 	unsigned features; /* SMTP_EHLO_ bits announced */
 	struct smtp_command_options options;
 	struct cleanup_settings cleanup;
+	enum smtp_data_mode bare_newline;      /* smtpd_forbid_bare_newline ... */
+	struct conf_net_list *bare_newline_ok; /* ... and the clients that it spares */
+	struct domain_list *flush_domains;     /* fast_flush_domains: for ETRN */
 };
 
 /* The process. */
@@ -68,6 +76,7 @@ struct smtpd_server {
 	size_t listener_count;
 	struct list sessions; /* all alive */
 	struct task_cond session_ended;
+	struct task_group flushes; /* of ETRN; at most one at a time */
 };
 
 enum smtpd_command {
@@ -76,9 +85,11 @@ enum smtpd_command {
 	SMTPD_MAIL,
 	SMTPD_RCPT,
 	SMTPD_DATA,
+	SMTPD_BDAT,
 	SMTPD_RSET,
 	SMTPD_NOOP,
 	SMTPD_VRFY,
+	SMTPD_ETRN,
 	SMTPD_QUIT,
 	SMTPD_UNKNOWN,
 	SMTPD_COMMAND_COUNT,
@@ -86,7 +97,7 @@ enum smtpd_command {
 
 struct smtpd_rcpt {
 	const char *addr;      /* internal, standard form: in the mail's arena, as all below */
-	const char *as_given;  /* between < and >, as the client wrote it */
+	const char *received;  /* internal form, before any rewriting */
 	const char *dsn_orcpt; /* NULL: none */
 	unsigned dsn_notify;
 };
@@ -94,15 +105,23 @@ struct smtpd_rcpt {
 /* One mail transaction, from MAIL to its end. */
 struct smtpd_mail {
 	struct arena arena;
-	const char *sender; /* internal, standard form */
-	const char *sender_as_given;
-	int64_t arrival; /* real us: when MAIL came */
+	const char *sender;          /* internal, standard form */
+	const char *sender_received; /* internal form, before any rewriting */
+	const char *sender_as_given; /* between < and >, as the client wrote it */
+	int64_t arrival;             /* real us: when MAIL came */
 	bool body_8bit;
 	bool smtputf8;
+	const char *envid; /* DSN ENVID, decoded; NULL: none */
+	enum smtp_command_ret ret;
 	struct smtpd_rcpt *rcpts; /* owned */
 	size_t rcpt_count;
-	int64_t msg_id; /* 0 until the first recipient is accepted */
+	size_t overshoot; /* recipients refused for being too many */
+	int64_t msg_id;   /* 0 until the first recipient is accepted */
 	char queue_id[32];
+	struct cleanup *cleanup; /* owned: the message so far; NULL before DATA and BDAT */
+	struct smtp_data_in in;  /* the reader's state */
+	uint64_t chunk_bytes;    /* of all BDAT chunks */
+	bool chunks_failed;      /* a chunk was refused: the others are read and dropped */
 };
 
 struct smtpd_session {
@@ -121,6 +140,9 @@ struct smtpd_session {
 	bool esmtp;
 	char *helo; /* owned; NULL before HELO */
 	struct smtpd_mail mail;
+	bool access_denied;   /* refused at connect time: only QUIT is served */
+	bool forbids_bare_lf; /* smtpd_forbid_bare_newline holds for this client */
+	bool seen_pipelining; /* improper pipelining was logged */
 	unsigned errors;
 	unsigned junk;
 	unsigned counts[SMTPD_COMMAND_COUNT][2]; /* good, all */
@@ -128,6 +150,7 @@ struct smtpd_session {
 	bool failed;                             /* the present command got 4xx or 5xx */
 	const char *where;                       /* for "lost connection after ..." */
 	struct buf reply;                        /* scratch for building replies */
+	struct buf line;                         /* an over-long command */
 };
 
 /* The only setter of the state. */
@@ -138,20 +161,34 @@ void smtpd_reply(struct smtpd_session *s, int code, const char *dsn, const char 
     PRINTF_LIKE(4, 5);
 /* What an err says, as a reply. */
 void smtpd_reply_err(struct smtpd_session *s, const struct err *err);
-/* A rejection by access rules: logged as "NOQUEUE: reject: ..." and sent. */
-void smtpd_reject(struct smtpd_session *s, const char *stage, const struct access_request *request,
-    const struct access_verdict *verdict);
 /* 421, then the session ends. */
 void smtpd_give_up(struct smtpd_session *s, const char *dsn, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
-/* The warn_if_reject lines of a verdict. */
-void smtpd_log_warnings(struct smtpd_session *s, const char *stage,
-    const struct access_request *request, const struct access_verdict *verdict);
 /* The client as log lines name it; borrowed from the session. */
 struct mail_log_client smtpd_log_client(const struct smtpd_session *s);
 
 /* What access rules may look at now; borrowed from the session. */
-void smtpd_access_request(const struct smtpd_session *s, struct access_request *ret);
+void smtpd_access_request(struct smtpd_session *s, struct access_request *ret);
+
+/*
+ * Asks the access rules. False: it was rejected, logged ("NOQUEUE: reject: WORD from ...") and answered. `word` names the stage
+ * in the log. Waits.
+ */
+bool smtpd_access_permits(struct smtpd_session *s, enum access_stage stage, const char *word,
+    const struct access_request *request) MUST_CHECK;
+
+/* ---- smtpd_data.c: a message, whichever command brings it ---- */
+
+/* May a message come now? Answers if not. */
+bool smtpd_content_allowed(struct smtpd_session *s) MUST_CHECK;
+/* Begins s->mail.cleanup with the Received: line. */
+void smtpd_content_begin(struct smtpd_session *s);
+/* All was read: to the queue. False: answered with the reason; true: durable, the caller says 250 (I3). Waits. */
+bool smtpd_content_end(struct smtpd_session *s) MUST_CHECK;
+/* The client went away, or was too slow, in the middle of it: logs, and ends the session. */
+void smtpd_content_lost(struct smtpd_session *s, const char *word, enum stream_result why);
+/* The message was taken: what the client did wrong before is forgiven. */
+void smtpd_content_done(struct smtpd_session *s);
 
 /* The mail transaction: dropped at RSET, HELO, its end. */
 void smtpd_mail_reset(struct smtpd_session *s);
@@ -162,15 +199,17 @@ void smtpd_ehlo(struct smtpd_session *s, struct span args);
 void smtpd_mail(struct smtpd_session *s, struct span args);
 void smtpd_rcpt(struct smtpd_session *s, struct span args);
 void smtpd_data(struct smtpd_session *s, struct span args);
+void smtpd_bdat(struct smtpd_session *s, struct span args);
 void smtpd_rset(struct smtpd_session *s, struct span args);
 void smtpd_noop(struct smtpd_session *s, struct span args);
 void smtpd_vrfy(struct smtpd_session *s, struct span args);
+void smtpd_etrn(struct smtpd_session *s, struct span args);
 void smtpd_quit(struct smtpd_session *s, struct span args);
 
 struct smtpd_verb {
 	const char *name; /* upper case */
 	enum smtpd_command command;
-	unsigned flags;
+	unsigned flags; /* SMTPD_LAST_IN_GROUP ... */
 	void (*handler)(struct smtpd_session *s, struct span args);
 };
 #define SMTPD_LAST_IN_GROUP 1u /* nothing may be pipelined behind it (RFC 2920) */

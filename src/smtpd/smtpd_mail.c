@@ -1,5 +1,6 @@
 /*
- * smtpd_mail.c - MAIL FROM (RFC 5321 section 4.1.1.2) with SIZE (RFC 1870) and BODY (RFC 6152).
+ * smtpd_mail.c - MAIL FROM (RFC 5321 section 4.1.1.2) with SIZE (RFC 1870), BODY (RFC 6152), RET and ENVID (RFC 3461) and SMTPUTF8
+ * (RFC 6531).
  */
 #include "smtpd/smtpd_int.h"
 
@@ -13,7 +14,7 @@ smtpd_mail_allowed(struct smtpd_session *s)
 		smtpd_reply(s, 503, "5.5.1", "Error: send HELO/EHLO first");
 		return false;
 	}
-	if (s->state == SMTPD_STATE_MAIL || s->state == SMTPD_STATE_RCPT) {
+	if (s->state >= SMTPD_STATE_MAIL) {
 		smtpd_reply(s, 503, "5.5.1", "Error: nested MAIL command");
 		return false;
 	}
@@ -48,17 +49,21 @@ smtpd_mail_queue_ready(struct smtpd_session *s)
 static bool
 smtpd_mail_permitted(struct smtpd_session *s)
 {
-	struct access_verdict verdict = {0};
 	struct access_request request;
-	bool permit;
 
 	smtpd_access_request(s, &request);
-	access_check(s->setup->access, ACCESS_MAIL, &request, &verdict);
-	permit = verdict.permit;
-	if (!permit)
-		smtpd_reject(s, "MAIL", &request, &verdict);
-	access_verdict_done(&verdict);
-	return permit;
+	return smtpd_access_permits(s, ACCESS_MAIL, "MAIL", &request);
+}
+
+/* The queue keeps it decoded; the parser has seen that it can be. */
+static const char *
+smtpd_mail_envid(struct smtpd_session *s, const struct smtp_mail *mail)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+
+	if (mail->envid == NULL || !smtp_command_xtext_decode(span_str(mail->envid), &text))
+		return NULL;
+	return arena_dup(&s->mail.arena, buf_span(&text));
 }
 
 void
@@ -78,8 +83,12 @@ smtpd_mail(struct smtpd_session *s, struct span args)
 	if (!smtpd_mail_size(s, &mail) || !smtpd_mail_queue_ready(s))
 		return;
 	s->mail.sender = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(mail.addr));
+	s->mail.sender_received = mail.addr;
 	s->mail.sender_as_given = mail.given;
 	s->mail.body_8bit = mail.body == SMTP_BODY_8BITMIME;
+	s->mail.smtputf8 = mail.smtputf8;
+	s->mail.envid = smtpd_mail_envid(s, &mail);
+	s->mail.ret = mail.ret;
 	s->mail.arrival = clock_real_us();
 	smtpd_enter(s, SMTPD_STATE_MAIL);
 	if (!smtpd_mail_permitted(s))

@@ -12,36 +12,37 @@
 static bool
 smtpd_rcpt_allowed(struct smtpd_session *s)
 {
+	const struct conf *conf = s->setup->conf;
+
+	if (s->state == SMTPD_STATE_BDAT) {
+		smtpd_reply(s, 503, "5.5.1", "Error: RCPT after BDAT");
+		return false;
+	}
 	if (s->state != SMTPD_STATE_MAIL && s->state != SMTPD_STATE_RCPT) {
 		smtpd_reply(s, 503, "5.5.1", "Error: need MAIL command");
 		return false;
 	}
-	if (s->mail.rcpt_count >= conf_size(s->setup->conf, CONF_smtpd_recipient_limit)) {
-		smtpd_reply(s, 452, "4.5.3", "Error: too many recipients");
-		return false;
-	}
-	return true;
+	if (s->mail.rcpt_count < conf_size(conf, CONF_smtpd_recipient_limit))
+		return true;
+	smtpd_reply(s, 452, "4.5.3", "Error: too many recipients");
+	/* A well-meaning client may send the rest of its list before it reads our first 452. */
+	if (s->mail.overshoot++ < conf_size(conf, CONF_smtpd_recipient_overshoot_limit))
+		s->errors--;
+	return false;
 }
 
 /* Asks the access rules about one recipient, at RCPT or VRFY; a rejection has been answered. */
 static bool
 smtpd_rcpt_permitted(
-    struct smtpd_session *s, const char *stage, const char *addr, const char *given)
+    struct smtpd_session *s, const char *word, const char *addr, const struct smtp_rcpt *rcpt)
 {
-	struct access_verdict verdict = {0};
 	struct access_request request;
-	bool permit;
 
 	smtpd_access_request(s, &request);
 	request.recipient = addr;
-	request.recipient_as_given = given;
-	access_check(s->setup->access, ACCESS_RCPT, &request, &verdict);
-	permit = verdict.permit;
-	smtpd_log_warnings(s, stage, &request, &verdict);
-	if (!permit)
-		smtpd_reject(s, stage, &request, &verdict);
-	access_verdict_done(&verdict);
-	return permit;
+	request.recipient_received = rcpt->addr;
+	request.recipient_as_given = rcpt->given;
+	return smtpd_access_permits(s, ACCESS_RCPT, word, &request);
 }
 
 /* The queue id is minted with the first accepted recipient (I2), and logged with the client. */
@@ -77,7 +78,7 @@ smtpd_rcpt_add(struct smtpd_session *s, const struct smtp_rcpt *rcpt, const char
 		    mail->rcpt_count != 0 ? mail->rcpt_count * 2 : 1, sizeof(*mail->rcpts));
 	mail->rcpts[mail->rcpt_count++] = (struct smtpd_rcpt){
 	    .addr = addr,
-	    .as_given = rcpt->given,
+	    .received = rcpt->addr,
 	    .dsn_orcpt = rcpt->orcpt,
 	    .dsn_notify = rcpt->notify,
 	};
@@ -96,8 +97,10 @@ smtpd_rcpt(struct smtpd_session *s, struct span args)
 		return smtpd_reply_err(s, &err);
 	if (!queue_address_is_storable(span_str(rcpt.addr)))
 		return smtpd_reply(s, 501, "5.1.3", "Bad recipient address syntax");
+	if (rcpt.orcpt != NULL && !queue_address_is_storable(span_str(rcpt.orcpt)))
+		return smtpd_reply(s, 501, "5.5.4", "Error: Bad ORCPT parameter syntax");
 	addr = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(rcpt.addr));
-	if (!smtpd_rcpt_permitted(s, "RCPT", addr, rcpt.given))
+	if (!smtpd_rcpt_permitted(s, "RCPT", addr, &rcpt))
 		return;
 	if (s->mail.msg_id == 0 && !smtpd_rcpt_first(s))
 		return;
@@ -118,7 +121,7 @@ smtpd_vrfy(struct smtpd_session *s, struct span args)
 	if (!smtp_command_parse_vrfy(args, &s->setup->options, &arena, &rcpt, &err))
 		return smtpd_reply_err(s, &err);
 	addr = rewrite_address(s->setup->rewrite, &arena, span_str(rcpt.addr));
-	if (!smtpd_rcpt_permitted(s, "VRFY", addr, rcpt.given))
+	if (!smtpd_rcpt_permitted(s, "VRFY", addr, &rcpt))
 		return;
 	/* RFC 5321 section 3.5.3: 252 says that delivery will be tried, not that the mailbox exists. */
 	smtpd_reply(s, 252, "2.0.0", "%.*s", SPAN_ARG(span_trim(args)));

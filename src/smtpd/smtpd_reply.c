@@ -15,10 +15,12 @@ static void smtpd_vreply(struct smtpd_session *s, int code, const char *dsn, con
 static void
 smtpd_vreply(struct smtpd_session *s, int code, const char *dsn, const char *fmt, va_list args)
 {
+	bool soft = code >= 500 && conf_bool(s->setup->conf, CONF_soft_bounce);
+
 	buf_clear(&s->reply);
-	buf_printf(&s->reply, "%d ", code);
+	buf_printf(&s->reply, "%d ", soft ? code - 100 : code);
 	if (dsn != NULL && dsn[0] != '\0')
-		buf_printf(&s->reply, "%s ", dsn);
+		buf_printf(&s->reply, "%c%s ", soft && dsn[0] == '5' ? '4' : dsn[0], dsn + 1);
 	buf_vprintf(&s->reply, fmt, args);
 	/* RFC 5321 section 4.5.3.1.5: 512 bytes, the line end included */
 	if (s->reply.len > 510)
@@ -81,8 +83,8 @@ smtpd_log_action(struct smtpd_session *s, const char *action, const char *stage,
 	    .stage = stage,
 	    .client = smtpd_log_client(s),
 	    .text = text,
-	    .sender = request->sender,
-	    .recipient = request->recipient,
+	    .sender = request->sender_received,
+	    .recipient = request->recipient_received,
 	    .proto = s->helo == NULL ? NULL
 		     : s->esmtp      ? "ESMTP"
 				     : "SMTP",
@@ -93,35 +95,52 @@ smtpd_log_action(struct smtpd_session *s, const char *action, const char *stage,
 	log_info("%s", buf_str(&line));
 }
 
-void
-smtpd_log_warnings(struct smtpd_session *s, const char *stage, const struct access_request *request,
+/* The lines of warn_if_reject. */
+static void
+smtpd_log_warnings(struct smtpd_session *s, const char *word, const struct access_request *request,
     const struct access_verdict *verdict)
 {
 	struct span rest = buf_span(&verdict->warning);
 	struct span line;
 
 	while (span_word(&rest, "\n", &line))
-		smtpd_log_action(s, "reject_warning", stage, request, line);
+		smtpd_log_action(s, "reject_warning", word, request, line);
 }
 
-void
-smtpd_reject(struct smtpd_session *s, const char *stage, const struct access_request *request,
+static void
+smtpd_reject(struct smtpd_session *s, const char *word, const struct access_request *request,
     const struct access_verdict *verdict)
 {
 	struct buf text CLEANUP(buf_done) = {0};
 
 	buf_printf(&text, "%d %s %s", verdict->code, verdict->dsn, buf_str(&verdict->text));
-	smtpd_log_action(s, "reject", stage, request, buf_span(&text));
+	smtpd_log_action(s, "reject", word, request, buf_span(&text));
 	smtpd_reply(s, verdict->code, verdict->dsn, "%s", buf_str(&verdict->text));
-	/* RFC 5321 section 3.8: with these codes the server closes the channel. */
+	/* RFC 5321 section 3.8, RFC 7504: with these codes the server closes the channel. */
 	if (verdict->code == 421 || verdict->code == 521)
 		smtpd_enter(s, SMTPD_STATE_CLOSED);
 }
 
-void
-smtpd_access_request(const struct smtpd_session *s, struct access_request *ret)
+bool
+smtpd_access_permits(struct smtpd_session *s, enum access_stage stage, const char *word,
+    const struct access_request *request)
 {
-	bool in_mail = s->state == SMTPD_STATE_MAIL || s->state == SMTPD_STATE_RCPT;
+	struct access_verdict verdict = {0};
+	bool permit;
+
+	access_check(s->setup->access, stage, request, &verdict);
+	permit = verdict.permit;
+	smtpd_log_warnings(s, word, request, &verdict);
+	if (!permit)
+		smtpd_reject(s, word, request, &verdict);
+	access_verdict_done(&verdict);
+	return permit;
+}
+
+void
+smtpd_access_request(struct smtpd_session *s, struct access_request *ret)
+{
+	bool in_mail = s->state >= SMTPD_STATE_MAIL && s->state <= SMTPD_STATE_BDAT;
 
 	*ret = (struct access_request){
 	    .client_name = s->client_name,
@@ -129,7 +148,9 @@ smtpd_access_request(const struct smtpd_session *s, struct access_request *ret)
 	    .client_sa = (const struct sockaddr *)(const void *)&s->peer.sa,
 	    .helo = s->helo,
 	    .sender = in_mail ? s->mail.sender : NULL,
+	    .sender_received = in_mail ? s->mail.sender_received : NULL,
 	    .sender_as_given = in_mail ? s->mail.sender_as_given : NULL,
 	    .rcpt_count = s->mail.rcpt_count,
+	    .improper_pipelining = s->seen_pipelining,
 	};
 }

@@ -20,6 +20,9 @@
 /* How long the first clients wait for a database that is slow to come, before they are told 451. */
 #define SMTPD_READY_WAIT (3 * CLOCK_SECOND)
 
+/* The work of an ETRN may not hold a leaving process back for longer. */
+#define SMTPD_FLUSH_WAIT (5 * CLOCK_SECOND)
+
 struct smtpd_listener {
 	struct smtpd_server *server;
 	struct net_server net;
@@ -161,6 +164,7 @@ smtpd_stopping(struct service *s)
 	while (!list_is_empty(&server->sessions) &&
 	       task_cond_wait(&server->session_ended, CLOCK_NEVER) == TASK_READY)
 		continue;
+	(void)task_group_wait(&server->flushes, clock_deadline(SMTPD_FLUSH_WAIT));
 	queue_front_free(&server->front);
 	db_pool_free(&server->pool);
 	poke_done(&server->poke);

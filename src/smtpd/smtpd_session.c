@@ -19,6 +19,7 @@ static const char *const smtpd_state_names[] = {
     [SMTPD_STATE_HELO] = "helo",
     [SMTPD_STATE_MAIL] = "mail",
     [SMTPD_STATE_RCPT] = "rcpt",
+    [SMTPD_STATE_BDAT] = "bdat",
     [SMTPD_STATE_CLOSED] = "closed",
 };
 
@@ -28,23 +29,42 @@ smtpd_enter(struct smtpd_session *s, enum smtpd_state state)
 	log_debug("%s: %s -> %s", s->client_address, smtpd_state_names[s->state],
 	    smtpd_state_names[state]);
 	MUST(s->state != SMTPD_STATE_CLOSED || state == SMTPD_STATE_CLOSED);
-	MUST(state != SMTPD_STATE_RCPT || s->mail.msg_id != 0); /* I2 */
+	MUST((state != SMTPD_STATE_RCPT && state != SMTPD_STATE_BDAT) ||
+	     s->mail.msg_id != 0); /* I2 */
 	s->state = state;
 }
 
 void
 smtpd_mail_reset(struct smtpd_session *s)
 {
+	cleanup_free(&s->mail.cleanup);
 	arena_done(&s->mail.arena);
 	mem_free(s->mail.rcpts);
 	s->mail = (struct smtpd_mail){0};
-	if (s->state == SMTPD_STATE_MAIL || s->state == SMTPD_STATE_RCPT)
+	if (s->state >= SMTPD_STATE_MAIL && s->state <= SMTPD_STATE_BDAT)
 		smtpd_enter(s, SMTPD_STATE_HELO);
+}
+
+/* Takes an over-long command as its beginning, as Postfix does; its rest must never be taken for a command of its own. */
+static enum stream_result
+smtpd_skip_line(struct smtpd_session *s, struct span *line)
+{
+	enum stream_result r = STREAM_TOO_LONG;
+
+	buf_clear(&s->line);
+	buf_add_span(&s->line, *line);
+	*line = buf_span(&s->line);
+	while (r == STREAM_TOO_LONG) {
+		struct span rest;
+
+		r = stream_read_line(s->stream, s->setup->line_limit, &rest, NULL);
+	}
+	return r;
 }
 
 /* Replies gathered so far go out, unless more of the client's pipeline is already here (I4). */
 static enum stream_result
-smtpd_read_command(struct smtpd_session *s, struct span *ret_line)
+smtpd_read_command(struct smtpd_session *s, struct span *ret_line, bool *ret_bare_lf)
 {
 	enum stream_result r;
 
@@ -56,81 +76,165 @@ smtpd_read_command(struct smtpd_session *s, struct span *ret_line)
 	stream_set_deadline(
 	    s->stream, clock_deadline(conf_time(s->setup->conf, CONF_smtpd_timeout)));
 	s->waiting_for_command = s->state <= SMTPD_STATE_HELO;
-	r = stream_read_line(s->stream, s->setup->line_limit, ret_line, NULL);
+	r = stream_read_line(s->stream, s->setup->line_limit, ret_line, ret_bare_lf);
+	if (r == STREAM_TOO_LONG)
+		r = smtpd_skip_line(s, ret_line);
 	s->waiting_for_command = false;
-	if (r != STREAM_TOO_LONG)
-		return r;
-	/* The rest of an over-long command is skipped; what was read is taken as the command, as Postfix does. */
-	return STREAM_OK;
+	/* No command has a NUL in it: nobody may see less than we do. */
+	if (r == STREAM_OK)
+		*ret_line = span_head(*ret_line, span_find(*ret_line, '\0'));
+	return r;
 }
 
-/* Too many errors: slow the client down, then drop it. */
+/* A client that made too many errors is dropped at its next command. */
+static bool
+smtpd_has_patience(struct smtpd_session *s)
+{
+	if (s->errors < (unsigned)conf_int(s->setup->conf, CONF_smtpd_hard_error_limit))
+		return true;
+	smtpd_give_up(s, "4.7.0", "Error: too many errors");
+	log_info(
+	    "too many errors after %s from %s[%s]", s->where, s->client_name, s->client_address);
+	return false;
+}
+
+/* A client that makes errors is slowed down. */
 static void
-smtpd_punish(struct smtpd_session *s)
+smtpd_slow_down(struct smtpd_session *s)
 {
 	const struct conf *conf = s->setup->conf;
 	int64_t pause = conf_time(conf, CONF_smtpd_error_sleep_time);
 
-	if (s->errors >= (unsigned)conf_int(conf, CONF_smtpd_hard_error_limit) ||
-	    s->junk > (unsigned)conf_int(conf, CONF_smtpd_junk_command_limit)) {
-		smtpd_give_up(s, "4.7.0", "Error: too many errors");
-		log_info("too many errors after %s from %s[%s]", s->where, s->client_name,
-		    s->client_address);
-		return;
-	}
 	if (pause > 0 && s->errors >= (unsigned)conf_int(conf, CONF_smtpd_soft_error_limit))
 		(void)task_sleep_until(clock_deadline(pause));
 }
 
-static void
-smtpd_unknown(struct smtpd_session *s, struct span word)
+/* "Subject:" and the like: somebody's message, or a web form, talks to us as if we were in DATA. */
+static bool
+smtpd_is_header(struct span word)
+{
+	size_t colon = span_find(word, ':');
+
+	for (size_t i = 0; i < colon && i < word.len; i++)
+		if (word.ptr[i] <= ' ' || word.ptr[i] >= 127)
+			return false;
+	return colon > 0 && colon < word.len;
+}
+
+static bool
+smtpd_is_forbidden(const struct smtpd_session *s, struct span word)
 {
 	struct span rest = span_str(conf_str(s->setup->conf, CONF_smtpd_forbidden_commands));
 	struct span item;
 
-	while (span_word(&rest, ", \t\r\n", &item)) {
-		if (!span_equal_nocase(item, word))
-			continue;
-		log_warn("non-SMTP command from %s[%s]: %.*s", s->client_name, s->client_address,
-		    SPAN_ARG(word));
-		smtpd_reply(s, 221, "2.7.0", "Error: I can break rules, too. Goodbye.");
-		return smtpd_enter(s, SMTPD_STATE_CLOSED);
+	while (span_word(&rest, ", \t\r\n", &item))
+		if (span_equal_nocase(item, word))
+			return true;
+	return smtpd_is_header(word);
+}
+
+static void
+smtpd_unknown(struct smtpd_session *s, struct span line, struct span word)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	const struct mail_log_client client = smtpd_log_client(s);
+
+	if (word.len == 0)
+		return smtpd_reply(s, 500, "5.5.2", "Error: bad syntax");
+	if (!smtpd_is_forbidden(s, word))
+		return smtpd_reply(s, 500, "5.5.2", "Error: command not recognized");
+	mail_log_non_smtp(&text, &client, line);
+	log_warn("%s", buf_str(&text));
+	smtpd_reply(s, 221, "2.7.0", "Error: I can break rules, too. Goodbye.");
+	smtpd_enter(s, SMTPD_STATE_CLOSED);
+}
+
+/* Input behind a command that must end its group, or without EHLO (RFC 2920 section 3.1); true: the session may go on. */
+static bool
+smtpd_pipelining_is_proper(struct smtpd_session *s, const struct smtpd_verb *verb)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	const struct mail_log_client client = smtpd_log_client(s);
+	struct span input;
+
+	if ((s->esmtp && (verb->flags & SMTPD_LAST_IN_GROUP) == 0) || !stream_has_input(s->stream))
+		return true;
+	if (!s->seen_pipelining && stream_peek(s->stream, &input) == STREAM_OK) {
+		s->seen_pipelining = true;
+		mail_log_pipelining(&text, s->where, &client, input);
+		log_info("%s", buf_str(&text));
 	}
-	smtpd_reply(s, 500, "5.5.2", "Error: command not recognized");
+	if (!conf_bool(s->setup->conf, CONF_smtpd_forbid_unauth_pipelining))
+		return true;
+	smtpd_reply(s, 554, "5.5.0", "Error: SMTP protocol synchronization");
+	smtpd_enter(s, SMTPD_STATE_CLOSED);
+	return false;
+}
+
+static void
+smtpd_verb_run(struct smtpd_session *s, const struct smtpd_verb *verb, struct span args)
+{
+	if ((verb->flags & SMTPD_JUNK) != 0 &&
+	    s->junk++ > (unsigned)conf_int(s->setup->conf, CONF_smtpd_junk_command_limit))
+		s->errors++;
+	if (s->access_denied && verb->command != SMTPD_QUIT)
+		return smtpd_reply(s, 503, "5.7.0", "Error: access denied for %s[%s]",
+		    s->client_name, s->client_address);
+	if (smtpd_pipelining_is_proper(s, verb))
+		verb->handler(s, args);
 }
 
 /* One command line. */
 static void
 smtpd_command_run(struct smtpd_session *s, struct span line)
 {
-	struct span rest = line;
-	struct span word = {0};
 	const struct smtpd_verb *verb;
+	struct span word;
+	struct span args;
 
-	if (!span_word(&rest, " \t", &word))
-		word = span_of(line.ptr, 0);
+	smtp_command_split(line, &word, &args);
 	verb = smtpd_verb_find(word);
 	s->command = verb != NULL ? verb->command : SMTPD_UNKNOWN;
 	s->where = verb != NULL ? verb->name : "UNKNOWN";
 	s->failed = false;
-	if (verb != NULL && (verb->flags & SMTPD_JUNK) != 0)
-		s->junk++;
 	if (verb != NULL)
-		verb->handler(s, rest);
+		smtpd_verb_run(s, verb, args);
 	else
-		smtpd_unknown(s, word);
+		smtpd_unknown(s, line, word);
 	s->counts[s->command][1]++;
 	s->counts[s->command][0] += !s->failed;
 	if (s->failed && s->state != SMTPD_STATE_CLOSED)
-		smtpd_punish(s);
+		smtpd_slow_down(s);
 }
 
+/* smtpd_forbid_bare_newline = reject: a command that ends in LF alone may be the end of a smuggled message. */
+static bool
+smtpd_line_is_proper(struct smtpd_session *s, bool bare_lf)
+{
+	if (!bare_lf || !s->forbids_bare_lf || s->setup->bare_newline != SMTP_DATA_REJECT)
+		return true;
+	log_info(
+	    "reject: bare <LF> after %s from %s[%s]", s->where, s->client_name, s->client_address);
+	smtpd_reply(s, conf_int(s->setup->conf, CONF_smtpd_forbid_bare_newline_reject_code),
+	    "5.5.2", "%s Error: bare <LF> received", s->setup->hostname);
+	smtpd_enter(s, SMTPD_STATE_CLOSED);
+	return false;
+}
+
+/* The greeting, or a refusal; a refused client may still say QUIT (RFC 5321 section 3.1). */
 static void
 smtpd_greet(struct smtpd_session *s)
 {
+	struct access_request request;
+
+	s->where = "CONNECT";
+	smtpd_access_request(s, &request);
+	if (!smtpd_access_permits(s, ACCESS_CONNECT, "CONNECT", &request)) {
+		s->access_denied = true;
+		return;
+	}
 	(void)stream_write_span(s->stream, buf_span(&s->setup->banner));
 	(void)stream_write(s->stream, "\r\n", 2);
-	s->where = "CONNECT";
 }
 
 /* The client went away, or was too slow, or the process has to leave. */
@@ -150,6 +254,7 @@ smtpd_loop(struct smtpd_session *s)
 {
 	enum stream_result r = STREAM_OK;
 	struct span line;
+	bool bare_lf;
 
 	while (s->state != SMTPD_STATE_CLOSED) {
 		/* A service that leaves ends its sessions between mail transactions, never within one. */
@@ -158,10 +263,11 @@ smtpd_loop(struct smtpd_session *s)
 			r = STREAM_CANCELLED;
 			break;
 		}
-		r = smtpd_read_command(s, &line);
+		r = smtpd_read_command(s, &line, &bare_lf);
 		if (r != STREAM_OK)
 			break;
-		smtpd_command_run(s, line);
+		if (smtpd_has_patience(s) && smtpd_line_is_proper(s, bare_lf))
+			smtpd_command_run(s, line);
 	}
 	if (r != STREAM_OK)
 		smtpd_lost(s, r);
@@ -177,7 +283,8 @@ smtpd_log_disconnect(const struct smtpd_session *s)
 {
 	struct buf text CLEANUP(buf_done) = {0};
 	static const enum smtpd_command order[] = {SMTPD_HELO, SMTPD_EHLO, SMTPD_MAIL, SMTPD_RCPT,
-	    SMTPD_DATA, SMTPD_RSET, SMTPD_NOOP, SMTPD_VRFY, SMTPD_QUIT, SMTPD_UNKNOWN};
+	    SMTPD_DATA, SMTPD_BDAT, SMTPD_RSET, SMTPD_NOOP, SMTPD_VRFY, SMTPD_ETRN, SMTPD_QUIT,
+	    SMTPD_UNKNOWN};
 	const struct mail_log_client client = smtpd_log_client(s);
 	struct mail_log_command commands[ARRAY_LEN(order)];
 
@@ -199,6 +306,7 @@ smtpd_session_done(struct smtpd_session *s)
 	smtpd_mail_reset(s);
 	mem_free(s->helo);
 	buf_done(&s->reply);
+	buf_done(&s->line);
 	smtpd_setup_unref(&s->setup);
 	stream_free(&s->stream);
 	mem_free(s);
@@ -216,6 +324,7 @@ smtpd_session_run(struct stream *stream, const struct net_addr *peer, void *arg)
 	s->stream = stream;
 	s->peer = *peer;
 	smtpd_peer_find(s);
+	s->forbids_bare_lf = smtpd_setup_forbids_bare_lf(s->setup, peer);
 	log_info("connect from %s[%s]", s->client_name, s->client_address);
 	smtpd_greet(s);
 	smtpd_loop(s);

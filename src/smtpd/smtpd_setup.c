@@ -13,8 +13,11 @@ smtpd_setup_features(struct smtpd_setup *setup, struct err *err)
 {
 	unsigned discard = 0;
 
-	setup->features =
-	    SMTP_EHLO_PIPELINING | SMTP_EHLO_SIZE | SMTP_EHLO_ENHANCED | SMTP_EHLO_8BITMIME;
+	setup->features = SMTP_EHLO_PIPELINING | SMTP_EHLO_SIZE | SMTP_EHLO_ETRN |
+			  SMTP_EHLO_ENHANCED | SMTP_EHLO_8BITMIME | SMTP_EHLO_DSN |
+			  SMTP_EHLO_CHUNKING;
+	if (conf_bool(setup->conf, CONF_smtputf8_enable))
+		setup->features |= SMTP_EHLO_SMTPUTF8;
 	if (!conf_bool(setup->conf, CONF_disable_vrfy_command))
 		setup->features |= SMTP_EHLO_VRFY;
 	if (!smtp_ehlo_parse_discard(
@@ -23,11 +26,52 @@ smtpd_setup_features(struct smtpd_setup *setup, struct err *err)
 	setup->features &= ~discard;
 	setup->options = (struct smtp_command_options){
 	    .strict_envelopes = conf_bool(setup->conf, CONF_strict_rfc821_envelopes),
-	    .no_smtputf8 = true,
-	    .no_dsn = true,
-	    .no_auth = true,
+	    .no_smtputf8 = (setup->features & SMTP_EHLO_SMTPUTF8) == 0,
+	    .strict_smtputf8 = conf_bool(setup->conf, CONF_strict_smtputf8),
+	    .no_dsn = (setup->features & SMTP_EHLO_DSN) == 0,
 	};
 	return true;
+}
+
+/* What a bare LF means in DATA, and for whom. */
+static bool
+smtpd_setup_bare_newline(struct smtpd_setup *setup, struct err *err)
+{
+	const struct conf *conf = setup->conf;
+
+	if (conf_is(conf, CONF_smtpd_forbid_bare_newline, "note"))
+		setup->bare_newline = SMTP_DATA_NOTE;
+	else if (conf_is(conf, CONF_smtpd_forbid_bare_newline, "reject"))
+		setup->bare_newline = SMTP_DATA_REJECT;
+	else if (conf_is(conf, CONF_smtpd_forbid_bare_newline, "no"))
+		setup->bare_newline = SMTP_DATA_NO;
+	else
+		setup->bare_newline = SMTP_DATA_NORMALIZE;
+	return conf_net_list_parse(
+	    span_str(conf_str(conf, CONF_smtpd_forbid_bare_newline_exclusions)),
+	    "smtpd_forbid_bare_newline_exclusions", &setup->bare_newline_ok, err);
+}
+
+static bool
+smtpd_setup_flush(struct smtpd_setup *setup, struct err *err)
+{
+	bool below =
+	    conf_has(setup->conf, CONF_parent_domain_matches_subdomains, "fast_flush_domains");
+
+	return domain_list_parse(conf_str(setup->conf, CONF_fast_flush_domains),
+	    "fast_flush_domains", below ? DOMAIN_LIST_SUBDOMAINS : DOMAIN_LIST_EXACT,
+	    &setup->flush_domains, err);
+}
+
+bool
+smtpd_setup_forbids_bare_lf(const struct smtpd_setup *setup, const struct net_addr *peer)
+{
+	bool spared = false;
+	struct err err;
+
+	return !conf_net_list_match(setup->bare_newline_ok,
+		   (const struct sockaddr *)(const void *)&peer->sa, NULL, &spared, &err) ||
+	       !spared;
 }
 
 bool
@@ -42,7 +86,8 @@ smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err)
 	setup->line_limit = conf_size(conf, CONF_line_length_limit);
 	setup->cleanup = cleanup_settings_from(conf);
 	buf_printf(&setup->banner, "220 %s", conf_str(conf, CONF_smtpd_banner));
-	if (!smtpd_setup_features(setup, err) || !rewrite_new(conf, &setup->rewrite, err) ||
+	if (!smtpd_setup_features(setup, err) || !smtpd_setup_bare_newline(setup, err) ||
+	    !smtpd_setup_flush(setup, err) || !rewrite_new(conf, &setup->rewrite, err) ||
 	    !access_new(conf, setup->rewrite, &setup->access, err)) {
 		smtpd_setup_unref(&setup);
 		return false;
@@ -68,6 +113,8 @@ smtpd_setup_unref(struct smtpd_setup **setup)
 		return;
 	access_free(&old->access);
 	rewrite_free(&old->rewrite);
+	conf_net_list_free(&old->bare_newline_ok);
+	domain_list_free(&old->flush_domains);
 	buf_done(&old->banner);
 	conf_unref(&old->conf);
 	mem_free(old);

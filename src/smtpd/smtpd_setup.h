@@ -8,9 +8,12 @@
 #include "conf/conf.h"
 
 struct smtpd_setup;
+struct net_addr;
 
 bool smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err) MUST_CHECK;
 struct smtpd_setup *smtpd_setup_ref(struct smtpd_setup *setup);
+/* Does smtpd_forbid_bare_newline hold for this client? */
+bool smtpd_setup_forbids_bare_lf(const struct smtpd_setup *setup, const struct net_addr *peer);
 void smtpd_setup_unref(struct smtpd_setup **setup);
 
 #endif

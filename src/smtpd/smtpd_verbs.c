@@ -3,20 +3,19 @@
  */
 #include "smtpd/smtpd_int.h"
 
-#include "mail/mail_addr.h"
-#include "smtp/smtp_command.h"
-
 /* clang-format off */
 static const struct smtpd_verb smtpd_verbs[] = {
-	{ "HELO", SMTPD_HELO, SMTPD_LAST_IN_GROUP, smtpd_helo },
-	{ "EHLO", SMTPD_EHLO, SMTPD_LAST_IN_GROUP, smtpd_ehlo },
+	{ "HELO", SMTPD_HELO, SMTPD_JUNK | SMTPD_LAST_IN_GROUP, smtpd_helo },
+	{ "EHLO", SMTPD_EHLO, SMTPD_JUNK | SMTPD_LAST_IN_GROUP, smtpd_ehlo },
 	{ "MAIL", SMTPD_MAIL, 0,                   smtpd_mail },
 	{ "RCPT", SMTPD_RCPT, 0,                   smtpd_rcpt },
 	{ "DATA", SMTPD_DATA, SMTPD_LAST_IN_GROUP, smtpd_data },
+	{ "BDAT", SMTPD_BDAT, 0,                   smtpd_bdat },
 	{ "RSET", SMTPD_RSET, SMTPD_JUNK,          smtpd_rset },
 	{ "NOOP", SMTPD_NOOP, SMTPD_JUNK | SMTPD_LAST_IN_GROUP, smtpd_noop },
 	{ "VRFY", SMTPD_VRFY, SMTPD_JUNK | SMTPD_LAST_IN_GROUP, smtpd_vrfy },
-	{ "QUIT", SMTPD_QUIT, SMTPD_LAST_IN_GROUP, smtpd_quit },
+	{ "ETRN", SMTPD_ETRN, SMTPD_JUNK,          smtpd_etrn },
+	{ "QUIT", SMTPD_QUIT, 0,                   smtpd_quit },
 };
 /* clang-format on */
 
@@ -38,9 +37,11 @@ smtpd_command_name(enum smtpd_command c)
 	    [SMTPD_MAIL] = "MAIL",
 	    [SMTPD_RCPT] = "RCPT",
 	    [SMTPD_DATA] = "DATA",
+	    [SMTPD_BDAT] = "BDAT",
 	    [SMTPD_RSET] = "RSET",
 	    [SMTPD_NOOP] = "NOOP",
 	    [SMTPD_VRFY] = "VRFY",
+	    [SMTPD_ETRN] = "ETRN",
 	    [SMTPD_QUIT] = "QUIT",
 	    [SMTPD_UNKNOWN] = "UNKNOWN",
 	};

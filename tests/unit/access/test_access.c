@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -30,6 +31,13 @@ struct question {
 	const char *sender;
 };
 
+/* What few questions need; asked once, then forgotten. */
+static struct {
+	const char *etrn_domain;
+	size_t rcpt_count;
+	bool improper_pipelining;
+} also;
+
 static struct access_verdict
 ask(const struct question *q)
 {
@@ -46,8 +54,13 @@ ask(const struct question *q)
 	    .client_sa = (const struct sockaddr *)&sa,
 	    .helo = q->helo,
 	    .sender = q->sender,
+	    .sender_received = q->sender,
 	    .sender_as_given = q->sender,
+	    .rcpt_count = also.rcpt_count,
+	    .etrn_domain = also.etrn_domain,
+	    .improper_pipelining = also.improper_pipelining,
 	    .recipient = q->recipient,
+	    .recipient_received = q->recipient,
 	    .recipient_as_given = q->recipient,
 	};
 
@@ -55,6 +68,7 @@ ask(const struct question *q)
 	if (!rewrite_new(conf, &rewrite, &err) || !access_new(conf, rewrite, &access, &err))
 		fail_msg("%s", err.text);
 	access_check(access, q->stage, &request, &verdict);
+	memset(&also, 0, sizeof(also));
 	access_free(&access);
 	rewrite_free(&rewrite);
 	conf_unref(&conf);
@@ -192,6 +206,102 @@ test_open_relay_is_refused(void **state UNUSED)
 	conf_unref(&conf);
 }
 
+static void
+test_pending_deferrals(void **state UNUSED)
+{
+	const char *permit = MAIN_CF "smtpd_recipient_restrictions = defer_if_permit, permit\n";
+	const char *reject = MAIN_CF "smtpd_recipient_restrictions = defer_if_permit, reject\n";
+	const char *both = MAIN_CF "smtpd_recipient_restrictions = defer_if_reject, reject\n";
+	const char *early = MAIN_CF "smtpd_client_restrictions = defer_if_permit\n";
+
+	assert_reject(&(struct question){permit, NULL, ACCESS_RCPT, "a@relay.test", "h", "s"}, 450,
+	    "4.7.0", "<a@relay.test>: Recipient address rejected: defer_if_permit requested");
+	assert_reject(&(struct question){reject, NULL, ACCESS_RCPT, "a@relay.test", "h", "s"}, 554,
+	    "5.7.1", "<a@relay.test>: Recipient address rejected: Access denied");
+	assert_reject(&(struct question){both, NULL, ACCESS_RCPT, "a@relay.test", "h", "s"}, 450,
+	    "4.7.0", "<a@relay.test>: Recipient address rejected: defer_if_reject requested");
+	/* It carries over from list to list. */
+	assert_reject(&(struct question){early, NULL, ACCESS_RCPT, "a@relay.test", "h", "s"}, 450,
+	    "4.7.0", "<unknown[192.0.2.7]>: Client host rejected: defer_if_permit requested");
+}
+
+static void
+test_classes(void **state UNUSED)
+{
+	const char *nested = MAIN_CF "smtpd_restriction_classes = strict, inner\n"
+				     "strict = permit_mynetworks, inner\ninner = reject\n"
+				     "smtpd_recipient_restrictions = strict\n";
+	const char *endless = MAIN_CF "smtpd_restriction_classes = again\nagain = again\n"
+				      "smtpd_recipient_restrictions = again\n";
+
+	assert_permit(
+	    &(struct question){nested, "127.0.0.1", ACCESS_RCPT, "a@relay.test", "h", "s"});
+	assert_reject(&(struct question){nested, NULL, ACCESS_RCPT, "a@relay.test", "h", "s"}, 554,
+	    "5.7.1", "<a@relay.test>: Recipient address rejected: Access denied");
+	assert_reject(&(struct question){endless, NULL, ACCESS_RCPT, "a@relay.test", "h", "s"}, 451,
+	    "4.3.5", "Server configuration error");
+}
+
+static void
+test_postmaster_is_always_reached(void **state UNUSED)
+{
+	const char *main_cf = MAIN_CF "smtpd_client_restrictions = reject\n";
+
+	assert_permit(&(struct question){main_cf, NULL, ACCESS_RCPT, "PostMaster", "h", "s"});
+	assert_reject(
+	    &(struct question){main_cf, NULL, ACCESS_RCPT, "postmaster@here.test", "h", "s"}, 554,
+	    "5.7.1", "<unknown[192.0.2.7]>: Client host rejected: Access denied");
+}
+
+static void
+test_helo_syntax(void **state UNUSED)
+{
+	const char *main_cf = MAIN_CF "smtpd_helo_restrictions = reject_invalid_helo_hostname\n"
+				      "smtpd_delay_reject = no\n";
+	static const char *const good[] = {
+	    "a_b.test", "[127.0.0.1]", "1.2.3.4", "ok.test", "[IPv6:::1]"};
+
+	for (size_t i = 0; i < ARRAY_LEN(good); i++)
+		assert_permit(&(struct question){main_cf, NULL, ACCESS_HELO, NULL, good[i], NULL});
+	assert_reject(&(struct question){main_cf, NULL, ACCESS_HELO, NULL, "a..b", NULL}, 501,
+	    "5.5.2", "<a..b>: Helo command rejected: Invalid name");
+	assert_reject(&(struct question){main_cf, NULL, ACCESS_HELO, NULL, "[1.2.3]", NULL}, 501,
+	    "5.5.2", "<[1.2.3]>: Helo command rejected: invalid ip address");
+}
+
+static void
+test_data_stage(void **state UNUSED)
+{
+	const char *pipelining = MAIN_CF "smtpd_data_restrictions = reject_unauth_pipelining\n";
+	const char *bounce = MAIN_CF "smtpd_data_restrictions = reject_multi_recipient_bounce\n";
+
+	assert_permit(&(struct question){pipelining, NULL, ACCESS_DATA, NULL, "h", ""});
+	also.improper_pipelining = true;
+	assert_reject(&(struct question){pipelining, NULL, ACCESS_DATA, NULL, "h", ""}, 503,
+	    "5.5.0", "<DATA>: Data command rejected: Improper use of SMTP command pipelining");
+	also.rcpt_count = 1;
+	assert_permit(&(struct question){bounce, NULL, ACCESS_DATA, NULL, "h", ""});
+	also.rcpt_count = 2;
+	assert_reject(&(struct question){bounce, NULL, ACCESS_DATA, NULL, "h", ""}, 550, "5.5.3",
+	    "<DATA>: Data command rejected: Multi-recipient bounce");
+}
+
+static void
+test_etrn(void **state UNUSED)
+{
+	const char *refuse = MAIN_CF "smtpd_etrn_restrictions = permit_mynetworks, reject\n";
+	const char *client = MAIN_CF "smtpd_client_restrictions = reject\n";
+
+	also.etrn_domain = "relay.test";
+	assert_reject(&(struct question){refuse, NULL, ACCESS_ETRN, NULL, "h", NULL}, 554, "5.7.1",
+	    "<relay.test>: Etrn command rejected: Access denied");
+	also.etrn_domain = "relay.test";
+	assert_permit(&(struct question){refuse, "127.0.0.1", ACCESS_ETRN, NULL, "h", NULL});
+	also.etrn_domain = "relay.test";
+	assert_reject(&(struct question){client, NULL, ACCESS_ETRN, NULL, "h", NULL}, 554, "5.7.1",
+	    "<unknown[192.0.2.7]>: Client host rejected: Access denied");
+}
+
 int
 main(void)
 {
@@ -204,6 +314,12 @@ main(void)
 	    cmocka_unit_test(test_warn_if_reject),
 	    cmocka_unit_test(test_unknown_restriction_is_temporary),
 	    cmocka_unit_test(test_open_relay_is_refused),
+	    cmocka_unit_test(test_pending_deferrals),
+	    cmocka_unit_test(test_classes),
+	    cmocka_unit_test(test_postmaster_is_always_reached),
+	    cmocka_unit_test(test_helo_syntax),
+	    cmocka_unit_test(test_data_stage),
+	    cmocka_unit_test(test_etrn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

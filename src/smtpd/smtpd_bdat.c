@@ -1,0 +1,123 @@
+/*
+ * smtpd_bdat.c - BDAT (RFC 3030): the message in chunks of counted bytes. The chunk follows its command whatever we think
+ * of it, so each is read to its end, wanted or not, before the reply; else its bytes would be taken for commands.
+ */
+#include "smtpd/smtpd_int.h"
+
+#include "smtp/smtp_ehlo.h"
+#include "task/task.h"
+
+/* Input taken between two looks at the other tasks. */
+#define SMTPD_BDAT_SLICE 65536
+
+/* Reads the chunk into cleanup; `wanted` false: drops it. */
+static enum stream_result
+smtpd_bdat_read(struct smtpd_session *s, const struct smtp_bdat *chunk, bool wanted)
+{
+	int64_t timeout = conf_time(s->setup->conf, CONF_smtpd_timeout);
+	uint64_t left = chunk->size;
+
+	while (left > 0) {
+		struct span bytes;
+		enum stream_result r;
+
+		stream_set_deadline(s->stream, clock_deadline(timeout));
+		r = stream_peek(s->stream, &bytes);
+		if (r != STREAM_OK)
+			return r;
+		bytes = span_head(bytes, (size_t)MIN(left, SMTPD_BDAT_SLICE));
+		left -= bytes.len;
+		if (wanted)
+			smtp_data_read_chunk(&s->mail.in, bytes, chunk->last && left == 0,
+			    cleanup_content(s->mail.cleanup));
+		stream_consume(s->stream, bytes.len);
+		if (wanted)
+			cleanup_added(s->mail.cleanup);
+		(void)task_yield();
+	}
+	if (wanted && chunk->last && chunk->size == 0)
+		smtp_data_read_chunk(
+		    &s->mail.in, span_of("", 0), true, cleanup_content(s->mail.cleanup));
+	return STREAM_OK;
+}
+
+/* May this chunk be part of a message? Answers if not. The first one begins the message. */
+static bool
+smtpd_bdat_allowed(struct smtpd_session *s, const struct smtp_bdat *chunk)
+{
+	if (s->mail.chunks_failed) {
+		smtpd_reply(s, 551, "5.0.0", "Discarded %llu bytes after earlier error",
+		    (unsigned long long)chunk->size);
+		return false;
+	}
+	/* Clients could go on for ever with these. */
+	if (chunk->size == 0 && !chunk->last) {
+		smtpd_reply(s, 551, "5.7.1", "Zero-length BDAT command not allowed");
+		return false;
+	}
+	if (s->state == SMTPD_STATE_BDAT)
+		return true;
+	if (!smtpd_content_allowed(s))
+		return false;
+	smtpd_content_begin(s);
+	smtpd_enter(s, SMTPD_STATE_BDAT);
+	return true;
+}
+
+/* After a refused chunk: those that follow belong to the same message, up to the last one. */
+static void
+smtpd_bdat_failed(struct smtpd_session *s, const struct smtp_bdat *chunk)
+{
+	if (s->state == SMTPD_STATE_CLOSED)
+		return;
+	if (chunk->last)
+		return smtpd_mail_reset(s);
+	s->mail.chunks_failed = true;
+}
+
+static void
+smtpd_bdat_lost(struct smtpd_session *s, enum stream_result why)
+{
+	if (s->mail.cleanup != NULL)
+		return smtpd_content_lost(s, "BDAT", why);
+	if (why == STREAM_TIMEOUT)
+		smtpd_give_up(s, "4.4.2", "Error: timeout exceeded");
+	else
+		smtpd_enter(s, SMTPD_STATE_CLOSED);
+}
+
+void
+smtpd_bdat(struct smtpd_session *s, struct span args)
+{
+	struct smtp_bdat chunk;
+	enum stream_result r;
+	struct err err;
+	bool wanted;
+
+	if ((s->setup->features & SMTP_EHLO_CHUNKING) == 0) {
+		smtpd_reply(s, 521, "5.5.1", "Error: command not implemented");
+		return smtpd_enter(s, SMTPD_STATE_CLOSED);
+	}
+	/* Where the next command begins is not known then. */
+	if (!smtp_command_parse_bdat(args, &chunk, &err)) {
+		smtpd_reply_err(s, &err);
+		return smtpd_enter(s, SMTPD_STATE_CLOSED);
+	}
+	wanted = smtpd_bdat_allowed(s, &chunk);
+	if (s->state == SMTPD_STATE_CLOSED)
+		return;
+	r = smtpd_bdat_read(s, &chunk, wanted);
+	if (r != STREAM_OK)
+		return smtpd_bdat_lost(s, r);
+	s->mail.chunk_bytes += chunk.size;
+	if (!wanted)
+		return smtpd_bdat_failed(s, &chunk);
+	if (!chunk.last)
+		return smtpd_reply(
+		    s, 250, "2.0.0", "Ok: %llu bytes", (unsigned long long)chunk.size);
+	if (!smtpd_content_end(s))
+		return smtpd_mail_reset(s);
+	smtpd_reply(s, 250, "2.0.0", "Ok: %llu bytes queued as %s",
+	    (unsigned long long)s->mail.chunk_bytes, s->mail.queue_id);
+	smtpd_content_done(s);
+}

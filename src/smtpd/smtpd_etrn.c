@@ -1,0 +1,106 @@
+/*
+ * smtpd_etrn.c - ETRN (RFC 1985): a host that was away asks for the mail of a domain. Only for fast_flush_domains. One request at
+ * a time is worked on in the background, for looking through a large queue is work that strangers must not pile up.
+ */
+#include "smtpd/smtpd_int.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "db/db.h"
+#include "mail/mail_addr.h"
+#include "queue/queue_order.h"
+
+#define SMTPD_ETRN_TIMEOUT (60 * CLOCK_SECOND)
+
+struct smtpd_flush {
+	struct smtpd_server *server; /* outlives it: the service waits for its flushes */
+	char *domain;                /* owned */
+};
+
+static void
+smtpd_flush_run(void *arg)
+{
+	struct smtpd_flush *f = arg;
+	int64_t deadline = clock_deadline(SMTPD_ETRN_TIMEOUT);
+	struct db_conn *c;
+	uint64_t rows;
+	struct err err;
+
+	c = db_pool_take(f->server->pool, deadline, &err);
+	if (c == NULL || !queue_order_flush_site(c, f->domain, deadline, &rows, &err))
+		log_warn("ETRN %s: %s", f->domain, err.text);
+	if (c != NULL)
+		db_pool_give(f->server->pool, &c);
+	poke_send(&f->server->poke);
+	mem_free(f->domain);
+	mem_free(f);
+}
+
+/* Starts the flush; false when one is going on. */
+static bool
+smtpd_flush_start(struct smtpd_server *server, struct span domain)
+{
+	struct smtpd_flush *f;
+
+	if (server->flushes.alive > 0)
+		return false;
+	f = mem_new(struct smtpd_flush);
+	f->server = server;
+	f->domain = span_dup(domain);
+	if (task_group_start(&server->flushes, "etrn", smtpd_flush_run, f) != NULL)
+		return true;
+	mem_free(f->domain);
+	mem_free(f);
+	return false;
+}
+
+/* May the client ask now, and for this? Answers if not. */
+static bool
+smtpd_etrn_allowed(struct smtpd_session *s, struct span domain)
+{
+	struct access_request request;
+
+	if (s->helo == NULL && conf_bool(s->setup->conf, CONF_smtpd_helo_required)) {
+		smtpd_reply(s, 503, "5.5.1", "Error: send HELO/EHLO first");
+		return false;
+	}
+	if (s->state >= SMTPD_STATE_MAIL) {
+		smtpd_reply(s, 503, "5.5.1", "Error: MAIL transaction in progress");
+		return false;
+	}
+	if (domain.len == 0 || span_find(domain, ' ') < domain.len) {
+		smtpd_reply(s, 501, "5.5.4", "Syntax: ETRN domain");
+		return false;
+	}
+	if (!mail_addr_is_domain(domain)) {
+		smtpd_reply(s, 501, "5.5.4", "Error: invalid parameter syntax");
+		return false;
+	}
+	smtpd_access_request(s, &request);
+	request.etrn_domain = buf_str(&s->line);
+	return smtpd_access_permits(s, ACCESS_ETRN, "ETRN", &request);
+}
+
+void
+smtpd_etrn(struct smtpd_session *s, struct span args)
+{
+	struct span domain = span_trim(args);
+
+	/* RFC 1985 section 5.3: '@' in front means the domain and all below it, which here it means anyway. */
+	if (span_starts(domain, "@") || span_starts(domain, "#"))
+		domain = span_from(domain, 1);
+	domain = span_head(domain, 255);
+	buf_clear(&s->line);
+	buf_add_span(&s->line, domain);
+	domain = buf_span(&s->line);
+	if (!smtpd_etrn_allowed(s, domain))
+		return;
+	if (!domain_list_has(s->setup->flush_domains, domain)) {
+		log_info("reject: ETRN %s from %s[%s]", buf_str(&s->line), s->client_name,
+		    s->client_address);
+		return smtpd_reply(s, 459, NULL, "<%s>: service unavailable", buf_str(&s->line));
+	}
+	if (!smtpd_flush_start(s->server, domain))
+		return smtpd_reply(s, 458, NULL, "Unable to queue messages");
+	smtpd_reply(s, 250, NULL, "Queuing started");
+}
