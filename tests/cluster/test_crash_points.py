@@ -1,5 +1,5 @@
-"""Every CRASH_POINT of the source is visited on two nodes that share a database: the process that comes there kills itself
-(in the full form it is also stopped until the other node has taken its mail over). Nothing is lost."""
+"""Every CRASH_POINT of the source is visited on two nodes that share a database: the process that comes there kills
+itself (in the full form it is also stopped until the other node has taken its mail over). Nothing is lost."""
 import os
 import re
 import signal
@@ -69,7 +69,6 @@ SCENARIOS = {
     "expire-after": LOAD,
     "keeper-reap": SCHEDULER,
     "keeper-compose": LEFT,
-    "order-polled": LOAD,
     "rotate-before": LOAD,
     "rotate-after": LOAD,
     "truncate-before": OLD,
@@ -77,6 +76,12 @@ SCENARIOS = {
 }
 # Points of smtpd: whose death is no excuse for a second copy, unless the client sent it again.
 FRONT_END = ("accept-", "upload-", "process-")
+# As a scheduler leaves it that died before it could write to the sender.
+LEAVE_NOTICE = """
+    INSERT INTO mailq.notification
+    SELECT msg_id, rcpt_no, 8, dsn_notify, now() - interval '2 min', 'delayed', addr, orig_addr, dsn_orcpt, dsn, reason, '', ''
+    FROM mailq.deferred WHERE owner IS NULL AND addr LIKE 'never-%' LIMIT 1 FOR UPDATE SKIP LOCKED
+    RETURNING 1"""
 # Either node may be the one that comes there.
 EITHER = (DEATH, EXPIRE, LEFT, OLD)
 
@@ -135,11 +140,8 @@ def provoke(nodes, node, scenario):
         deferred_for_ever(nodes)
         expire_all(nodes)
     elif scenario == LEFT:
-        # As a scheduler leaves it that died before it could write to the sender.
         send_one(nodes, node, "never")
-        deferred_for_ever(nodes)
-        nodes.sql("INSERT INTO mailq.notification SELECT msg_id, rcpt_no, 8, dsn_notify, now() - interval '2 min', 'delayed', "
-                  "addr, orig_addr, dsn_orcpt, dsn, reason, '', '' FROM mailq.deferred WHERE addr LIKE 'never-%'")
+        wait_until("a notice left behind", lambda: nodes.sql(LEAVE_NOTICE), VISIT_LIMIT)
     elif scenario == OLD:
         nodes.sql("UPDATE mailq.ring SET since = since - interval '5 min' WHERE state = 'draining'")
 
@@ -199,7 +201,8 @@ def test_kill_at_every_point(t):
     run_kills(t, 4 if FULL else 1)
 
 
-# Points of a process that claims or records under an epoch: stopped there, it wakes up when its mail is somebody else's.
+# Points of a process that claims or records under an epoch: stopped there, it wakes up when its mail is somebody
+# else's.
 FENCED = ("claim-", "handout-", "record-", "bounce-", "takeover-", "promote-", "expire-", "node-", "keeper-",
           "rotate-", "truncate-")
 

@@ -1,5 +1,5 @@
-"""PostgreSQL restarts, loses connections in COMMIT, loses its standby, fails over: nothing is lost, nobody is declared dead
-by it, nothing is accepted twice."""
+"""PostgreSQL restarts, loses connections in COMMIT, loses its standby, fails over: nothing is lost, nobody is declared
+dead by it, nothing is accepted twice."""
 import threading
 
 import pgtest
@@ -109,7 +109,8 @@ def test_synchronous_wait_cancelled(t):
     standby.stop("immediate")
     replies = []
     mail, sender = in_flight(t, relay, replies)
-    waiting = pg.wait_sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'rowpost/smtpd' AND wait_event = 'SyncRep'")
+    waiting = pg.wait_sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'rowpost/smtpd' "
+                          "AND wait_event = 'SyncRep'")
     equal(replies, [], "replies before the standby has it")
     pg.sql("SELECT pg_cancel_backend(%s)" % waiting[0][0])
     sender.join(60)
@@ -139,13 +140,14 @@ def again(t, relay, mail):
 
 @limit(180)
 def test_failover(t):
-    """The primary's host dies, the synchronous standby is promoted: nodes with a multi-host connection string follow, and
-    what got 250 is there."""
+    """The primary's host dies, the synchronous standby is promoted: nodes with a multi-host connection string follow,
+    and what got 250 is there."""
     pg = t.cluster()
     pg.create_database("queue")
     # The standby's directory is known before it runs.
     standby = pg.standby()
-    uri = "postgresql:///queue?host=%s,%s&user=%s&target_session_attrs=read-write" % (pg.base, standby.base, pgtest.SUPERUSER)
+    uri = "postgresql:///queue?host=%s,%s&user=%s&target_session_attrs=read-write" % (
+        pg.base, standby.base, pgtest.SUPERUSER)
     sink = mail_sink()
     t.at_end(sink.close)
     nodes = Nodes(t, 2, sink, pg=pg, uri=uri)

@@ -1,5 +1,7 @@
-"""A node that lost its lease starts no delivery and moves no message (design promise 3): its processes are stopped, or its
-database connections stand still, beyond the lease; then they go on."""
+"""A node that lost its lease starts no delivery and moves no message: its processes are stopped, or its database
+connections stand still, beyond the lease; then they go on."""
+import time
+
 from cluster import SHORT_LEASE, Gate, Nodes, Stopped, send
 from deadline import wait_until
 from session import equal, limit
@@ -11,7 +13,7 @@ MAIN = dict(SHORT_LEASE, initial_destination_concurrency=str(WINDOW), default_de
 
 
 def claimed_by_first(t, step="dot", reply="250 2.0.0 Ok", **kw):
-    """(nodes, gate, queue ids): node 1 runs and holds COUNT messages, WINDOW of them at the gate; node 2 is not started."""
+    """(nodes, gate, queue ids): node 1 runs and holds COUNT messages, WINDOW of them at the gate; node 2 is down."""
     sink = t.sink()
     gate = Gate(sink, step, reply)
     nodes = Nodes(t, 2, sink, start=False, main=MAIN, **kw)
@@ -43,7 +45,7 @@ def assert_fenced(t, nodes, old, log_mark, copies, ids):
 
 @limit(120)
 def test_scheduler_stopped(t):
-    """SIGSTOP of a scheduler beyond its lease: the other node delivers; continued, it starts nothing and moves nothing."""
+    """SIGSTOP of a scheduler beyond its lease: the other node delivers; continued, it starts and moves nothing."""
     nodes, gate, ids = claimed_by_first(t)
     old = nodes.living("node1")
     with Stopped(t, nodes[0].pids("qmgr"), "qmgr of node1"):
@@ -68,6 +70,21 @@ def test_node_stopped_before_the_dot(t):
     with Stopped(t, list(nodes[0].processes()), "node1"):
         gate.opened.set()
         taken_over(nodes, old)
+        nodes.drained()
+        mark, copies = nodes[0].log.mark(), len(nodes.sink.taken())
+        equal(copies, COUNT, "messages at the sink")
+    assert_fenced(t, nodes, old, mark, copies, ids)
+    equal(nodes.account().doubled, [], "second copies")
+
+
+@limit(120)
+def test_scheduler_stopped_before_the_dot(t):
+    """SIGSTOP of a scheduler alone: its agents know until when the lease holds, and send no final dot after it."""
+    nodes, gate, ids = claimed_by_first(t, "data", "354 go ahead")
+    old = nodes.living("node1")
+    with Stopped(t, nodes[0].pids("qmgr"), "qmgr of node1"):
+        taken_over(nodes, old)
+        gate.opened.set()
         nodes.drained()
         mark, copies = nodes[0].log.mark(), len(nodes.sink.taken())
         equal(copies, COUNT, "messages at the sink")
@@ -102,6 +119,7 @@ def test_scheduler_cut_off(t):
     nodes, gate, ids = claimed_by_first(t, proxied=True)
     one = nodes[0]
     old = nodes.living("node1")
+    began = time.time()
     one.proxy.freeze()
     taken_over(nodes, old)
     gate.opened.set()
@@ -110,7 +128,7 @@ def test_scheduler_cut_off(t):
     mark, copies = one.log.mark(), len(nodes.sink.taken())
     equal(copies, COUNT + WINDOW, "messages at the sink")
     one.proxy.thaw()
-    t.ledger.incident("node1 cut off")
+    t.ledger.incident("node1 cut off", began)
     assert_fenced(t, nodes, old, mark, copies, ids)
     doubled = nodes.account().doubled
     assert len(doubled) <= WINDOW, doubled

@@ -24,12 +24,13 @@ def node_with_mail(t):
     nodes[1].start()
     epoch = nodes.living("node2")
     # It must have looked at its neighbour at least once.
-    wait_until("a heartbeat of node 2", lambda: nodes.sql("SELECT 1 FROM mailq.node WHERE beat > 1 AND epoch = " + epoch))
+    wait_until("a heartbeat of node 2",
+               lambda: nodes.sql("SELECT 1 FROM mailq.node WHERE beat > 1 AND epoch = " + epoch))
     return nodes, gate
 
 
 def moves_from_second(nodes, gate, began):
-    """Node 2 delivers what node 1 had claimed; the seconds until the first of it was under way, and until all was there."""
+    """Node 2 delivers what node 1 had claimed; the seconds until the first of it was under way."""
     before = gate.waiting
     wait_until("deliveries by node 2", lambda: gate.waiting > before, LIMIT + 5)
     first = time.monotonic() - began

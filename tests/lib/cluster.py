@@ -71,8 +71,8 @@ class CrashFile:
 
 
 class Nodes(list):
-    """Started relays on one database. pg: a PostgreSQL server of the test's own, made when not given. proxied: each node
-    reaches it through a PgProxy (node.proxy)."""
+    """Started relays on one database. pg: a PostgreSQL server of the test's own, made when not given. proxied: each
+    node reaches it through a PgProxy (node.proxy)."""
 
     def __init__(self, t, count, sink, pg=None, uri=None, main=None, start=True, proxied=False, **kw):
         super().__init__()
@@ -120,11 +120,13 @@ class Nodes(list):
 
     def leased(self, name):
         """Recipients that a node has in its hands."""
-        return int(self.sql("SELECT coalesce(sum(messages + retries), 0) FROM rowpost.node WHERE name = '%s'" % name)[0][0])
+        return int(self.sql("SELECT coalesce(sum(messages + retries), 0) FROM rowpost.node "
+                            "WHERE name = '%s'" % name)[0][0])
 
     def waiting(self):
         """{queue: recipients} of what is still to be done."""
-        return {q: int(n) for q, n in self.sql("SELECT queue, count(*) FROM rowpost.queue WHERE queue <> 'hold' GROUP BY 1")}
+        rows = self.sql("SELECT queue, count(*) FROM rowpost.queue WHERE queue <> 'hold' GROUP BY 1")
+        return {queue: int(n) for queue, n in rows}
 
     def drained(self, limit=60.0):
         """Nothing waits any more, not even a notice to a sender."""
@@ -142,7 +144,8 @@ class Nodes(list):
 
     def stuck(self):
         """The first rows of the queue, for an error message."""
-        rows = self.sql("SELECT queue_id, queue, recipient, attempts, next_attempt, reason, node FROM rowpost.queue LIMIT 10")
+        rows = self.sql("SELECT queue_id, queue, recipient, attempts, next_attempt, reason, node "
+                        "FROM rowpost.queue LIMIT 10")
         rows += self.sql("SELECT name, state, epoch, changed, leases, messages, retries FROM rowpost.node")
         return "\n".join(" | ".join(str(v) for v in row) for row in rows)
 
@@ -150,14 +153,15 @@ class Nodes(list):
         return "".join("--- %s\n%s\n" % (n.name, n.log.tail(15)) for n in self)
 
     def account(self):
-        """The ledger's Account of everything that was sent; an error when something is lost, changed, in two states, sent
-        twice without a cause, or when a sender was not told, or told twice."""
+        """The ledger's Account of everything that was sent; an error when something is lost, changed, in two states,
+        sent twice without a cause, or when a sender was not told, or told twice."""
         account = self.t.ledger.audit(self.uri, [self.sink])
         account.assert_whole()
         wrong = ["delivered, but in no table: " + text for text in account.unrecorded]
         wrong += untold(self.t.ledger, account, self.sink)
         if wrong:
-            raise AssertionError("%d wrong in the ledger (%s):\n%s" % (len(wrong), account.summary(), "\n".join(wrong[:20])))
+            raise AssertionError("%d wrong in the ledger (%s):\n%s" % (
+                len(wrong), account.summary(), "\n".join(wrong[:20])))
         print("ledger: %s" % account.summary())
         causes = {}
         for ledger_id, rcpt, _, cause in account.doubled:
@@ -227,8 +231,9 @@ def send(t, relay, count):
 
 def wait_empty(relay, limit=30.0):
     """Nothing is left in the queue of a single node."""
-    wait_until(lambda: "an empty queue; there is %s" % relay.sql("SELECT queue, recipient, reason FROM rowpost.queue LIMIT 5"),
-               lambda: relay.sql("SELECT count(*) FROM rowpost.queue") == [["0"]], limit, step=0.1)
+    def left():
+        return "an empty queue; there is %s" % relay.sql("SELECT queue, recipient, reason FROM rowpost.queue LIMIT 5")
+    wait_until(left, lambda: relay.sql("SELECT count(*) FROM rowpost.queue") == [["0"]], limit, step=0.1)
 
 
 class Stopped:

@@ -2,9 +2,9 @@
 
     proxy = PgProxy(pg.base, directory)       UNIX socket in, UNIX socket out
     proxy.uri(pg.uri("queue"))                the same database through the proxy
-    proxy.cut("rowpost/smtpd", "answer")      the next COMMIT of such a connection reaches the server, the answer is lost
-    proxy.cut("rowpost/smtpd", "request")     ... it never reaches the server
-    proxy.cut("rowpost/smtpd", "answer", "store_")    ... the next one of a transaction with such a statement
+    proxy.cut("rowpost/smtpd", "answer")      the next COMMIT of such a connection is done; its answer is lost
+    proxy.cut("rowpost/smtpd", "request")     ... never reaches the server
+    proxy.cut("rowpost/smtpd", "answer", "store_")    ... of a transaction with such a statement
     proxy.freeze() / proxy.thaw()             nothing passes in either direction, and nobody is told
 
 A COMMIT is recognised by the name under which the programs prepare it."""

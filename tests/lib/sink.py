@@ -12,6 +12,7 @@ answer), Then(reply, DROP), at dot also TAKE_AND_DROP (the message is taken, the
 (session, argument; at dot the Message) -> action."""
 import hashlib
 import re
+import select
 import socket
 import threading
 import time
@@ -238,6 +239,15 @@ class Session:
             self.act(verb, arg, "500 5.5.2 unknown command")
         return True
 
+    def client_is_gone(self):
+        """Has the client closed the connection while we let it wait?"""
+        if not select.select([self.conn], [], [], 0)[0]:
+            return False
+        try:
+            return not self.conn.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
     @staticmethod
     def end_if(after):
         if after is not None:
@@ -287,7 +297,7 @@ class Session:
         reply = a.reply if isinstance(a, Then) else a if isinstance(a, str) else None
         m.reply = reply
         m.taken = a is TAKE_AND_DROP or reply is not None and reply.startswith("2")
-        m.replied = reply is not None
+        m.replied = reply is not None and not self.client_is_gone()
         m.at = time.time()
         if reply is not None:
             self.conn.sendall(to_bytes(reply))
