@@ -9,6 +9,8 @@
  */
 #include "queue/queue_front.h"
 
+#include <string.h>
+
 #include "base/crash.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -365,6 +367,16 @@ count_rate(struct queue_front *f)
 	f->window_count = 0;
 }
 
+/* Recipients are kept as lines: none is empty, and none has a line end in it (rule 5a.12). */
+static bool
+are_lines(const struct queue_envelope *e)
+{
+	for (size_t i = 0; i < e->rcpt_count; i++)
+		if (*e->rcpts[i].addr == '\0' || strchr(e->rcpts[i].addr, '\n') != NULL)
+			return false;
+	return true;
+}
+
 bool
 queue_front_store(
     struct queue_front *f, const struct queue_message *m, int64_t deadline, struct err *err)
@@ -372,6 +384,8 @@ queue_front_store(
 	struct waiter w = {.message = m};
 
 	MUST(m->envelope.rcpt_count > 0);
+	if (!are_lines(&m->envelope))
+		return err_set(err, ERR_PERM, "5.1.3", "recipient address empty or with a line end");
 	if (f->stopping)
 		return err_set(err, ERR_TEMP, "4.3.0", "shutting down");
 	count_rate(f);

@@ -108,24 +108,36 @@ add_lines(struct buf *array, const struct queue_envelope *e,
 	buf_done(&text);
 }
 
+/* One line, whatever is in it: a line too many would give each recipient his neighbour's address. */
+static void
+add_line(struct buf *line, const char *text)
+{
+	size_t from = line->len;
+
+	buf_add_str(line, text);
+	for (size_t i = from; i < line->len; i++)
+		if (line->ptr[i] == '\n')
+			line->ptr[i] = '?';
+}
+
 static void
 write_addr(struct buf *line, const struct queue_rcpt *r)
 {
-	buf_add_str(line, r->addr);
+	add_line(line, r->addr);
 }
 
 static void
 write_orig(struct buf *line, const struct queue_rcpt *r)
 {
 	if (r->orig_addr != NULL && strcmp(r->orig_addr, r->addr) != 0)
-		buf_add_str(line, r->orig_addr);
+		add_line(line, r->orig_addr);
 }
 
 static void
 write_orcpt(struct buf *line, const struct queue_rcpt *r)
 {
 	if (r->dsn_orcpt != NULL)
-		buf_add_str(line, r->dsn_orcpt);
+		add_line(line, r->dsn_orcpt);
 }
 
 static void
@@ -148,10 +160,7 @@ add_rcpts(struct queue_store *s, const struct queue_envelope *e)
 		orcpt |= r->dsn_orcpt != NULL;
 		notify |= r->dsn_notify != 0;
 	}
-	if (e->rcpt_count == 1)
-		db_array_add_bytes(&s->rcpts_text, span_str(e->rcpts[0].addr));
-	else
-		add_lines(&s->rcpts_text, e, write_addr);
+	add_lines(&s->rcpts_text, e, write_addr);
 	if (orig)
 		add_lines(&s->origs, e, write_orig);
 	else
