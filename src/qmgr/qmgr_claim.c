@@ -18,8 +18,13 @@
 #include "queue/queue_keeper.h"
 
 /* After trouble with the database. */
-#define QMGR_CLAIM_RETRY (200 * CLOCK_MILLI)
-#define QMGR_UPKEEP_TIME CLOCK_SECOND
+#define QMGR_CLAIM_RETRY   (200 * CLOCK_MILLI)
+#define QMGR_UPKEEP_TIME   CLOCK_SECOND
+/*
+ * Leases of dead nodes are looked for this often without a reason: a claim that was on its way when its node was declared dead may
+ * commit behind the takeover.
+ */
+#define QMGR_TAKEOVER_TIME (3 * CLOCK_SECOND)
 
 static int64_t
 qmgr_statement_deadline(const struct qmgr *q)
@@ -231,6 +236,7 @@ void
 qmgr_claim_upkeep_task(void *arg)
 {
 	struct qmgr *q = arg;
+	int64_t takeover_at = 0;
 	struct err err;
 
 	while (!q->stopping) {
@@ -244,8 +250,10 @@ qmgr_claim_upkeep_task(void *arg)
 			qmgr_claim_expire(q);
 			qmgr_order_run(q);
 		}
-		if (q->takeover_wanted)
+		if (q->takeover_wanted || clock_mono_us() >= takeover_at) {
 			qmgr_claim_takeover(q);
+			takeover_at = clock_deadline(QMGR_TAKEOVER_TIME);
+		}
 		qmgr_transport_sweep(q);
 		qmgr_schedule_run(q);
 		if (task_sleep_until(clock_deadline(QMGR_UPKEEP_TIME)) == TASK_CANCELLED)

@@ -24,6 +24,7 @@
 #include "task/task.h"
 
 #define QMGR_TROUBLE_EVERY (10 * CLOCK_SECOND)
+#define QMGR_GOODBYE_TIME  (4 * CLOCK_SECOND)
 
 void
 qmgr_trouble(struct qmgr *q, const struct err *err)
@@ -276,7 +277,8 @@ static void
 qmgr_stopping(struct service *s)
 {
 	struct qmgr *q = s->state;
-	int64_t deadline = clock_deadline(conf_time(s->conf, CONF_drain_time));
+	/* Time for the goodbye must be left. */
+	int64_t deadline = s->leave_by - QMGR_GOODBYE_TIME;
 	struct err err;
 
 	cluster_node_drain(q->node, true);
@@ -286,7 +288,7 @@ qmgr_stopping(struct service *s)
 	task_cond_wake_all(&q->record_wanted);
 	while (qmgr_outcome_pending(q) && task_cond_wait(&q->record_done, deadline) == TASK_READY)
 		continue;
-	if (!cluster_node_leave(q->node, clock_deadline(2 * CLOCK_SECOND), &err))
+	if (!cluster_node_leave(q->node, clock_deadline(QMGR_GOODBYE_TIME / 2), &err))
 		qmgr_trouble(q, &err);
 	cluster_node_free(&q->node);
 	task_stop(CLOCK_SECOND);

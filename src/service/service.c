@@ -21,7 +21,9 @@
 #include "task/task.h"
 
 /* How long cancelled tasks get to say goodbye. */
-#define CANCEL_GRACE (5 * CLOCK_SECOND)
+/* How long what is in flight may take to finish when master is gone. */
+#define ORPHAN_PATIENCE (10 * CLOCK_SECOND)
+#define CANCEL_GRACE    (5 * CLOCK_SECOND)
 
 /* The process is one service, so this is its state. */
 static struct {
@@ -189,18 +191,23 @@ leave_run(void *arg UNUSED)
 	s->kind->stopping(s);
 }
 
+/* Told to leave, or (`orphaned`) left by master: then a new one may be waiting for our places already. */
 static void
-leave(void)
+leave(bool orphaned)
 {
 	struct service *s = &process.service;
+	int64_t patience = conf_time(s->conf, CONF_drain_time);
 
 	if (s->leaving)
 		return;
 	s->leaving = true;
+	if (orphaned)
+		patience = MIN(patience, ORPHAN_PATIENCE);
+	s->leave_by = clock_deadline(patience);
 	if (process.listener != NULL && process.listener != task_self())
 		task_cancel(process.listener);
 	process.drain_limit.fn = on_drain_limit;
-	task_timer_arm(&process.drain_limit, clock_deadline(conf_time(s->conf, CONF_drain_time)));
+	task_timer_arm(&process.drain_limit, s->leave_by);
 	if (s->kind->stopping == NULL || task_start("service-stop", leave_run, NULL) == NULL)
 		task_stop(CANCEL_GRACE);
 }
@@ -211,7 +218,7 @@ on_signal(int signo, void *arg UNUSED)
 	if (signo == SIGHUP)
 		reload();
 	else
-		leave();
+		leave(false);
 }
 
 /* ---- master's word ------------------------------------------------------------------------------------------ */
@@ -230,8 +237,10 @@ obey(enum service_message message, int fd)
 		}
 		break;
 	case SERVICE_GONE:
+		leave(true);
+		break;
 	case SERVICE_LEAVE:
-		leave();
+		leave(false);
 		break;
 	case SERVICE_READY:
 		break;

@@ -53,7 +53,8 @@ struct service {
 	char **args;      /* words of the master.cf line after its options: flags=, argv=, ... */
 	size_t arg_count;
 	bool leaving;
-	void *state; /* the kind's own */
+	int64_t leave_by; /* mono us: when what is in flight is given up; set with `leaving` */
+	void *state;      /* the kind's own */
 };
 
 /* Does all of the above; returns the exit status for main(). */
