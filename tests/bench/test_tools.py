@@ -311,6 +311,15 @@ class Meters(ToolsCase):
         self.check(measure.new_meter(f"rowpost-bench-test-{os.getpid()}", self.directory))
 
     def test_waits_until_quiet(self):
+        # A machine full of other work may give the busy process next to nothing for a while: three tries.
+        for last in (False, False, True):
+            try:
+                return self.wait_for_busy_process()
+            except AssertionError:
+                if last:
+                    raise
+
+    def wait_for_busy_process(self):
         meter = measure.ProcMeter(self.directory)
         code = "import sys, time\nend = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass\nsys.stdin.read()"
         with subprocess.Popen([sys.executable, "-c", code, self.directory + "/"], stdin=subprocess.PIPE) as process:
