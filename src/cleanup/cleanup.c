@@ -24,6 +24,9 @@
 /* How long a client waits for its 250; it would give up itself some minutes later (RFC 5321 section 4.5.3.2.6). */
 #define CLEANUP_STORE_TIMEOUT (120 * CLOCK_SECOND)
 
+/* A header section is completed as a whole, so it is kept in memory as a whole: up to this, or the inline limit. */
+#define CLEANUP_HEADERS_MAX (4u << 20)
+
 struct cleanup {
 	const struct cleanup_settings *settings; /* borrowed */
 	struct queue_front *front;               /* borrowed */
@@ -243,6 +246,23 @@ cleanup_upload(struct cleanup *c)
 	c->counted = 0;
 }
 
+/* Has the header section come to its end? The last line may still grow, so it does not count. */
+static bool
+cleanup_has_headers(const struct cleanup *c)
+{
+	struct span content = buf_span(&c->content);
+	size_t last = span_find_last(content, '\n');
+	struct mail_header_scan scan;
+
+	if (c->completed)
+		return true;
+	if (last == content.len)
+		return false;
+	content = span_head(content, last + 1);
+	mail_header_scan(content, &scan);
+	return scan.blank || scan.body < content.len;
+}
+
 static uint64_t
 cleanup_count_lines(struct span s)
 {
@@ -270,8 +290,15 @@ cleanup_added(struct cleanup *c)
 		(void)err_set_smtp(&c->err, ERR_PERM, 552, "5.3.4", "Error: message file too big");
 		return cleanup_fail(c);
 	}
-	if (c->content.len > c->settings->inline_limit)
-		cleanup_upload(c);
+	if (c->content.len <= c->settings->inline_limit)
+		return;
+	if (cleanup_has_headers(c))
+		return cleanup_upload(c);
+	if (c->content.len > CLEANUP_HEADERS_MAX) {
+		(void)err_set_smtp(
+		    &c->err, ERR_PERM, 552, "5.3.4", "Error: header section too big");
+		cleanup_fail(c);
+	}
 }
 
 /* Attributes that the queue keeps with the message; `attrs` has room for all. */
