@@ -12,23 +12,26 @@
  */
 #define COMMON                                                                                     \
 	"-c search_path=pg_catalog -c timezone=UTC -c client_min_messages=warning -c jit=off "     \
-	"-c synchronous_commit=on -c idle_in_transaction_session_timeout=30s "                     \
+	"-c synchronous_commit=on "                                                                \
 	"-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-#define HOT " -c enable_seqscan=off -c plan_cache_mode=force_generic_plan -c statement_timeout=30s"
+#define PATIENT " -c idle_in_transaction_session_timeout=30s"
+/* Shorter than any lease: a scheduler that stands still in a transaction must not keep others from what it has locked. */
+#define BRISK   " -c idle_in_transaction_session_timeout=2s"
+#define HOT     " -c enable_seqscan=off -c plan_cache_mode=force_generic_plan -c statement_timeout=30s"
 
 const char *
 queue_session_options(enum queue_session s)
 {
 	switch (s) {
 	case QUEUE_SESSION_FRONT:
-		return COMMON HOT " -c lock_timeout=5s";
+		return COMMON PATIENT HOT " -c lock_timeout=5s";
 	case QUEUE_SESSION_SCHEDULER:
 		/* No outcome waits longer than this for somebody's lock (rule 5a.13). */
-		return COMMON HOT " -c lock_timeout=200ms";
+		return COMMON BRISK HOT " -c lock_timeout=200ms";
 	case QUEUE_SESSION_OPERATOR:
-		return COMMON " -c statement_timeout=5min -c lock_timeout=5s";
+		return COMMON PATIENT " -c statement_timeout=5min -c lock_timeout=5s";
 	case QUEUE_SESSION_OWNER:
-		return COMMON " -c lock_timeout=60s";
+		return COMMON PATIENT " -c lock_timeout=60s";
 	}
 	UNREACHED();
 }

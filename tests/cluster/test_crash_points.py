@@ -207,6 +207,11 @@ FENCED = ("claim-", "handout-", "record-", "bounce-", "takeover-", "promote-", "
           "rotate-", "truncate-")
 
 
+def go_on(node):
+    for pid in stopped(node):
+        os.kill(pid, signal.SIGCONT)
+
+
 @full
 @limit(900)
 def test_stop_at_every_fenced_point(t):
@@ -219,11 +224,14 @@ def test_stop_at_every_fenced_point(t):
         node = nodes[i % 2]
         epochs = {n.name: nodes.living(n.name) for n in nodes}
         visit(nodes, node, point, "stop")
-        asleep = wait_until("a stopped process", lambda: [n for n in nodes if stopped(n)])[0]
-        wait_until("end of the epoch of %s at %s" % (asleep.name, point),
-                   lambda: dict(nodes.epochs()).get(epochs[asleep.name], (0, "dead"))[1] == "dead", 20)
-        for pid in stopped(asleep):
-            os.kill(pid, signal.SIGCONT)
-        nodes.living(asleep.name)
+        asleep = wait_until("a stopped process", lambda: [n for n in nodes if stopped(n)])
+        # Where either may come there, both may have: one must be awake to see the other's end.
+        for n in asleep[1:]:
+            go_on(n)
+        epoch = epochs[asleep[0].name]
+        wait_until("end of epoch %s of %s at %s" % (epoch, asleep[0].name, point),
+                   lambda: nodes.epochs().get(epoch, ("", "dead"))[1] == "dead", 20)
+        go_on(asleep[0])
+        nodes.living(asleep[0].name)
         t.ledger.incident("crash point %s (continued)" % point)
     finish(t, nodes, load)

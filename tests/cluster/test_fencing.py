@@ -1,9 +1,12 @@
 """A node that lost its lease starts no delivery and moves no message: its processes are stopped, or its database
 connections stand still, beyond the lease; then they go on."""
+import os
+import signal
 import time
 
-from cluster import SHORT_LEASE, Gate, Nodes, Stopped, send
+from cluster import SHORT_LEASE, Gate, Nodes, Stopped, send, stopped
 from deadline import wait_until
+from load import Load, mail_sink
 from session import equal, limit
 
 COUNT = 30
@@ -60,6 +63,30 @@ def test_scheduler_stopped(t):
     # Facts: what the agent had sent before is in the history, beside what the other node did.
     doubled = nodes.account().doubled
     assert len(doubled) <= WINDOW, doubled
+
+
+@limit(120)
+def test_scheduler_stopped_in_transaction(t):
+    """SIGSTOP of a scheduler that has locked a destination: the server ends its transaction, and the other node records
+    its own outcomes for the same destination meanwhile."""
+    sink = mail_sink()
+    t.at_end(sink.close)
+    nodes = Nodes(t, 2, sink, start=False, main=SHORT_LEASE)
+    one, two = nodes
+    one.start()
+    one.crash.arm("record-before-commit", "stop")
+    Load(t.ledger, [one], threads=2, most=10, kinds=["deferred"]).start().join()
+    began = time.time()
+    asleep = wait_until("a stopped scheduler", lambda: stopped(one))
+    two.start()
+    Load(t.ledger, [two], threads=2, most=20, kinds=["deferred"]).start().join()
+    nodes.drained(30)
+    for pid in asleep:
+        os.kill(pid, signal.SIGCONT)
+    t.ledger.incident("stop of qmgr of node1", began)
+    nodes.living("node1")
+    nodes.drained()
+    nodes.account()
 
 
 @limit(120)

@@ -1,6 +1,7 @@
 """The death of a whole node: its mail moves again, from the other one, within 15 seconds."""
 import time
 
+import pgtest
 from cluster import Gate, Nodes, Stopped, send
 from deadline import wait_until
 from session import equal, limit
@@ -65,6 +66,21 @@ def test_node_falls_silent(t):
     nodes.drained()
     doubled = nodes.account().doubled
     assert len(doubled) <= WINDOW, doubled
+
+
+@limit(90)
+def test_takeover_of_what_is_locked(t):
+    """A lease that somebody has locked while its node is declared dead is taken over as soon as it is free."""
+    nodes, gate = node_with_mail(t)
+    old = nodes.living("node1")
+    with pgtest.held(nodes.uri, "SELECT FROM mailq.active WHERE owner = %s FOR UPDATE" % old):
+        nodes.kill_node(nodes[0])
+        nodes[1].log.wait_for(r"dead node\(s\): taking over", 20)
+        gate.opened.set()
+        wait_until("all but the locked", lambda: nodes.waiting() == {"active": nodes.leased("node1")}, 20)
+        assert nodes.leased("node1") > 0
+    nodes.drained(20)
+    nodes.account()
 
 
 @limit(90)

@@ -328,6 +328,28 @@ def run_sql(uri, query, limit=60.0):
             for row in text.split(ROW_SEPARATOR)]
 
 
+class held:
+    """with held(uri, "SELECT ... FOR UPDATE"): a session keeps the transaction of this statement open inside."""
+
+    def __init__(self, uri, query):
+        self.uri, self.query = uri, query
+
+    def __enter__(self):
+        self.psql = subprocess.Popen(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", self.uri], text=True,
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.psql.stdin.write("BEGIN;\n%s;\n\\echo held\n" % self.query)
+        self.psql.stdin.flush()
+        for line in self.psql.stdout:
+            if line == "held\n":
+                return self
+        raise PgError("psql ended at " + self.query)
+
+    def __exit__(self, *_):
+        self.psql.stdin.close()
+        self.psql.stdout.read()
+        self.psql.wait()
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     sub = ap.add_subparsers(dest="verb", required=True)
