@@ -311,6 +311,7 @@ CREATE TABLE mailq.large (
 	front_epoch int8 NOT NULL,          -- mailq.process of who uploads it
 	state       text NOT NULL CHECK (state IN ('uploading', 'queued', 'dead')),
 	size        int8 NOT NULL DEFAULT 0,
+	msg_id      int8,                   -- whose content it is, once queued
 	started     timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX large_not_queued ON mailq.large (started) WHERE state <> 'queued';
@@ -324,11 +325,11 @@ CREATE TABLE mailq.large_chunk (
 ALTER TABLE mailq.large_chunk ALTER data SET STORAGE EXTERNAL;
 
 -- Makes an upload part of the queue; an error when it is not there any more, for then the message must not be accepted.
-CREATE FUNCTION mailq.large_queue(content int8, front int8, bytes int8) RETURNS void
+CREATE FUNCTION mailq.large_queue(content int8, front int8, bytes int8, message int8) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	-- coalesce(): the sum over no chunk must be an error too
-	UPDATE mailq.large SET state = 'queued', size = bytes
+	UPDATE mailq.large SET state = 'queued', size = bytes, msg_id = message
 	WHERE content_id = content AND front_epoch = front AND state = 'uploading'
 		AND bytes = (SELECT coalesce(sum(octet_length(data)), 0) FROM mailq.large_chunk c WHERE c.content_id = content);
 	IF NOT FOUND THEN

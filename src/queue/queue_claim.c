@@ -186,9 +186,10 @@ claim_set(struct queue_desk *d, struct db_conn *c, int16_t set, bool full,
     const struct queue_budget *budget, int64_t deadline, struct queue_claims *ret, struct err *err)
 {
 	struct queue_set *s = &d->sets[set];
+	int64_t epoch = d->epoch;
 	char n[8][DB_INT_SIZE];
 	struct db_param params[] = {
-	    db_param_int8(n[0], d->epoch),
+	    db_param_int8(n[0], epoch),
 	    db_param_int8(n[1], full ? 0 : s->mark),
 	    db_param_int8(n[2], (int64_t)d->settings.claim_batches),
 	    db_param_int8(n[3], (int64_t)budget->messages),
@@ -214,7 +215,11 @@ claim_set(struct queue_desk *d, struct db_conn *c, int16_t set, bool full,
 		db_result_free(&r[0]);
 		return false;
 	}
-	note_seen(s, r[0]);
+	note_seen(&d->sets[set], r[0]);
+	if (d->epoch != epoch) { /* we were fenced meanwhile: these leases are another's already */
+		db_result_free(&r[0]);
+		return err_set(err, ERR_GONE, "4.3.0", "the epoch is over");
+	}
 	ok = queue_claim_rows(d, c, set, r[0], false, deadline, ret, err);
 	db_result_free(&r[0]);
 	return ok;

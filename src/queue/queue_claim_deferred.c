@@ -58,12 +58,11 @@ look(struct db_conn *c, int64_t deadline, bool *ret_found, struct err *err)
 }
 
 static bool
-lock_destinations(struct queue_desk *d, struct db_conn *c, int64_t deadline, struct buf *ret,
+lock_destinations(int64_t epoch, struct db_conn *c, int64_t deadline, struct buf *ret,
     size_t *ret_count, struct err *err)
 {
 	char n[2][DB_INT_SIZE];
-	struct db_param params[] = {
-	    db_param_int8(n[0], d->epoch), db_param_int8(n[1], DESTINATIONS)};
+	struct db_param params[] = {db_param_int8(n[0], epoch), db_param_int8(n[1], DESTINATIONS)};
 	struct db_result *r = NULL;
 
 	if (!db_exec(c, &sql_lock, params, ARRAY_LEN(params), deadline, &r, err))
@@ -78,15 +77,16 @@ lock_destinations(struct queue_desk *d, struct db_conn *c, int64_t deadline, str
 }
 
 static bool
-take_rows(struct queue_desk *d, struct db_conn *c, struct buf *destinations, size_t count,
-    const struct queue_budget *budget, int64_t deadline, struct db_result **ret, struct err *err)
+take_rows(struct queue_desk *d, struct db_conn *c, int64_t epoch, struct buf *destinations,
+    size_t count, const struct queue_budget *budget, int64_t deadline, struct db_result **ret,
+    struct err *err)
 {
 	char n[4][DB_INT_SIZE];
 	size_t share = MAX(budget->rcpts / count, (size_t)SHARE_MIN);
 	/* A row's content is at most claim_inline, so this many fit for sure. */
 	size_t fit = MAX(budget->bytes / d->settings.claim_inline, (size_t)SHARE_MIN);
 	struct db_param params[] = {
-	    db_param_int8(n[0], d->epoch),
+	    db_param_int8(n[0], epoch),
 	    DB_PARAM_BUF(destinations),
 	    db_param_int8(n[1], (int64_t)share),
 	    db_param_int8(n[2], (int64_t)MAX(MIN(budget->rcpts, fit), (size_t)1)),
@@ -113,18 +113,18 @@ note_doubt(struct queue_desk *d, const struct db_result *r)
 }
 
 static bool
-claim_in_transaction(struct queue_desk *d, struct db_conn *c, const struct queue_budget *budget,
-    int64_t deadline, struct db_result **ret, struct err *err)
+claim_in_transaction(struct queue_desk *d, struct db_conn *c, int64_t epoch,
+    const struct queue_budget *budget, int64_t deadline, struct db_result **ret, struct err *err)
 {
 	struct buf destinations = {0};
 	struct db_param param;
 	size_t count = 0;
 	bool ok;
 
-	ok = lock_destinations(d, c, deadline, &destinations, &count, err);
+	ok = lock_destinations(epoch, c, deadline, &destinations, &count, err);
 	if (ok && count > 0) {
 		param = DB_PARAM_BUF(&destinations);
-		ok = take_rows(d, c, &destinations, count, budget, deadline, ret, err) &&
+		ok = take_rows(d, c, epoch, &destinations, count, budget, deadline, ret, err) &&
 		     db_command(c, &sql_next, &param, 1, deadline, NULL, err);
 	}
 	buf_done(&destinations);
@@ -133,15 +133,15 @@ claim_in_transaction(struct queue_desk *d, struct db_conn *c, const struct queue
 
 /* *ret NULL: nothing was due, or others have it. */
 static bool
-claim_rows(struct queue_desk *d, struct db_conn *c, const struct queue_budget *budget,
-    int64_t deadline, struct db_result **ret, struct err *err)
+claim_rows(struct queue_desk *d, struct db_conn *c, int64_t epoch,
+    const struct queue_budget *budget, int64_t deadline, struct db_result **ret, struct err *err)
 {
 	struct db_result *r = NULL;
 	enum db_commit done;
 
 	if (!db_begin(c, deadline, err))
 		return false;
-	if (!claim_in_transaction(d, c, budget, deadline, &r, err)) {
+	if (!claim_in_transaction(d, c, epoch, budget, deadline, &r, err)) {
 		db_rollback(c);
 		db_result_free(&r);
 		return false;
@@ -153,7 +153,7 @@ claim_rows(struct queue_desk *d, struct db_conn *c, const struct queue_budget *b
 		*ret = r;
 		return true;
 	}
-	if (r != NULL && done != DB_COMMIT_FAILED)
+	if (r != NULL && done != DB_COMMIT_FAILED && epoch == d->epoch)
 		note_doubt(d, r);
 	db_result_free(&r);
 	if (done == DB_COMMIT_UNSAFE)
@@ -180,7 +180,7 @@ queue_claim_deferred(struct queue_desk *d, const struct queue_budget *budget, in
 	lease = d->deferred;
 	queue_lease_ref(lease); /* a new epoch may come while we wait */
 	ok = look(c, deadline, &found, err) &&
-	     (!found || claim_rows(d, c, budget, deadline, &r, err));
+	     (!found || claim_rows(d, c, lease->epoch, budget, deadline, &r, err));
 	queue_claim_end(d, &c);
 	for (size_t at = 0; r != NULL && at < db_result_rows(r);)
 		queue_claims_add(ret, queue_claimed_from_deferred(lease, r, &at));

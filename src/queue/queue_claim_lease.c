@@ -125,9 +125,10 @@ static bool
 read_leases(struct queue_desk *d, struct db_conn *c, int16_t set, bool others, struct buf *batches,
     int64_t deadline, struct queue_claims *ret, struct err *err)
 {
+	int64_t epoch = d->epoch;
 	char n[3][DB_INT_SIZE];
 	struct db_param params[] = {
-	    db_param_int8(n[0], d->epoch),
+	    db_param_int8(n[0], epoch),
 	    DB_PARAM_BUF(batches),
 	    db_param_int8(n[1], (int64_t)d->settings.claim_inline),
 	    db_param_int8(n[2], (int64_t)d->settings.claim_page),
@@ -139,7 +140,10 @@ read_leases(struct queue_desk *d, struct db_conn *c, int16_t set, bool others, s
 	if (!db_exec(
 		c, queue_set_statement(sql, set), params, ARRAY_LEN(params), deadline, &r, err))
 		return false;
-	ok = queue_claim_rows(d, c, set, r, true, deadline, ret, err);
+	if (d->epoch == epoch)
+		ok = queue_claim_rows(d, c, set, r, true, deadline, ret, err);
+	else
+		ok = err_set(err, ERR_GONE, "4.3.0", "the epoch is over");
 	db_result_free(&r);
 	return ok && drop_settled(d, c, set, deadline, err);
 }
@@ -240,12 +244,17 @@ known_batches(struct queue_desk *d, int16_t set, struct buf *ret)
 static bool
 check_known(struct queue_desk *d, struct db_conn *c, int16_t set, int64_t deadline, struct err *err)
 {
+	int64_t epoch = d->epoch;
 	char n[DB_INT_SIZE];
-	struct db_param param = db_param_int8(n, d->epoch);
+	struct db_param param = db_param_int8(n, epoch);
 	struct db_result *r = NULL;
 
 	if (!db_exec(c, queue_set_statement(&sql_mine, set), &param, 1, deadline, &r, err))
 		return false;
+	if (d->epoch != epoch) {
+		db_result_free(&r);
+		return err_set(err, ERR_GONE, "4.3.0", "the epoch is over");
+	}
 	LIST_FOREACH (l, &d->leases, struct queue_lease, node)
 		l->there = false;
 	for (size_t i = 0; i < db_result_rows(r); i++)
@@ -352,30 +361,51 @@ queue_claim_reread(
 
 /* ---- stragglers -------------------------------------------------------------------------------------------------------- */
 
+static struct queue_lease *
+first_doubtful(struct queue_desk *d)
+{
+	LIST_FOREACH (l, &d->leases, struct queue_lease, node)
+		if (l->doubtful)
+			return l;
+	return NULL;
+}
+
+/* Was its promotion committed? Nobody but us removes a lease of ours while our epoch lives. */
+static bool
+resolve_one(struct queue_desk *d, struct db_conn *c, struct queue_lease *l, int64_t deadline,
+    struct err *err)
+{
+	struct buf one = {0};
+	uint64_t rows = 0;
+	bool ok;
+
+	db_array_begin(&one, DB_INT8);
+	db_array_add_int(&one, DB_INT8, l->batch_id);
+	db_array_end(&one);
+	ok = run_on_batches(
+	    d, c, queue_set_statement(&sql_promote_lock, l->set), &one, deadline, &rows, err);
+	buf_done(&one);
+	if (!ok)
+		return false;
+	l->doubtful = false;
+	if (rows == 0 && !l->lost)
+		queue_lease_to_deferred(l);
+	return true;
+}
+
 bool
 queue_claim_resolve(struct queue_desk *d, struct db_conn *c, int64_t deadline, struct err *err)
 {
-	LIST_FOREACH_SAFE (l, &d->leases, struct queue_lease, node) {
-		struct buf one = {0};
-		uint64_t rows = 0;
-		bool ok;
+	struct queue_lease *l;
+	bool ok = true;
 
-		if (!l->doubtful)
-			continue;
-		db_array_begin(&one, DB_INT8);
-		db_array_add_int(&one, DB_INT8, l->batch_id);
-		db_array_end(&one);
-		ok = run_on_batches(d, c, queue_set_statement(&sql_promote_lock, l->set), &one,
-		    deadline, &rows, err);
-		buf_done(&one);
-		if (!ok)
-			return false;
-		l->doubtful = false;
-		/* Nobody but us removes a lease of ours while our epoch lives. */
-		if (rows == 0)
-			queue_lease_to_deferred(l);
+	/* From the start each time: the list may be another one after a wait. */
+	while (ok && (l = first_doubtful(d)) != NULL) {
+		queue_lease_ref(l);
+		ok = resolve_one(d, c, l, deadline, err);
+		queue_lease_unref(&l);
 	}
-	return true;
+	return ok;
 }
 
 static bool
@@ -418,6 +448,8 @@ promote(struct queue_desk *d, struct db_conn *c, struct queue_lease *l, int64_t 
 	}
 	done = db_commit(c, deadline, err);
 	CRASH_POINT("promote-after-commit");
+	if (l->lost)
+		return true; /* a new epoch came meanwhile */
 	if (done == DB_COMMITTED || done == DB_COMMIT_UNSAFE)
 		queue_lease_to_deferred(l);
 	else
@@ -434,23 +466,30 @@ is_straggler(const struct queue_desk *d, const struct queue_lease *l)
 	return !s->open && clock_mono_us() - s->since > (STRAGGLER - 1) * d->settings.rotate;
 }
 
+static struct queue_lease *
+first_straggler(struct queue_desk *d)
+{
+	LIST_FOREACH (l, &d->leases, struct queue_lease, node)
+		if ((size_t)l->set < d->set_count && is_straggler(d, l))
+			return l;
+	return NULL;
+}
+
 static bool
 promote_stragglers(struct queue_desk *d, struct db_conn *c, int64_t deadline, struct err *err)
 {
+	struct queue_lease *l;
+	bool ok = true;
+
 	if (!queue_desk_know_ring(d, c, deadline, err) || !queue_claim_resolve(d, c, deadline, err))
 		return false;
-	/* Nobody else closes leases under the lock `settling`, but a new epoch may: begin anew after each. */
-	for (;;) {
-		struct queue_lease *found = NULL;
-
-		LIST_FOREACH (l, &d->leases, struct queue_lease, node)
-			if (found == NULL && (size_t)l->set < d->set_count && is_straggler(d, l))
-				found = l;
-		if (found == NULL)
-			return true;
-		if (!promote(d, c, found, deadline, err))
-			return false;
+	/* From the start each time, as above. */
+	while (ok && (l = first_straggler(d)) != NULL) {
+		queue_lease_ref(l);
+		ok = promote(d, c, l, deadline, err);
+		queue_lease_unref(&l);
 	}
+	return ok;
 }
 
 bool

@@ -230,6 +230,7 @@ queue_desk_new(const struct queue_desk_settings *settings)
 	d->settings.node = d->node = mem_strdup(settings->node);
 	fill_defaults(&d->settings);
 	d->pause = d->settings.poll_min;
+	d->repair_after = INT64_MIN;
 	list_init(&d->leases);
 	d->process = queue_process_new(&process);
 	return d;

@@ -60,10 +60,11 @@ struct batch {
 	int64_t content_id;
 	int64_t front_epoch;
 	uint64_t upload_size;
+	int64_t upload_message;
 };
 
 static const struct db_statement sql_large_queue = {
-    "large_queue", "SELECT mailq.large_queue($1, $2, $3)"};
+    "large_queue", "SELECT mailq.large_queue($1, $2, $3, $4)"};
 
 /* ---- gathering ---------------------------------------------------------------------------------------------- */
 
@@ -99,6 +100,7 @@ batch_add(struct batch *b, struct waiter *w)
 	b->content_id = queue_upload_content_id(w->message->upload);
 	b->front_epoch = queue_upload_front_epoch(w->message->upload);
 	b->upload_size = queue_upload_size(w->message->upload);
+	b->upload_message = w->message->envelope.msg_id;
 }
 
 /* Would `m` fit into the batch? The first always does. A message with an upload is a batch of its own. */
@@ -150,11 +152,12 @@ know_open_set(struct queue_front *f, struct db_conn *c, int64_t deadline, struct
 static void
 add_upload(struct db_batch *d, const struct batch *b)
 {
-	char n[3][DB_INT_SIZE];
+	char n[4][DB_INT_SIZE];
 	struct db_param params[] = {
 	    db_param_int8(n[0], b->content_id),
 	    db_param_int8(n[1], b->front_epoch),
 	    db_param_int8(n[2], (int64_t)b->upload_size),
+	    db_param_int8(n[3], b->upload_message),
 	};
 
 	db_batch_add(d, &sql_large_queue, params, ARRAY_LEN(params));
@@ -385,7 +388,8 @@ queue_front_store(
 
 	MUST(m->envelope.rcpt_count > 0);
 	if (!are_lines(&m->envelope))
-		return err_set(err, ERR_PERM, "5.1.3", "recipient address empty or with a line end");
+		return err_set(
+		    err, ERR_PERM, "5.1.3", "recipient address empty or with a line end");
 	if (f->stopping)
 		return err_set(err, ERR_TEMP, "4.3.0", "shutting down");
 	count_rate(f);

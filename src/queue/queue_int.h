@@ -161,6 +161,7 @@ struct queue_desk {
 	int64_t flushed;      /* real us of the last flush we know of */
 	int64_t history_at;   /* mono us of the next rounds of the keeper */
 	int64_t repair_at;
+	int64_t repair_after; /* destination where the next repair goes on */
 	int64_t reap_at;
 	int64_t notices_at;
 };

@@ -14,7 +14,8 @@
 #define HISTORY_PAUSE (600 * CLOCK_SECOND)
 #define NOTICE_PAUSE  (10 * CLOCK_SECOND)
 #define REAP_PAUSE    (30 * CLOCK_SECOND)
-#define REPAIR_PAUSE  (300 * CLOCK_SECOND)
+#define REPAIR_PAUSE  (10 * CLOCK_SECOND)
+#define REPAIR_SLICE  1000 /* destinations looked at in one round */
 #define SLICE         50
 
 /* Notifications that nobody composed for a while: who recorded them died, or had no message ids. */
@@ -33,8 +34,8 @@ static const struct db_statement sql_abandoned = {"keeper_abandoned",
 static const struct db_statement sql_orphans = {"keeper_orphans",
     "UPDATE mailq.large l SET state = 'dead' WHERE state = 'queued' "
     "AND started < now() - $1::int8 * interval '1 microsecond' "
-    "AND NOT EXISTS (SELECT FROM mailq.deferred_message m WHERE m.content_id = l.content_id) "
-    "AND NOT EXISTS (SELECT FROM mailq.incoming i WHERE i.content_id = l.content_id)"};
+    "AND NOT EXISTS (SELECT FROM mailq.deferred_message m WHERE m.msg_id = l.msg_id) "
+    "AND NOT EXISTS (SELECT FROM mailq.incoming i WHERE i.msg_id = l.msg_id)"};
 /* $1 contents at a time; chunks before the row, so that a crash leaves the row to find them by. */
 static const struct db_statement sql_drop = {"keeper_drop",
     "WITH l AS (SELECT content_id FROM mailq.large WHERE state = 'dead' LIMIT $1 "
@@ -59,7 +60,8 @@ static const struct db_statement sql_hold_age = {"keeper_hold_age",
     "AND EXISTS (SELECT FROM mailq.held h WHERE h.msg_id = m.msg_id)"};
 /* Under the lock of each destination: a claim or a deferral comes before or after, and is seen. */
 static const struct db_statement sql_lock_dests = {"keeper_lock_dests",
-    "SELECT destination_id FROM mailq.destination ORDER BY 1 FOR UPDATE SKIP LOCKED"};
+    "SELECT destination_id FROM mailq.destination WHERE destination_id > $1 ORDER BY 1 LIMIT $2 "
+    "FOR UPDATE SKIP LOCKED"};
 static const struct db_statement sql_fix_dests = {"keeper_fix_dests",
     "UPDATE mailq.destination t SET next_due = x.due FROM (SELECT destination_id AS id, "
     "(SELECT next_attempt FROM mailq.deferred d WHERE d.destination = e.destination_id "
@@ -124,18 +126,24 @@ reap(struct round *k)
 }
 
 static bool
-fix_destinations(struct round *k)
+fix_destinations(struct round *k, int64_t *after)
 {
+	char n[2][DB_INT_SIZE];
+	struct db_param slice[] = {db_param_int8(n[0], *after), db_param_int8(n[1], REPAIR_SLICE)};
 	struct db_result *r = NULL;
 	struct buf ids = {0};
 	struct db_param param;
 	bool ok;
 
-	if (!db_exec(k->conn, &sql_lock_dests, NULL, 0, k->deadline, &r, k->err))
+	if (!db_exec(k->conn, &sql_lock_dests, slice, 2, k->deadline, &r, k->err))
 		return false;
+	*after = INT64_MIN;
 	db_array_begin(&ids, DB_INT8);
-	for (size_t i = 0; i < db_result_rows(r); i++)
+	for (size_t i = 0; i < db_result_rows(r); i++) {
 		db_array_add_int(&ids, DB_INT8, db_result_int(r, i, 0));
+		if (i + 1 == REPAIR_SLICE)
+			*after = db_result_int(r, i, 0);
+	}
 	db_array_end(&ids);
 	db_result_free(&r);
 	param = DB_PARAM_BUF(&ids);
@@ -155,7 +163,7 @@ repair(struct round *k)
 		k->failed = true;
 		return;
 	}
-	if (fix_destinations(k)) {
+	if (fix_destinations(k, &k->desk->repair_after)) {
 		k->failed = db_commit(k->conn, k->deadline, k->err) != DB_COMMITTED;
 		return;
 	}

@@ -255,7 +255,7 @@ RULE(rule_08_facts_first)
 	node_open(&a, "a", NULL);
 	a.hold_recover = true;
 	tell("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
-	     "current_database() AND pid <> pg_backend_pid() AND query ~ 'mailq.node'");
+	     "current_database() AND pid <> pg_backend_pid()");
 	await(does_not_deliver, &a);
 	recovered = a.recovered;
 	while (a.recovered < recovered + 3)
