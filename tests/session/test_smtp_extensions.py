@@ -122,7 +122,7 @@ def test_etrn(t):
     sink = t.sink().on("rcpt", "450 4.2.0 away", match="bob@")
     r = t.relay(sink=sink, main={"fast_flush_domains": "dest.example"})
     qid = t.send(r)
-    r.log.wait_for(r"%s: to=<bob@dest\.example>.*status=deferred" % qid)
+    r.wait_queue(lambda e: len(e) == 1 and e[0]["queue_name"] == "deferred")
     sink.forget_rules()
     c = t.client(r)
     c.ehlo()
