@@ -462,6 +462,12 @@ queue_front_process(const struct queue_front *f)
 	return f->process;
 }
 
+struct task_group *
+queue_front_group(struct queue_front *f)
+{
+	return &f->group;
+}
+
 size_t
 queue_front_chunk_size(const struct queue_front *f)
 {

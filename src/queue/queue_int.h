@@ -95,6 +95,8 @@ struct queue_front;
 struct db_pool *queue_front_pool(const struct queue_front *f);
 struct queue_process *queue_front_process(const struct queue_front *f);
 size_t queue_front_chunk_size(const struct queue_front *f);
+/* Tasks that use the pool: the front waits for them before it is gone. */
+struct task_group *queue_front_group(struct queue_front *f);
 
 /* ---- the desk (queue_desk.c) ------------------------------------------------------------------------------------ */
 

@@ -14,7 +14,8 @@
 #define RETRY_TIME (CLOCK_SECOND / 5)
 
 struct queue_upload {
-	struct db_pool *pool; /* borrowed from the front */
+	struct db_pool *pool;     /* borrowed from the front */
+	struct task_group *group; /* the front's: it waits for what still uses the pool */
 	int64_t content_id;
 	int64_t front_epoch;
 	size_t chunk_size;
@@ -38,6 +39,7 @@ queue_upload_new(struct queue_front *f)
 	struct queue_upload *u = mem_new(struct queue_upload);
 
 	u->pool = queue_front_pool(f);
+	u->group = queue_front_group(f);
 	u->front_epoch = queue_process_epoch(queue_front_process(f));
 	u->chunk_size = queue_front_chunk_size(f);
 	u->content_id = random_epoch();
@@ -202,7 +204,7 @@ queue_upload_free(struct queue_upload **uu)
 		struct drop *d = mem_new(struct drop);
 
 		*d = (struct drop){u->pool, u->content_id, u->front_epoch};
-		if (task_start("upload drop", drop, d) == NULL)
+		if (task_group_start(u->group, "upload drop", drop, d) == NULL)
 			mem_free(d);
 	}
 	buf_done(&u->chunk);

@@ -47,7 +47,8 @@ smtpd_flush_start(struct smtpd_server *server, struct span domain)
 	f = mem_new(struct smtpd_flush);
 	f->server = server;
 	f->domain = span_dup(domain);
-	if (task_group_start(&server->flushes, "etrn", smtpd_flush_run, f) != NULL)
+	server->flush = task_group_start(&server->flushes, "etrn", smtpd_flush_run, f);
+	if (server->flush != NULL)
 		return true;
 	mem_free(f->domain);
 	mem_free(f);

@@ -76,7 +76,8 @@ struct smtpd_server {
 	size_t listener_count;
 	struct list sessions; /* all alive */
 	struct task_cond session_ended;
-	struct task_group flushes; /* of ETRN; at most one at a time */
+	struct task_group flushes; /* of ETRN; at most one at a time ... */
+	struct task *flush;        /* ... which is this one, while it is alive */
 };
 
 enum smtpd_command {

@@ -149,6 +149,19 @@ smtpd_reload(struct service *s)
 	server->setup = setup;
 }
 
+/* The flush of an ETRN uses the pool: nothing may be freed before it has ended. */
+static void
+smtpd_end_flush(struct smtpd_server *server)
+{
+	if (task_group_wait(&server->flushes, clock_deadline(SMTPD_FLUSH_WAIT)) == TASK_READY)
+		return;
+	if (server->flushes.alive > 0)
+		task_cancel(server->flush);
+	while (server->flushes.alive > 0 &&
+	       task_group_wait(&server->flushes, CLOCK_NEVER) == TASK_READY)
+		continue;
+}
+
 /* Sessions end by themselves between two mail transactions (smtpd_loop); waiting ones are woken. */
 static void
 smtpd_stopping(struct service *s)
@@ -164,7 +177,7 @@ smtpd_stopping(struct service *s)
 	while (!list_is_empty(&server->sessions) &&
 	       task_cond_wait(&server->session_ended, CLOCK_NEVER) == TASK_READY)
 		continue;
-	(void)task_group_wait(&server->flushes, clock_deadline(SMTPD_FLUSH_WAIT));
+	smtpd_end_flush(server);
 	queue_front_free(&server->front);
 	db_pool_free(&server->pool);
 	poke_done(&server->poke);
