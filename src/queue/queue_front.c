@@ -23,6 +23,7 @@
 #define BUSY_RATE    100                /* messages in such a window, above which gathering pays */
 #define RETRY_PAUSE  (CLOCK_SECOND / 5) /* between tries to find out about a commit */
 #define SLOW_MEMORY  (10 * CLOCK_SECOND)
+#define SIZE_PAUSE   (5 * CLOCK_SECOND)
 
 struct waiter {
 	const struct queue_message *message; /* borrowed from the waiting task */
@@ -47,6 +48,8 @@ struct queue_front {
 	bool busy;     /* in the last window */
 	int64_t begun; /* mono us: start of the commit in flight; 0: none */
 	int64_t ended; /* of the last one */
+	bool full;     /* the database is larger than size_limit */
+	struct task_cond size_wake;
 	struct queue_front_stats stats;
 };
 
@@ -63,6 +66,8 @@ struct batch {
 	int64_t upload_message;
 };
 
+static const struct db_statement sql_size = {
+    "front_size", "SELECT pg_database_size(current_database())"};
 static const struct db_statement sql_large_queue = {
     "large_queue", "SELECT mailq.large_queue($1, $2, $3, $4)"};
 
@@ -355,6 +360,47 @@ writer(void *arg)
 	}
 }
 
+/* ---- the size of the database ------------------------------------------------------------------------------------ */
+
+static bool
+read_size(struct queue_front *f, int64_t *ret)
+{
+	int64_t deadline = clock_deadline(SIZE_PAUSE);
+	struct db_result *r = NULL;
+	struct err err;
+	struct db_conn *c = db_pool_take(f->settings.pool, deadline, &err);
+
+	if (c == NULL)
+		return false;
+	if (db_exec(c, &sql_size, NULL, 0, deadline, &r, &err))
+		*ret = db_result_int(r, 0, 0);
+	db_pool_give(f->settings.pool, &c);
+	if (r == NULL)
+		return false;
+	db_result_free(&r);
+	return true;
+}
+
+static void
+size_watcher(void *arg)
+{
+	struct queue_front *f = arg;
+
+	while (!f->stopping && !task_is_cancelled()) {
+		int64_t size = 0;
+		bool full = read_size(f, &size) && size > f->settings.size_limit;
+
+		if (full != f->full)
+			log_warn(
+			    "queue database: %lld bytes, database_size_limit is %lld: new mail is %s",
+			    (long long)size, (long long)f->settings.size_limit,
+			    full ? "refused" : "taken again");
+		f->full = full;
+		if (!f->stopping)
+			(void)task_cond_wait(&f->size_wake, clock_deadline(SIZE_PAUSE));
+	}
+}
+
 /* ---- the callers' side ------------------------------------------------------------------------------------------ */
 
 static void
@@ -417,6 +463,8 @@ queue_front_is_ready(struct queue_front *f, struct err *err)
 
 	if (!queue_process_is_registered(f->process) || !db_pool_is_up(f->settings.pool))
 		return err_set(err, ERR_TEMP, "4.3.0", "queue database is away");
+	if (f->full)
+		return err_set_smtp(err, ERR_TEMP, 452, "4.3.1", "queue database is full");
 	if (limit <= 0)
 		return true;
 	/* A slow commit counts while it lasts, and for a while after: then the next one may tell. */
@@ -512,6 +560,8 @@ queue_front_new(const struct queue_front_settings *settings)
 	list_init(&f->gathering);
 	f->process = queue_process_new(&process);
 	task_group_start(&f->group, "queue writer", writer, f);
+	if (f->settings.size_limit > 0)
+		task_group_start(&f->group, "queue size", size_watcher, f);
 	return f;
 }
 
@@ -525,6 +575,7 @@ queue_front_free(struct queue_front **ff)
 	task_shield(true);
 	f->stopping = true;
 	task_cond_wake_all(&f->work);
+	task_cond_wake_all(&f->size_wake);
 	task_group_wait(&f->group, CLOCK_NEVER);
 	queue_process_free(&f->process);
 	task_shield(false);

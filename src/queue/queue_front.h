@@ -28,6 +28,7 @@ struct queue_front_settings {
 	size_t chunk_size;      /* queue_chunk_size: 256 KB */
 	int64_t commit_timeout; /* queue_database_commit_timeout, us: 60 s */
 	int64_t latency_limit;  /* queue_database_latency_limit, us; 0: never refuse */
+	int64_t size_limit;     /* database_size_limit, bytes of the whole database; 0: none */
 	int64_t upload_timeout; /* queue_upload_timeout, us: 1 h */
 	void (*on_stored)(void *
 		arg); /* after each group commit: poke the local scheduler. Must not wait. May be NULL */
@@ -42,7 +43,7 @@ void queue_front_free(struct queue_front **f);
 
 /*
  * Would a message be taken now? False: ERR_TEMP "4.3.0" (451) while the database is away or this process has no number yet,
- * or "4.3.1" (452) while commits take longer than latency_limit. Never waits: for the reply to MAIL.
+ * or "4.3.1" (452) while commits take longer than latency_limit or the database is larger than size_limit. Never waits: for the reply to MAIL.
  */
 bool queue_front_is_ready(struct queue_front *f, struct err *err);
 

@@ -72,6 +72,7 @@ smtpd_open_front(
 	    .chunk_size = conf_size(conf, CONF_queue_chunk_size),
 	    .commit_timeout = conf_time(conf, CONF_queue_database_commit_timeout),
 	    .latency_limit = conf_time(conf, CONF_queue_database_latency_limit),
+	    .size_limit = (int64_t)conf_size(conf, CONF_database_size_limit),
 	    .upload_timeout = conf_time(conf, CONF_queue_upload_timeout),
 	    .on_stored = poke_send,
 	    .on_stored_arg = poke,

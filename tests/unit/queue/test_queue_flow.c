@@ -274,6 +274,39 @@ test_large(void **state UNUSED)
 	run_as_task(large_body);
 }
 
+/* A database larger than allowed: refused before the message, taken again when there is room. */
+static void
+size_limit_body(void)
+{
+	struct queue_front_settings s = {.node = "n1", .program = "smtpd", .size_limit = 1};
+	struct queue_front *front;
+	struct err err = {0};
+	int64_t end = soon();
+
+	open_database();
+	s.pool = pool_of(QUEUE_SESSION_FRONT);
+	front = queue_front_new(&s);
+	while (queue_front_is_ready(front, &err) || strcmp(err.dsn, "4.3.1") != 0) {
+		assert_true(clock_mono_us() < end);
+		(void)task_sleep_until(clock_deadline(CLOCK_MILLI));
+	}
+	assert_int_equal(err.smtp_code, 452);
+	queue_front_free(&front);
+	s.size_limit = INT64_MAX;
+	front = queue_front_new(&s);
+	assert_true(queue_front_wait_ready(front, soon(), &err));
+	assert_true(queue_front_is_ready(front, &err));
+	queue_front_free(&front);
+	db_pool_free(&s.pool);
+	close_database();
+}
+
+static void
+test_size_limit(void **state UNUSED)
+{
+	run_as_task(size_limit_body);
+}
+
 int
 main(void)
 {
@@ -284,6 +317,7 @@ main(void)
 	    cmocka_unit_test(test_bounced),
 	    cmocka_unit_test(test_held),
 	    cmocka_unit_test(test_large),
+	    cmocka_unit_test(test_size_limit),
 	};
 
 	return cmocka_run_group_tests(tests, queue_setup, cluster_teardown);
