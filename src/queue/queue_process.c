@@ -104,8 +104,11 @@ queue_process_touch(struct queue_process *p, struct db_conn *c, int64_t deadline
 	db_batch_add(&b, &sql_renew, params, ARRAY_LEN(params));
 	done = db_batch_commit(&b, deadline, r, NULL, err);
 	if (done == DB_COMMITTED && db_result_is_null(r[0], 0, 0)) {
-		p->epoch = 0; /* somebody else has the number: take another one */
+		/* Somebody else has the number: take another one. Nothing was written, so nothing was confirmed. */
+		p->epoch = 0;
 		task_cond_wake_all(&p->changed);
+		done = DB_COMMIT_FAILED;
+		err_set(err, ERR_TEMP, "4.3.0", "the process number is another's now");
 	} else if (done == DB_COMMITTED) {
 		p->reserved = MAX(p->reserved, db_result_int(r[0], 0, 0));
 	}
