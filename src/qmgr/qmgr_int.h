@@ -21,6 +21,7 @@
 #include "cluster/cluster_node.h"
 #include "conf/conf.h"
 #include "mail/mail_queue_id.h"
+#include "net/net_connect.h"
 #include "qmgr/qmgr_window.h"
 #include "queue/queue_claim.h"
 #include "queue/queue_order.h"
@@ -120,6 +121,8 @@ struct qmgr {
 	struct queue_desk *desk;   /* owned */
 	struct cluster_node *node; /* owned */
 	struct bounce_settings bounce;
+	struct net_server agent_door;
+	struct net_server poke_door;
 	bool stopping;
 
 	struct hmap transports; /* by name */

@@ -189,19 +189,17 @@ qmgr_listen(void *arg)
 	struct net_server *server = arg;
 
 	net_server_run(server);
-	mem_free(server);
 }
 
+/* `server` outlives its sessions: it is part of the process's own struct. */
 static void
-qmgr_open_door(struct qmgr *q, const char *path,
+qmgr_open_door(struct qmgr *q, struct net_server *server, const char *path,
     void (*session)(struct stream *, const struct net_addr *, void *))
 {
-	struct net_server *server;
 	int fd = service_listen_fd(q->service, path);
 
 	if (fd < 0)
 		return;
-	server = mem_new(struct net_server);
 	*server =
 	    (struct net_server){.fd = fd, .task_name = "qmgr door", .session = session, .arg = q};
 	(void)task_start("qmgr listener", qmgr_listen, server);
@@ -259,8 +257,8 @@ qmgr_run(struct service *s)
 	(void)task_group_start(&q->tasks, "claim deferred", qmgr_claim_deferred_task, q);
 	(void)task_group_start(&q->tasks, "claim pages", qmgr_claim_page_task, q);
 	(void)task_group_start(&q->tasks, "upkeep", qmgr_claim_upkeep_task, q);
-	qmgr_open_door(q, "private/qmgr", qmgr_agent_session);
-	qmgr_open_door(q, "public/qmgr", qmgr_poke_session);
+	qmgr_open_door(q, &q->agent_door, "private/qmgr", qmgr_agent_session);
+	qmgr_open_door(q, &q->poke_door, "public/qmgr", qmgr_poke_session);
 }
 
 static void
