@@ -76,12 +76,12 @@ SCENARIOS = {
 }
 # Points of smtpd: whose death is no excuse for a second copy, unless the client sent it again.
 FRONT_END = ("accept-", "upload-", "process-")
-# As a scheduler leaves it that died before it could write to the sender.
+NEVER = "SELECT array_agg(DISTINCT msg_id) FROM rowpost.queue WHERE recipient LIKE 'never-%'"
+# As a scheduler leaves it that died before it could write to the sender. On hold, so that no later attempt writes it.
 LEAVE_NOTICE = """
     INSERT INTO mailq.notification
-    SELECT msg_id, rcpt_no, 8, dsn_notify, now() - interval '2 min', 'delayed', addr, orig_addr, dsn_orcpt, dsn, reason, '', ''
-    FROM mailq.deferred WHERE owner IS NULL AND addr LIKE 'never-%' LIMIT 1 FOR UPDATE SKIP LOCKED
-    RETURNING 1"""
+    SELECT msg_id, rcpt_no, 8, dsn_notify, now() - interval '2 min', 'delayed', addr, orig_addr, dsn_orcpt, dsn, reason,
+        '', '' FROM mailq.held WHERE addr LIKE 'never-%' LIMIT 1 RETURNING 1"""
 # Either node may be the one that comes there.
 EITHER = (DEATH, EXPIRE, LEFT, OLD)
 
@@ -116,7 +116,7 @@ def deferred_for_ever(nodes):
 
 
 def expire_all(nodes):
-    nodes.sql("SELECT rowpost.expire(array_agg(DISTINCT msg_id)) FROM rowpost.queue WHERE recipient LIKE 'never-%'")
+    nodes.sql("SELECT rowpost.release((%s)); SELECT rowpost.expire((%s))" % (NEVER, NEVER))
 
 
 def provoke(nodes, node, scenario):
@@ -141,6 +141,7 @@ def provoke(nodes, node, scenario):
         expire_all(nodes)
     elif scenario == LEFT:
         send_one(nodes, node, "never")
+        nodes.sql("SELECT rowpost.hold((%s))" % NEVER)
         wait_until("a notice left behind", lambda: nodes.sql(LEAVE_NOTICE), VISIT_LIMIT)
     elif scenario == OLD:
         nodes.sql("UPDATE mailq.ring SET since = since - interval '5 min' WHERE state = 'draining'")

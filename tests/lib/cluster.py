@@ -135,6 +135,9 @@ class Nodes(list):
 
         def done():
             seen[:] = [left()]
+            if set(seen[0]) == {"notices"} and seen[0]["notices"]:
+                # As if the minute had gone by after which somebody else writes what a dead scheduler should have.
+                self.sql("UPDATE mailq.notification SET at = at - interval '1 min'")
             return not any(seen[0].values())
         seen = []
         try:
