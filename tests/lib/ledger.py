@@ -123,8 +123,8 @@ class Account:
         causes = []
         # Whatever happened after the last copy cannot have caused it.
         for m in sorted(copies, key=lambda m: m.at)[:-1] if self.incidents else ():
-            near = [(abs(began - m.at), what) for began, ended, what in self.incidents
-                    if began - RECORD_LIMIT < m.at < ended + 1]
+            near = [(abs(began - m.answered), what) for began, ended, what in self.incidents
+                    if m.at < ended + 1 and began < m.answered + RECORD_LIMIT]
             if not near:
                 causes = []
                 break

@@ -50,7 +50,7 @@ class Message:
         self.taken = self.replied = False
         self.reply = None
         self.digest = None      # of the whole body, also where the body itself is not kept
-        self.at = time.time()
+        self.at = self.answered = time.time()   # of the final dot, of the reply to it
 
     def header(self, name):
         head = self.data.split(b"\r\n\r\n", 1)[0] + b"\r\n"
@@ -298,7 +298,7 @@ class Session:
         m.reply = reply
         m.taken = a is TAKE_AND_DROP or reply is not None and reply.startswith("2")
         m.replied = reply is not None and not self.client_is_gone()
-        m.at = time.time()
+        m.answered = time.time()
         if reply is not None:
             self.conn.sendall(to_bytes(reply))
         if a is STALL or isinstance(a, Then) and a.action is STALL:
