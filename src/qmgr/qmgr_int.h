@@ -143,7 +143,7 @@ struct qmgr {
 	struct list records; /* outcomes to be recorded, oldest first */
 	size_t record_count;
 	struct task_cond record_wanted;
-	struct task_cond record_done;
+	struct task_cond record_done; /* outcomes were recorded, or a delivery ended */
 	struct task_lock record_lock; /* one flush at a time */
 
 	struct list facts; /* reported by agents, about messages not here */

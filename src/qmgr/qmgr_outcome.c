@@ -319,7 +319,8 @@ qmgr_outcome_task(void *arg)
 	struct qmgr *q = arg;
 	struct err err;
 
-	while (!q->stopping || q->record_count != 0) {
+	/* Also while we leave: deliveries under way still report. The end of the process ends it. */
+	for (;;) {
 		if (q->record_count == 0) {
 			if (task_cond_wait(&q->record_wanted, CLOCK_NEVER) == TASK_CANCELLED)
 				return;

@@ -48,7 +48,7 @@ void qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *resu
 /* If an agent has reported recipient `rcpt` of a message just claimed as sent: settles it and returns true. */
 bool qmgr_outcome_known(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt);
 
-/* Records what has gathered; the recording task runs until qmgr->stopping and nothing is left. */
+/* The task that records what has gathered, to the end of the process. */
 void qmgr_outcome_task(void *qmgr);
 
 /* True while outcomes wait to be recorded. */

@@ -282,6 +282,7 @@ qmgr_schedule_ended(
 		qmgr_destination_die(q, d, site_error, dsn);
 	d->busy--;
 	t->busy--;
+	task_cond_wake_all(&q->record_done);
 	qmgr_destination_line_up(d);
 }
 

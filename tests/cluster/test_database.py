@@ -48,6 +48,30 @@ def test_restart_declares_nobody_dead(t):
     equal([d for d in doubled if d[3] != "in doubt"], [], "second copies")
 
 
+@limit(120)
+def test_stall_declares_nobody_dead(t):
+    """All connections of all nodes stand still for longer than a lease and go on: nobody is dead, nothing is sent twice."""
+    sink = mail_sink()
+    t.at_end(sink.close)
+    nodes = Nodes(t, 2, sink, main=SHORT_LEASE, proxied=True)
+    epochs = {n.name: nodes.living(n.name) for n in nodes}
+    load = loaded(t, nodes)
+    for seconds in (1, 6):
+        progress(load)
+        for node in nodes:
+            node.proxy.freeze()
+        # The lease is over by the clock; there is nothing to be seen meanwhile.
+        assert not threading.Event().wait(seconds)
+        for node in nodes:
+            node.proxy.thaw()
+    progress(load)
+    load.stop()
+    nodes.drained()
+    print(load.summary())
+    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
+    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+
+
 # Whose commits are cut off: (program, a statement of the transaction).
 TRANSACTIONS = [("rowpost/smtpd", "store_"), ("rowpost/smtpd", "large_queue"), ("rowpost/smtpd", "process_renew"),
                 ("rowpost/qmgr", "claim_"), ("rowpost/qmgr", "deferred_take"), ("rowpost/qmgr", "record_"),
