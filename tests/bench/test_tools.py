@@ -106,7 +106,8 @@ class CountsAgree(ToolsCase):
         load = self.load(sessions=10, seconds=0.3)
         self.assertGreater(load["accepted"], 0)
         self.assert_all_delivered(load, load["accepted"])
-        self.assertAlmostEqual(load["seconds"], 0.3, delta=0.1)
+        self.assertGreaterEqual(load["seconds"], 0.3)
+        self.assertLess(load["seconds"], 5)
 
     def test_keeps_the_rate(self):
         self.start_sink()
@@ -125,6 +126,8 @@ class CountsAgree(ToolsCase):
 
 
 class Misbehaviour(ToolsCase):
+    """Rules act by chance: each test makes so many tries (a connection per message) that none acting is out of the question."""
+
     def test_refused_recipients(self):
         self.start_sink(rules=["451@rcpt=0.2", "550@rcpt=0.1"])
         load = self.load(sessions=10, messages=300)
@@ -139,7 +142,7 @@ class Misbehaviour(ToolsCase):
         for step in ("connect", "ehlo", "mail", "rcpt", "data", "dot"):
             with self.subTest(step):
                 self.start_sink(rules=[f"451@{step}=0.3"])
-                load = self.load(sessions=10, messages=50, retry=True)
+                load = self.load(sessions=10, messages=50, new=True, retry=True)
                 self.assertGreater(self.sink.counts().refused, 0)
                 self.assert_all_delivered(load, 50)
 
@@ -147,7 +150,7 @@ class Misbehaviour(ToolsCase):
         for step in ("connect", "ehlo", "mail", "rcpt", "data"):
             with self.subTest(step):
                 self.start_sink(rules=[f"drop@{step}=0.3"])
-                load = self.load(sessions=10, messages=50, retry=True, no_pipelining=True)
+                load = self.load(sessions=10, messages=50, new=True, retry=True, no_pipelining=True)
                 self.assertGreater(self.sink.counts().dropped, 0)
                 self.assert_all_delivered(load, 50)
 
