@@ -11,7 +11,7 @@ from load import Load, Mail, mail_sink
 from session import equal, limit
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src")
-VISIT_LIMIT = 25.0
+VISIT_LIMIT = 60.0
 # The shortest leases and sets of the ring that there are.
 MAIN = {"node_lease_time": "3s", "node_heartbeat_time": "1s", "node_lease_margin": "1s", "ring_rotate_time": "1s"}
 
@@ -116,7 +116,7 @@ def deferred_for_ever(nodes):
 
 
 def expire_all(nodes):
-    nodes.sql("SELECT rowpost.release((%s)); SELECT rowpost.expire((%s))" % (NEVER, NEVER))
+    nodes.sql("SELECT rowpost.bounce((%s))" % NEVER)
 
 
 def provoke(nodes, node, scenario):
@@ -196,7 +196,7 @@ def run_kills(t, rounds):
     finish(t, nodes, load)
 
 
-@limit(600 if FULL else 120)
+@limit(900 if FULL else 150)
 def test_kill_at_every_point(t):
     """kill -9 at each point, one after the other, under load of all kinds."""
     run_kills(t, 4 if FULL else 1)
@@ -231,7 +231,7 @@ def test_stop_at_every_fenced_point(t):
             go_on(n)
         epoch = epochs[asleep[0].name]
         wait_until("end of epoch %s of %s at %s" % (epoch, asleep[0].name, point),
-                   lambda: nodes.epochs().get(epoch, ("", "dead"))[1] == "dead", 20)
+                   lambda: nodes.epochs().get(epoch, ("", "dead"))[1] == "dead", 40)
         go_on(asleep[0])
         nodes.living(asleep[0].name)
         t.ledger.incident("crash point %s (continued)" % point)

@@ -78,7 +78,7 @@ TRANSACTIONS = [("rowpost/smtpd", "store_"), ("rowpost/smtpd", "large_queue"), (
                 ("rowpost/qmgr", "settle_"), ("rowpost/qmgr", "node_renew")]
 
 
-@limit(180)
+@limit(1800 if FULL else 180)
 def test_commit_in_doubt(t):
     """Connections lost in COMMIT, before the server got it and after: found out; nothing is lost or accepted twice."""
     sink = mail_sink()

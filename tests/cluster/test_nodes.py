@@ -77,7 +77,7 @@ def test_takeover_of_what_is_locked(t):
         nodes.kill_node(nodes[0])
         nodes[1].log.wait_for(r"dead node\(s\): taking over", 20)
         gate.opened.set()
-        wait_until("all but the locked", lambda: nodes.waiting() == {"active": nodes.leased("node1")}, 20)
+        wait_until("all but the locked", lambda: nodes.waiting() == {"active": nodes.leased("node1")}, 40)
         assert nodes.leased("node1") > 0
     nodes.drained(20)
     nodes.account()

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 
+import netns
 import pgtest
 from deadline import Late, wait_until
 from ledger import HEADER
@@ -72,12 +73,17 @@ class CrashFile:
 
 class Nodes(list):
     """Started relays on one database. pg: a PostgreSQL server of the test's own, made when not given. proxied: each
-    node reaches it through a PgProxy (node.proxy)."""
+    node reaches it through a PgProxy (node.proxy). cabled: PostgreSQL runs on a host of its own, and each node has a
+    cable to it (node.cable)."""
 
-    def __init__(self, t, count, sink, pg=None, uri=None, main=None, start=True, proxied=False, **kw):
+    def __init__(self, t, count, sink, pg=None, uri=None, main=None, start=True, proxied=False, cabled=False, **kw):
         super().__init__()
         self.t, self.sink = t, sink
-        self.pg = pg or t.cluster()
+        self.host = None
+        if cabled:
+            self.host = netns.Host()
+            t.at_end(self.host.close)
+        self.pg = pg or t.cluster(host=self.host)
         self.uri = uri or self.pg.create_database("queue")
         for i in range(count):
             self.append(self._node(i + 1, dict(MAIN, **(main or {})), proxied, kw))
@@ -89,6 +95,9 @@ class Nodes(list):
     def _node(self, number, main, proxied, kw):
         t, uri = self.t, self.uri
         proxy = None
+        cable = self.host.cable(number) if self.host else None
+        if cable:
+            uri = uri.replace("host=" + self.pg.base, "host=" + cable.there)
         if proxied:
             from pgproxy import PgProxy
             proxy = PgProxy(self.pg.base, os.path.join(t.dir, "pg%d" % number))
@@ -99,7 +108,7 @@ class Nodes(list):
                     import_environment="MAIL_CONFIG TZ LANG=C ROWPOST_CRASH=" + path)
         node = t.relay(start=False, sink=self.sink, name="node%d" % number, database=uri, main=main, **kw)
         node.crash = CrashFile(path)
-        node.proxy = proxy
+        node.proxy, node.cable = proxy, cable
         return node
 
     # ---------------------------------------------------------------- state
@@ -177,8 +186,13 @@ class Nodes(list):
 
     def kill(self, node, service, sig=signal.SIGKILL):
         """kill -9 of a node's processes of one service; waits only for one to be there."""
-        node.wait_pids(service, 30)
-        pids = node.kill(service, sig)
+        # A process that is just being started has not got its name yet: it is waited for as well.
+        def killed():
+            pids = node.pids(service)
+            for pid in pids:
+                os.kill(pid, sig)
+            return pids
+        pids = wait_until("a process of %s to kill" % service, killed, 30)
         if service != "smtpd":
             self.t.ledger.incident("kill of %s of %s" % (service, node.name))
         return pids

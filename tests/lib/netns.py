@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import struct
+import subprocess
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -52,3 +53,48 @@ def allowed():
 def small_disk(path, size):
     """A file system of its own, of `size` bytes, at `path`; it goes with the namespace."""
     _check(libc.mount(b"none", path.encode(), b"tmpfs", 0, b"size=%d,mode=0755" % size), "mount " + path)
+
+
+class Host:
+    """Another host: a network namespace beside the caller's own (after enter()), reached over cables. Its addresses and
+    ours exist only between these two namespaces."""
+
+    def __init__(self):
+        self.holder = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE)
+        self.holder.stdout.readline()
+        self.prefix = ["nsenter", "--net=/proc/%d/ns/net" % self.holder.pid]
+        self.run("ip", "link", "set", "lo", "up")
+
+    def run(self, *argv):
+        subprocess.run(self.prefix + list(argv), check=True)
+
+    def cable(self, number):
+        return Cable(self, number)
+
+    def close(self):
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
+
+
+class Cable:
+    """A point-to-point link of ours to a host. `there`: the host's address on it."""
+
+    def __init__(self, host, number):
+        self.host = host
+        self.here, self.there = "10.77.%d.1" % number, "10.77.%d.2" % number
+        self.name, far = "here%d" % number, "there%d" % number
+        subprocess.run(["ip", "link", "add", self.name, "type", "veth", "peer", "name", far], check=True)
+        subprocess.run(["ip", "link", "set", far, "netns", str(host.holder.pid)], check=True)
+        subprocess.run(["ip", "address", "add", self.here + "/30", "dev", self.name], check=True)
+        subprocess.run(["ip", "link", "set", self.name, "up"], check=True)
+        host.run("ip", "address", "add", self.there + "/30", "dev", far)
+        self.far = far
+        self.plug()
+
+    def plug(self):
+        self.host.run("ip", "link", "set", self.far, "up")
+
+    def pull(self):
+        """Packets vanish in both directions; no connection is told."""
+        self.host.run("ip", "link", "set", self.far, "down")

@@ -6,6 +6,7 @@
     proxy.cut("rowpost/smtpd", "request")     ... never reaches the server
     proxy.cut("rowpost/smtpd", "answer", "store_")    ... of a transaction with such a statement
     proxy.freeze() / proxy.thaw()             nothing passes in either direction, and nobody is told
+    proxy.delay = 0.02                        a slow link: what passes takes this many seconds, each way
 
 A COMMIT is recognised by the name under which the programs prepare it."""
 import os
@@ -13,6 +14,7 @@ import re
 import select
 import socket
 import threading
+import time
 
 COMMIT = b"\0db_commit\0"
 SOCKET = ".s.PGSQL.5432"
@@ -29,6 +31,7 @@ class PgProxy:
         self.moving = threading.Event()
         self.moving.set()
         self.closing = False
+        self.delay = 0
         os.makedirs(directory, exist_ok=True)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(os.path.join(directory, SOCKET))
@@ -100,6 +103,8 @@ class PgProxy:
         while True:
             ready, _, _ = select.select([inner, outer], [], [])
             self.moving.wait()
+            if self.delay:
+                time.sleep(self.delay)
             for s in ready:
                 data = s.recv(1 << 18)
                 if not data:

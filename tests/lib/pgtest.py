@@ -68,7 +68,8 @@ class Cluster:
     """One server. fsync=False is for tests that never kill the machine: it makes commits and databases cheap,
     and loses nothing when only processes die."""
 
-    def __init__(self, fsync=False, max_connections=500, settings=None, base=None):
+    def __init__(self, fsync=False, max_connections=500, settings=None, base=None, host=None):
+        """host: a netns.Host to run on; then the server listens there for TCP too."""
         self.settings = {
             "listen_addresses": "''",
             "max_connections": max_connections,
@@ -87,7 +88,10 @@ class Cluster:
             "log_line_prefix": "'%m [%p] %q%u@%d '",
             "timezone": "'UTC'",
         }
+        if host:
+            self.settings["listen_addresses"] = "'*'"
         self.settings.update(settings or {})
+        self.host = host
         self.owner_pid = os.getpid()
         self.base = base or tempfile.mkdtemp(prefix="rppg")
         self.data = os.path.join(self.base, "data")
@@ -116,6 +120,9 @@ class Cluster:
         self._tool("initdb", "-D", self.data, "-U", SUPERUSER, "-A", "trust", "-E", "UTF8",
                    "--locale=C", "--no-sync")
         self._write_settings()
+        if self.host:
+            with open(os.path.join(self.data, "pg_hba.conf"), "a") as f:
+                f.write("host all all 10.0.0.0/8 trust\n")
 
     def _write_settings(self):
         with open(os.path.join(self.data, "postgresql.auto.conf"), "w") as f:
@@ -136,6 +143,7 @@ class Cluster:
             return
         with open(self.log, "ab") as log:
             self.server = subprocess.Popen(
+                (self.host.prefix if self.host else []) +
                 unprivileged([program("postgres"), "-D", self.data], pdeathsig=True),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True)
         if wait:

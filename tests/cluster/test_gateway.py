@@ -1,0 +1,73 @@
+"""Three nodes behind HAProxy, as an operator runs them: random processes die all the time."""
+import os
+import random
+import signal
+import threading
+
+from cluster import FULL, Nodes
+from deadline import wait_until
+from haproxy import HaProxy
+from load import Load, mail_sink
+from session import limit
+
+DEATHS = 200 if FULL else 20
+PAUSE = (0.1, 0.6)      # seconds between two deaths
+
+
+def gateway(t):
+    """(nodes, front)"""
+    sink = mail_sink()
+    t.at_end(sink.close)
+    nodes = Nodes(t, 3, sink)
+    front = HaProxy(t.dir, nodes)
+    t.at_end(front.close)
+    return nodes, front
+
+
+def victim_of(node, rng):
+    """(pid, service): any process of the node. A listener is named by its address in master.cf."""
+    found = sorted(node.processes().items())
+    pid, service = rng.choice(found) if found else (None, "")
+    return pid, "smtpd" if ":" in service else service
+
+
+def one_death(nodes, rng):
+    """kill -9 of a random process of a random node. A node whose master died is started again once its services have
+    ended; what it held meanwhile is its own affair or, after a lease, its neighbours'."""
+    node = rng.choice(nodes)
+    pid, service = victim_of(node, rng)
+    if pid is None:
+        return None
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return None
+    if service != "smtpd":
+        nodes.t.ledger.incident("kill of %s of %s" % (service, node.name))
+    if service == "master":
+        wait_until(lambda: "end of %s" % node.processes(), lambda: not node.processes(), 30)
+        node.start()
+    return service
+
+
+@limit(900 if FULL else 150)
+def test_random_process_every_few_hundred_ms(t):
+    seed = int(os.environ.get("CLUSTER_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 30)
+    print("CLUSTER_SEED=%d" % seed)
+    rng = random.Random(seed)
+    nodes, front = gateway(t)
+    load = Load(t.ledger, [front], threads=6, seed=seed, patience=120).start()
+    pause = threading.Event()
+    killed = {}
+    while sum(killed.values()) < DEATHS:
+        service = one_death(nodes, rng)
+        if service:
+            killed[service] = killed.get(service, 0) + 1
+        pause.wait(rng.uniform(*PAUSE))
+        assert not load.errors, load.errors[:3]
+    before = load.accepted
+    wait_until("mail accepted after the last death", lambda: load.accepted > before, 60)
+    load.stop()
+    nodes.drained(90)
+    print("%s; %s" % (", ".join("%d %s" % (n, s) for s, n in sorted(killed.items())), load.summary()))
+    nodes.account()

@@ -1,0 +1,113 @@
+"""The network between a node and PostgreSQL: cut for a short and for a long time, half-open connections, a slow link."""
+import threading
+
+import pgtest
+from cluster import SHORT_LEASE, Nodes
+from deadline import wait_until
+from load import Load, mail_sink
+from session import equal, limit
+
+# The server, too, must notice that a client is gone without a word.
+KEEPALIVE = {"tcp_keepalives_idle": 2, "tcp_keepalives_interval": 1, "tcp_keepalives_count": 2, "tcp_user_timeout": 4000}
+
+
+def two_nodes(t, **kw):
+    sink = mail_sink()
+    t.at_end(sink.close)
+    return Nodes(t, 2, sink, main=SHORT_LEASE, **kw)
+
+
+def progress(load, count=20):
+    before = load.accepted
+    wait_until("progress", lambda: load.accepted >= before + count or load.errors, 60)
+
+
+def passes(seconds):
+    """What is tested is that time goes by."""
+    assert not threading.Event().wait(seconds)
+
+
+@limit(150)
+def test_node_cut_off(t):
+    """The link of one node is down for longer than a lease, without a word to any connection: it takes no mail and starts
+    no delivery; the other one does its work. When the link is back so is the node, under a new epoch."""
+    nodes = two_nodes(t, cabled=True)
+    nodes.pg.configure(**KEEPALIVE)
+    nodes.pg.restart()
+    one, two = nodes
+    load = Load(t.ledger, nodes).start()
+    progress(load)
+    old = nodes.living("node1")
+    one.cable.pull()
+    t.ledger.incident("cut of node1")
+    wait_until("death of epoch " + old, lambda: nodes.epochs()[old][1] == "dead", 40)
+    mark = one.log.mark()
+    progress(load)
+    equal(one.log.find_all(r"qmgr\[\d+\]: \S+: from=.*queue active", mark), [], "mail that node 1 has claimed meanwhile")
+    one.cable.plug()
+    t.ledger.incident("return of node1")
+    wait_until("a new epoch of node 1", lambda: nodes.living("node1") != old, 60)
+    progress(load)
+    load.stop()
+    nodes.drained()
+    print(load.summary())
+    nodes.account()
+
+
+@limit(120)
+def test_short_cut(t):
+    """Shorter than a lease: TCP repairs it. Nobody dies; only a commit in doubt excuses a second copy."""
+    nodes = two_nodes(t, cabled=True)
+    epochs = {n.name: nodes.living(n.name) for n in nodes}
+    load = Load(t.ledger, nodes).start()
+    for _ in range(3):
+        progress(load)
+        for node in nodes:
+            node.cable.pull()
+        passes(1)
+        for node in nodes:
+            node.cable.plug()
+    progress(load)
+    load.stop()
+    nodes.drained()
+    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
+    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+
+
+@limit(150)
+def test_cut_for_all(t):
+    """No node reaches PostgreSQL for longer than a lease: 451 to everybody; then all goes on, and nobody was declared dead."""
+    nodes = two_nodes(t, cabled=True)
+    epochs = {n.name: nodes.living(n.name) for n in nodes}
+    load = Load(t.ledger, nodes, patience=120).start()
+    progress(load)
+    for node in nodes:
+        node.cable.pull()
+    put_off = load.tempfails
+    wait_until("temporary refusals", lambda: load.tempfails > put_off + 5, 60)
+    passes(float(SHORT_LEASE["node_lease_time"].rstrip("s")) + 2)
+    for node in nodes:
+        node.cable.plug()
+    progress(load)
+    load.stop()
+    nodes.drained()
+    print(load.summary())
+    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
+    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+
+
+@limit(150)
+def test_slow_link(t):
+    """20 ms each way to PostgreSQL: mail flows, in larger batches; nobody is late with his heartbeat."""
+    nodes = two_nodes(t, proxied=True)
+    epochs = {n.name: nodes.living(n.name) for n in nodes}
+    for node in nodes:
+        node.proxy.delay = 0.02
+    load = Load(t.ledger, nodes, threads=8).start()
+    progress(load, 200)
+    load.stop()
+    nodes.drained(90)
+    print(load.summary())
+    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
+    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+    equal(pgtest.run_sql(nodes.uri, "SELECT count(*) FROM mailq.node WHERE state = 'dead'"), [["0"]], "dead nodes")
