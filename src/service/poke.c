@@ -15,12 +15,18 @@
 #define POKE_RETRY CLOCK_SECOND
 
 void
-poke_init(struct poke *p, const char *queue_directory)
+poke_init_at(struct poke *p, const char *queue_directory, const char *socket_name)
 {
 	*p = (struct poke){.fd = -1};
-	if (snprintf(p->path, sizeof(p->path), "%s/public/qmgr", queue_directory) >=
+	if (snprintf(p->path, sizeof(p->path), "%s/%s", queue_directory, socket_name) >=
 	    (int)sizeof(p->path))
-		p->path[0] = '\0'; /* too long for a socket: the scheduler polls */
+		p->path[0] = '\0'; /* too long for a socket: the service polls */
+}
+
+void
+poke_init(struct poke *p, const char *queue_directory)
+{
+	poke_init_at(p, queue_directory, "public/qmgr");
 }
 
 void
@@ -45,16 +51,26 @@ poke_connect(struct poke *p)
 		poke_done(p);
 }
 
-void
-poke_send(void *poke)
+static void
+poke_send_byte(struct poke *p, char byte)
 {
-	struct poke *p = poke;
-
 	if (p->fd < 0 && (p->path[0] == '\0' || clock_mono_us() < p->retry))
 		return;
 	if (p->fd < 0)
 		poke_connect(p);
 	/* A full socket means that the scheduler has pokes enough. */
-	if (p->fd >= 0 && send(p->fd, "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN)
+	if (p->fd >= 0 && send(p->fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN)
 		poke_done(p);
+}
+
+void
+poke_send(void *poke)
+{
+	poke_send_byte(poke, '!');
+}
+
+void
+poke_send_order(struct poke *p)
+{
+	poke_send_byte(p, POKE_ORDER);
 }

@@ -15,9 +15,15 @@ struct poke {
 
 /* `queue_directory`/public/qmgr. */
 void poke_init(struct poke *p, const char *queue_directory);
+/* The same for another service's socket, "public/pickup". */
+void poke_init_at(struct poke *p, const char *queue_directory, const char *socket_name);
 void poke_done(struct poke *p);
 
 /* The shape of queue_front_settings.on_stored; `poke` is a struct poke. */
 void poke_send(void *poke);
+
+/* The same from an operator: orders are there to be obeyed, or mail was flushed. */
+void poke_send_order(struct poke *p);
+#define POKE_ORDER 'o' /* the byte of it */
 
 #endif
