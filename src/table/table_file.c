@@ -1,0 +1,177 @@
+/*
+ * table_file.c - reading the text of tables: whole files, rules one by one, lines cut into key and value; and the folding of
+ * keys.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <wchar.h>
+#include <wctype.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "conf/conf_value.h"
+#include "conf/main_cf.h"
+#include "table/table_int.h"
+
+#define TABLE_READ_STEP 65536
+
+bool
+table_read_file(const char *path, const char *open_words, struct buf *out, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0)
+		return err_set(
+		    err, ERR_TEMP, "4.3.5", "%s %s: %s", open_words, path, strerror(errno));
+	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+		(void)close(fd);
+		return err_set(
+		    err, ERR_TEMP, "4.3.5", "%s %s: %s", open_words, path, strerror(EISDIR));
+	}
+	do {
+		n = read(fd, buf_room(out, TABLE_READ_STEP), TABLE_READ_STEP);
+		if (n > 0)
+			buf_added(out, (size_t)n);
+	} while (n > 0 && out->len <= TABLE_FILE_MAX);
+	(void)close(fd);
+	if (n < 0)
+		return err_set(err, ERR_TEMP, "4.3.5", "read %s: %s", path, strerror(errno));
+	if (n > 0)
+		return err_set(err, ERR_TEMP, "4.3.5", "%s: file too large for a table", path);
+	return true;
+}
+
+bool
+table_split_line(struct span line, struct span *ret_key, struct span *ret_value)
+{
+	bool quoted = false;
+	size_t n = 0;
+
+	while (n < line.len && (quoted || !isspace((unsigned char)line.ptr[n]))) {
+		if (line.ptr[n] == '\\' && n + 1 < line.len)
+			n++;
+		else if (line.ptr[n] == '"')
+			quoted = !quoted;
+		n++;
+	}
+	*ret_key = span_head(line, n);
+	*ret_value = span_trim(span_from(line, n));
+	return !quoted;
+}
+
+/* ---- folding ------------------------------------------------------------------------------------------------------ */
+
+/* The characters of `key` in lower case, in the C.UTF-8 locale whatever the process runs in. */
+static void
+table_fold_utf8(struct buf *out, struct span key)
+{
+	static locale_t utf8;
+	locale_t before;
+	mbstate_t in = {0}, state = {0};
+
+	if (utf8 == (locale_t)0)
+		utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+	if (utf8 == (locale_t)0) {
+		buf_add_span(out, key);
+		return;
+	}
+	before = uselocale(utf8);
+	for (size_t at = 0; at < key.len;) {
+		wchar_t c;
+		size_t n = mbrtowc(&c, key.ptr + at, key.len - at, &in);
+
+		MUST(n != (size_t)-1 && n != (size_t)-2);
+		buf_added(out, wcrtomb(buf_room(out, 16), (wchar_t)towlower((wint_t)c), &state));
+		at += MAX(n, 1);
+	}
+	(void)uselocale(before);
+}
+
+bool
+table_fold(struct buf *out, struct span key, bool utf8)
+{
+	if (utf8 && !utf8_is_ascii(key)) {
+		if (!utf8_is_valid(key))
+			return false;
+		table_fold_utf8(out, key);
+		return true;
+	}
+	for (size_t i = 0; i < key.len; i++)
+		buf_add_char(out, key.ptr[i] >= 'A' && key.ptr[i] <= 'Z'
+				      ? (char)(key.ptr[i] + ('a' - 'A'))
+				      : key.ptr[i]);
+	return true;
+}
+
+/* ---- rules -------------------------------------------------------------------------------------------------------- */
+
+bool
+table_rules_open(struct table_rules *r, const struct table *t, struct err *err)
+{
+	struct span name = t->argument;
+
+	*r = (struct table_rules){.file = name.ptr};
+	r->in_braces = name.ptr[0] == '{';
+	if (!r->in_braces && !table_read_file(name.ptr, "open", &r->text, err))
+		return false;
+	if (r->in_braces && name.ptr[name.len - 1] != '}')
+		return err_set(err, ERR_CONFIG, "4.3.5", "missing '}' in \"%.*s\"", SPAN_ARG(name));
+	if (r->in_braces)
+		buf_add_span(&r->text, span_of(name.ptr + 1, name.len - 2));
+	r->rest = buf_span(&r->text);
+	return true;
+}
+
+bool
+table_rules_next(struct table_rules *r, struct span *ret)
+{
+	struct span item;
+
+	if (!r->in_braces) {
+		if (!main_cf_line(&r->rest, &r->read, &r->line, &r->number))
+			return false;
+		*ret = buf_span(&r->line);
+		while (ret->len > 0 && isspace((unsigned char)ret->ptr[ret->len - 1]))
+			ret->len--;
+		return true;
+	}
+	if (!conf_value_item(&r->rest, &item))
+		return false;
+	r->number = ++r->read;
+	if (item.ptr[0] == '{' && item.ptr[item.len - 1] == '}')
+		item = span_trim(span_of(item.ptr + 1, item.len - 2));
+	*ret = item;
+	return true;
+}
+
+void
+table_rules_done(struct table_rules *r)
+{
+	buf_done(&r->text);
+	buf_done(&r->line);
+}
+
+void
+table_rules_warn(const struct table_rules *r, const struct table *t, const char *fmt, ...)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	va_list args;
+
+	va_start(args, fmt);
+	buf_vprintf(&text, fmt, args);
+	va_end(args);
+	if (r->in_braces)
+		log_warn("%s map inline:%s, rule %d: %s", t->type->name, r->file, r->number,
+		    buf_str(&text));
+	else
+		log_warn(
+		    "%s map %s, line %d: %s", t->type->name, r->file, r->number, buf_str(&text));
+}

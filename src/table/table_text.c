@@ -1,0 +1,175 @@
+/*
+ * table_text.c - tables that are held in memory: texthash:/file, read whole, and inline:{ key = value, ... }.
+ */
+#include "base/arena.h"
+#include "base/hmap.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "conf/conf_value.h"
+#include "conf/main_cf.h"
+#include "table/table_int.h"
+
+struct table_text {
+	struct hmap values; /* key to value, both folded as the table is */
+	struct arena arena; /* the values */
+};
+
+static void
+table_text_close(void *state)
+{
+	struct table_text *text = state;
+
+	hmap_done(&text->values);
+	arena_done(&text->arena);
+	mem_free(text);
+}
+
+static enum table_result
+table_text_lookup(struct table *t, struct span key, struct buf *value, struct err *err UNUSED)
+{
+	const struct table_text *text = t->state;
+	const char *found = hmap_get(&text->values, key);
+
+	if (found == NULL)
+		return TABLE_NOT_FOUND;
+	buf_add_str(value, found);
+	return TABLE_FOUND;
+}
+
+/* Adds an entry; false if the key is there already: the first one stays. */
+static bool
+table_text_add(const struct table *t, struct table_text *text, struct span key, struct span value)
+{
+	struct buf folded CLEANUP(buf_done) = {0};
+
+	if (table_folds(t)) {
+		bool folds = table_fold(&folded, key, utf8_is_valid(key));
+
+		MUST(folds);
+		key = buf_span(&folded);
+	}
+	if (hmap_get(&text->values, key) != NULL)
+		return false;
+	(void)hmap_put(&text->values, key, arena_dup(&text->arena, value));
+	return true;
+}
+
+/* ---- texthash ----------------------------------------------------------------------------------------------------- */
+
+static void
+table_text_line(
+    const struct table *t, struct table_text *text, struct span line, const char *file, int number)
+{
+	struct buf clean CLEANUP(buf_done) = {0};
+	struct span key, value;
+
+	if (conf_bool(t->conf, CONF_smtputf8_enable) && !utf8_is_valid(line)) {
+		utf8_add_clean(&clean, line, 1000);
+		log_warn("%s, line %d: non-UTF-8 input \"%s\" -- ignoring this line", file, number,
+		    buf_str(&clean));
+	} else if (!table_split_line(line, &key, &value)) {
+		log_warn("%s, line %d: unbalanced '\"' in '%.*s' -- ignoring this line", file,
+		    number, SPAN_ARG(line));
+	} else if (key.len == 0 || value.len == 0) {
+		log_warn("%s, line %d: expected format: key whitespace value", file, number);
+	} else {
+		if (key.ptr[key.len - 1] == ':')
+			log_warn(
+			    "%s, line %d: record is in \"key: value\" format; is this an alias "
+			    "file?",
+			    file, number);
+		if (!table_text_add(t, text, key, value))
+			log_warn(
+			    "%s, line %d: duplicate entry: \"%.*s\"", file, number, SPAN_ARG(key));
+	}
+}
+
+static bool
+table_text_open(struct table *t, struct err *err)
+{
+	struct buf content CLEANUP(buf_done) = {0};
+	struct buf line CLEANUP(buf_done) = {0};
+	const char *file = t->argument.ptr;
+	struct table_text *text;
+	struct span rest;
+	int read = 0, number;
+
+	if (!table_read_file(file, "open database", &content, err))
+		return false;
+	text = mem_new(struct table_text);
+	rest = buf_span(&content);
+	while (main_cf_line(&rest, &read, &line, &number))
+		table_text_line(t, text, span_trim(buf_span(&line)), file, number);
+	t->state = text;
+	return true;
+}
+
+/* ---- inline ------------------------------------------------------------------------------------------------------- */
+
+static bool
+table_inline_fail(const struct table *t, const char *problem, struct err *err)
+{
+	return err_set(err, ERR_CONFIG, "4.3.5", "%s: \"%s\"; need \"inline:{name=value...}\"",
+	    problem, t->spec);
+}
+
+/* "name=value" or "{ name = value }" */
+static bool
+table_inline_item(struct table *t, struct table_text *text, struct span item, struct err *err)
+{
+	struct span name;
+	size_t equal;
+
+	if (item.ptr[0] == '{' && item.ptr[item.len - 1] == '}')
+		item = span_trim(span_of(item.ptr + 1, item.len - 2));
+	equal = span_find(item, '=');
+	name = span_trim(span_head(item, equal));
+	if (equal == item.len)
+		return table_inline_fail(t, "missing '=' after attribute name", err);
+	if (name.len == 0)
+		return table_inline_fail(t, "missing attribute name", err);
+	if (!table_text_add(t, text, name, span_trim(span_from(item, equal + 1))))
+		log_warn("%s: duplicate entry: \"%.*s\"", t->spec, SPAN_ARG(name));
+	return true;
+}
+
+static bool
+table_inline_open(struct table *t, struct err *err)
+{
+	struct span rest = t->argument;
+	struct table_text *text;
+	struct span item;
+
+	if (rest.ptr[0] != '{' || rest.ptr[rest.len - 1] != '}')
+		return table_inline_fail(t, "bad syntax", err);
+	rest = span_of(rest.ptr + 1, rest.len - 2);
+	text = mem_new(struct table_text);
+	while (conf_value_item(&rest, &item)) {
+		if (table_inline_item(t, text, item, err))
+			continue;
+		table_text_close(text);
+		return false;
+	}
+	if (text->values.count == 0) {
+		table_text_close(text);
+		return table_inline_fail(t, "bad syntax", err);
+	}
+	t->state = text;
+	return true;
+}
+
+const struct table_type table_text_type = {
+    .name = "texthash",
+    .open = table_text_open,
+    .lookup = table_text_lookup,
+    .close = table_text_close,
+    .suffix = "",
+};
+
+const struct table_type table_inline_type = {
+    .name = "inline",
+    .open = table_inline_open,
+    .lookup = table_text_lookup,
+    .close = table_text_close,
+};
