@@ -230,6 +230,8 @@ CREATE TABLE mailq.deferred (
 	dsn_orcpt    text,
 	dsn          text NOT NULL,
 	reason       text NOT NULL,
+	remote_mta   text, -- who said so, for the sender's report; NULL: nobody
+	diagnostic   text,
 	PRIMARY KEY (msg_id, rcpt_no),
 	FOREIGN KEY (msg_id) REFERENCES mailq.deferred_message -- rule 3
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
@@ -248,6 +250,8 @@ CREATE TABLE mailq.held (
 	dsn_orcpt   text,
 	dsn         text NOT NULL,
 	reason      text NOT NULL,
+	remote_mta  text,
+	diagnostic  text,
 	why         text NOT NULL,
 	PRIMARY KEY (msg_id, rcpt_no),
 	FOREIGN KEY (msg_id) REFERENCES mailq.deferred_message
@@ -498,7 +502,7 @@ CREATE TABLE mailq.queue_order (
 	order_id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	msg_id   int8 NOT NULL,
 	rcpt_no  int4 NOT NULL DEFAULT -1, -- -1: all
-	verb     text NOT NULL CHECK (verb IN ('hold', 'release', 'requeue', 'delete', 'expire', 'flush', 'reroute')),
+	verb     text NOT NULL CHECK (verb IN ('hold', 'release', 'requeue', 'delete', 'expire', 'bounce', 'flush', 'reroute')),
 	given    timestamptz NOT NULL DEFAULT now(),
 	done     timestamptz,
 	who      text NOT NULL,
@@ -508,6 +512,8 @@ CREATE TABLE mailq.queue_order (
 );
 CREATE INDEX queue_order_pending ON mailq.queue_order (order_id) WHERE done IS NULL;
 CREATE INDEX queue_order_given ON mailq.queue_order (given);
+-- A message that comes to `deferred` while its expiry is ordered is not to be tried again.
+CREATE INDEX queue_order_expiring ON mailq.queue_order (msg_id) WHERE done IS NULL AND verb IN ('expire', 'bounce');
 
 -- When operators flushed destinations last, for schedulers that keep dead ones in memory.
 CREATE TABLE mailq.flush (one bool PRIMARY KEY DEFAULT true CHECK (one), at timestamptz NOT NULL DEFAULT '-infinity');

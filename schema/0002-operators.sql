@@ -70,7 +70,7 @@ FROM mailq.active a LEFT JOIN mailq.node n ON n.epoch = a.owner, unnest(a.msg_id
 WHERE i.part = a.part
 UNION ALL
 SELECT rowpost.queue_id(d.msg_id), CASE WHEN d.owner IS NULL THEN 'deferred' ELSE 'active' END, m.sender, d.addr, m.size, m.arrival,
-	d.attempts, greatest(d.next_attempt, t.dead_until), d.reason, t.transport, t.nexthop, n.name,
+	d.attempts, CASE WHEN m.forced_expire THEN m.expires_at ELSE greatest(d.next_attempt, t.dead_until) END, d.reason, t.transport, t.nexthop, n.name,
 	d.orig_addr, m.forced_expire, d.msg_id, d.rcpt_no
 FROM mailq.deferred d JOIN mailq.deferred_message m USING (msg_id)
 	LEFT JOIN mailq.destination t ON t.destination_id = d.destination LEFT JOIN mailq.node n ON n.epoch = d.owner
@@ -177,6 +177,14 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	UPDATE mailq.flush SET at = clock_timestamp()
 $$;
 
+-- An attribute of a message gets another value: a name and its value are two lines.
+CREATE FUNCTION mailq.attrs_with(attrs text, name text, value text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT concat_ws(E'\n', string_agg(l, E'\n' ORDER BY n) FILTER (WHERE kept), name, value)
+	FROM (SELECT l, n, a[n - (n + 1) % 2] <> name AS kept
+		FROM string_to_array(nullif(attrs, ''), E'\n') a, unnest(a) WITH ORDINALITY u(l, n)) x
+$$;
+
 -- Does what `verb` wants of everything that is in nobody's hands. state: done, pending (somebody has recipients of it), not_found.
 CREATE FUNCTION mailq.order_apply(verb text, ids int8[], who text, why text, to_transport text, to_nexthop text)
 RETURNS TABLE (id int8, state text)
@@ -190,14 +198,23 @@ BEGIN
 	known := ARRAY(SELECT msg_id FROM mailq.deferred_message WHERE msg_id = ANY (ids)
 		UNION SELECT m FROM mailq.batch b, unnest(b.msg_ids) m JOIN unnest(ids) w ON w = m
 		UNION SELECT msg_id FROM mailq.leased(ids) msg_id);
-	IF verb IN ('hold', 'delete', 'expire', 'reroute') THEN
+	IF verb IN ('hold', 'delete', 'expire', 'bounce', 'reroute') THEN
 		PERFORM mailq.take_out(ids);
+	END IF;
+	IF verb IN ('release', 'requeue', 'bounce') THEN
+		WITH let_go AS (DELETE FROM mailq.held WHERE msg_id = ANY (ids) RETURNING *)
+		INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt,
+			dsn, reason, remote_mta, diagnostic)
+		SELECT msg_id, destination, now(), rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt,
+			dsn, reason, remote_mta, diagnostic FROM let_go;
 	END IF;
 	IF verb = 'hold' THEN
 		WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE msg_id = ANY (ids) AND owner IS NULL FOR UPDATE SKIP LOCKED),
 		gone AS (DELETE FROM mailq.deferred d USING free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no RETURNING d.*)
-		INSERT INTO mailq.held (msg_id, destination, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason, why)
-		SELECT msg_id, destination, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason, why FROM gone;
+		INSERT INTO mailq.held (msg_id, destination, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason,
+			remote_mta, diagnostic, why)
+		SELECT msg_id, destination, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason,
+			remote_mta, diagnostic, why FROM gone;
 		-- On hold nothing ages; the scheduler that gets it after its release says anew how long it may stay.
 		UPDATE mailq.deferred_message m SET expires_at = 'infinity', warn_at = NULL WHERE msg_id = ANY (ids)
 			AND NOT EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id);
@@ -215,25 +232,32 @@ BEGIN
 		DELETE FROM mailq.notification t WHERE msg_id = ANY (ids)
 			AND NOT EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = t.msg_id);
 		PERFORM mailq.collect(ids);
-	ELSIF verb = 'expire' THEN
-		UPDATE mailq.deferred_message m SET forced_expire = true, warn_at = NULL,
-			expires_at = CASE WHEN EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id) THEN now() ELSE expires_at END
-		WHERE msg_id = ANY (ids);
+	ELSIF verb IN ('expire', 'bounce') THEN
+		-- No further attempt: when the next one would be, or somebody flushes it, it is returned. On hold it stays.
+		UPDATE mailq.deferred_message m SET forced_expire = true, warn_at = NULL, expires_at = CASE
+			WHEN verb = 'bounce' THEN now()
+			ELSE least(expires_at, (SELECT min(next_attempt) FROM mailq.deferred d WHERE d.msg_id = m.msg_id)) END
+		WHERE msg_id = ANY (ids) AND EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id);
+		UPDATE mailq.deferred_message m SET forced_expire = true, warn_at = NULL
+		WHERE msg_id = ANY (ids) AND NOT forced_expire;
 	ELSIF verb = 'reroute' THEN
 		-- A pending order comes here again and again.
-		UPDATE mailq.deferred_message
-		SET attrs = concat_ws(E'\n', nullif(attrs, ''), 'content_filter', to_transport || ':' || to_nexthop)
-		WHERE msg_id = ANY (ids) AND NOT starts_with(reverse(attrs), reverse(E'content_filter\n' || to_transport || ':' || to_nexthop));
-	END IF;
-	IF verb IN ('release', 'requeue') THEN
-		WITH let_go AS (DELETE FROM mailq.held WHERE msg_id = ANY (ids) RETURNING *)
-		INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason)
-		SELECT msg_id, destination, now(), rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt, dsn, reason FROM let_go;
-		UPDATE mailq.deferred_message SET expires_at = now() WHERE msg_id = ANY (ids) AND forced_expire;
+		UPDATE mailq.deferred_message m SET attrs = a.attrs
+		FROM (SELECT msg_id, mailq.attrs_with(attrs, 'content_filter', to_transport || ':' || to_nexthop) AS attrs
+			FROM mailq.deferred_message WHERE msg_id = ANY (ids)) a
+		WHERE m.msg_id = a.msg_id AND m.attrs <> a.attrs;
+	ELSIF verb = 'requeue' THEN
+		-- As if it came only now.
+		UPDATE mailq.deferred_message SET arrival = now(), expires_at = 'infinity', warn_at = NULL, forced_expire = false
+		WHERE msg_id = ANY (ids);
+	ELSIF verb IN ('release', 'flush') THEN
+		UPDATE mailq.deferred_message m SET expires_at = now() WHERE msg_id = ANY (ids) AND forced_expire
+			AND EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id);
 	END IF;
 	IF verb IN ('release', 'requeue', 'flush', 'reroute') THEN
 		WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE msg_id = ANY (ids) AND owner IS NULL FOR UPDATE SKIP LOCKED),
-		due AS (UPDATE mailq.deferred d SET next_attempt = now(), attempts = CASE WHEN verb = 'requeue' THEN 0 ELSE attempts END
+		due AS (UPDATE mailq.deferred d SET next_attempt = now(), attempts = CASE WHEN verb = 'requeue' THEN 0 ELSE attempts END,
+			dsn = CASE WHEN verb = 'requeue' THEN '' ELSE dsn END, reason = CASE WHEN verb = 'requeue' THEN '' ELSE reason END
 			FROM free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no RETURNING destination)
 		SELECT array_agg(DISTINCT destination) INTO dests FROM due;
 		-- Mail that was held at once has been nowhere yet.
@@ -249,7 +273,7 @@ BEGIN
 		WHEN w <> ALL (known) THEN 'not_found'
 		WHEN verb IN ('release', 'flush') THEN 'done'
 		WHEN EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = w AND (owner IS NOT NULL OR verb IN ('hold', 'delete')))
-			AND verb <> 'expire' THEN 'pending'
+			AND verb NOT IN ('expire', 'bounce') THEN 'pending'
 		WHEN w = ANY (busy) THEN 'pending'
 		ELSE 'done' END
 	FROM unnest(ids) w;
@@ -323,11 +347,12 @@ LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('requeue', msg_ids, why, NUL
 -- Gone without a word to the sender.
 CREATE FUNCTION rowpost.delete(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
 LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('delete', msg_ids, why, NULL, NULL) $$;
--- Returned to the sender as if their time was over.
+-- Never tried again: returned to the sender when the next attempt would be, or when they are flushed; on hold after their release.
 CREATE FUNCTION rowpost.expire(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
 LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('expire', msg_ids, why, NULL, NULL) $$;
+-- Returned to the sender at once, also from hold.
 CREATE FUNCTION rowpost.bounce(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
-LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('expire', msg_ids, why, NULL, NULL) $$;
+LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('bounce', msg_ids, why, NULL, NULL) $$;
 -- Due at once.
 CREATE FUNCTION rowpost.flush(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
 LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('flush', msg_ids, why, NULL, NULL) $$;
@@ -348,6 +373,8 @@ BEGIN
 		RETURNING destination)
 	SELECT array_agg(DISTINCT destination), count(*) INTO dests, n FROM due;
 	PERFORM mailq.revive(dests);
+	UPDATE mailq.deferred_message m SET expires_at = now() WHERE msg_id > after AND msg_id <= last AND forced_expire
+		AND EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id);
 END $$;
 
 -- All deferred mail for a domain, or whose nexthop it is.
@@ -362,7 +389,8 @@ BEGIN
 			OR lower(nexthop) IN (lower(domain), '[' || lower(domain) || ']'))
 		FOR UPDATE OF d SKIP LOCKED),
 	due AS (UPDATE mailq.deferred d SET next_attempt = now() FROM free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no
-		RETURNING destination)
+		RETURNING destination, d.msg_id),
+	forced AS (UPDATE mailq.deferred_message SET expires_at = now() WHERE forced_expire AND msg_id IN (SELECT msg_id FROM due))
 	SELECT array_agg(DISTINCT destination), count(*) INTO dests, n FROM due;
 	PERFORM mailq.revive(dests);
 	RETURN n;
@@ -378,13 +406,13 @@ $$;
 -- ---- grants ------------------------------------------------------------------------------------------------------
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA rowpost FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION mailq.digits, mailq.number, mailq.take_out, mailq.revive, mailq.order_apply, mailq.leased,
+REVOKE EXECUTE ON FUNCTION mailq.digits, mailq.number, mailq.take_out, mailq.attrs_with, mailq.revive, mailq.order_apply, mailq.leased,
 	mailq.order_give, mailq.order_try, mailq.order_retry, mailq.order_answer, mailq.flush_slice, mailq.flush_site FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mailq.digits, mailq.number, rowpost.queue_id, rowpost.msg_id TO rowpost_operator, rowpost_monitor;
 GRANT SELECT ON ALL TABLES IN SCHEMA rowpost TO rowpost_operator, rowpost_monitor;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rowpost TO rowpost_operator;
 GRANT EXECUTE ON FUNCTION mailq.order_give, mailq.order_answer, mailq.flush_slice, mailq.flush_site TO rowpost_operator;
-GRANT EXECUTE ON FUNCTION mailq.order_try, mailq.order_retry TO rowpost_scheduler;
+GRANT EXECUTE ON FUNCTION mailq.order_try, mailq.order_retry, mailq.leased TO rowpost_scheduler;
 -- ETRN: a host that was away asks for its mail.
 GRANT EXECUTE ON FUNCTION mailq.flush_site TO rowpost_front;
 -- The commands (postqueue, postsuper, postcat) read the tables in pages, and flush.

@@ -269,7 +269,7 @@ operator_session_poke(const struct operator_session *s)
 	struct poke poke;
 
 	poke_init(&poke, conf_str(s->conf, CONF_queue_directory));
-	poke_send(&poke);
+	poke_send_order(&poke);
 	poke_done(&poke);
 }
 

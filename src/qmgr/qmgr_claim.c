@@ -219,9 +219,21 @@ qmgr_on_expired(void *arg UNUSED, int64_t msg_id, const char *sender, bool force
 }
 
 static void
+qmgr_on_removed(void *arg UNUSED, int64_t msg_id)
+{
+	struct buf line CLEANUP(buf_done) = {0};
+	char queue_id[MAIL_QUEUE_ID_SIZE];
+
+	mail_queue_id_format(msg_id, queue_id);
+	mail_log_removed(&line, queue_id);
+	log_info("%s", buf_str(&line));
+}
+
+static void
 qmgr_claim_expire(struct qmgr *q)
 {
-	const struct queue_expiry how = {.on_expired = qmgr_on_expired};
+	const struct queue_expiry how = {
+	    .on_expired = qmgr_on_expired, .on_removed = qmgr_on_removed};
 	bool more = true;
 	struct err err;
 
@@ -256,7 +268,8 @@ qmgr_claim_upkeep_task(void *arg)
 		}
 		qmgr_transport_sweep(q);
 		qmgr_schedule_run(q);
-		if (task_sleep_until(clock_deadline(QMGR_UPKEEP_TIME)) == TASK_CANCELLED)
+		if (task_cond_wait(&q->upkeep_wanted, clock_deadline(QMGR_UPKEEP_TIME)) ==
+		    TASK_CANCELLED)
 			return;
 	}
 }

@@ -149,8 +149,9 @@ struct qmgr {
 	struct list facts; /* reported by agents, about messages not here */
 	struct hmap facts_by_key;
 
-	bool takeover_wanted;   /* a node was declared dead */
-	int64_t trouble_logged; /* mono us */
+	struct task_cond upkeep_wanted; /* an operator has ordered something */
+	bool takeover_wanted;           /* a node was declared dead */
+	int64_t trouble_logged;         /* mono us */
 	struct task_group tasks;
 };
 

@@ -106,14 +106,13 @@ qmgr_decide_order(const struct qmgr *q, const struct qmgr_message *m, enum queue
 	case QUEUE_VERB_DELETE:
 		r->outcome = QUEUE_DELETED;
 		return true;
-	case QUEUE_VERB_EXPIRE:
-		r->outcome = QUEUE_EXPIRED;
-		return true;
 	case QUEUE_VERB_REQUEUE:
 		r->outcome = QUEUE_DEFERRED;
 		r->next_attempt = r->at;
 		return true;
 	case QUEUE_VERB_RELEASE:
+	case QUEUE_VERB_EXPIRE:
+	case QUEUE_VERB_BOUNCE:
 	case QUEUE_VERB_FLUSH:
 		break;
 	}

@@ -20,6 +20,7 @@
 #include "qmgr/qmgr_transport.h"
 #include "queue/queue_schema.h"
 #include "queue/queue_session.h"
+#include "service/poke.h"
 #include "service/service_database.h"
 #include "task/task.h"
 
@@ -168,7 +169,7 @@ qmgr_open_node(struct qmgr *q)
 
 /* ---- doors ---- */
 
-/* A front end of this node: each byte says that it has stored something. */
+/* A front end of this node: each byte says that it has stored something; or an operator. */
 static void
 qmgr_poke_session(struct stream *stream, const struct net_addr *peer UNUSED, void *arg)
 {
@@ -176,6 +177,8 @@ qmgr_poke_session(struct stream *stream, const struct net_addr *peer UNUSED, voi
 	struct span bytes;
 
 	while (stream_peek(stream, &bytes) == STREAM_OK) {
+		if (span_find(bytes, POKE_ORDER) < bytes.len)
+			task_cond_wake_all(&q->upkeep_wanted);
 		stream_consume(stream, bytes.len);
 		queue_claim_poke(q->desk);
 		task_cond_wake_all(&q->claim_wanted);

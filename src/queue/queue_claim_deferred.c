@@ -25,13 +25,15 @@ static const struct db_statement sql_lock = {"deferred_lock",
 
 /*
  * $1 epoch, $2 destinations, $3 rows of each, $4 rows in all, $5 inline. A statement after the lock: it sees every row whose
- * insert had locked the destination before. The content comes with the first row of a message.
+ * insert had locked the destination before. The content comes with the first row of a message. What an operator wants to
+ * expire is not tried again: queue_expire.c returns it.
  */
 static const struct db_statement sql_take = {"deferred_take",
     "WITH t AS MATERIALIZED (SELECT x.msg_id, x.rcpt_no FROM unnest($2::int8[]) w(id) "
     "CROSS JOIN LATERAL (SELECT msg_id, rcpt_no FROM mailq.deferred d WHERE d.destination = w.id "
-    "AND d.owner IS NULL AND d.next_attempt <= now() ORDER BY d.next_attempt LIMIT $3 "
-    "FOR UPDATE SKIP LOCKED) x LIMIT $4), "
+    "AND d.owner IS NULL AND d.next_attempt <= now() AND NOT EXISTS (SELECT FROM "
+    "mailq.deferred_message f WHERE f.msg_id = d.msg_id AND f.forced_expire) "
+    "ORDER BY d.next_attempt LIMIT $3 FOR UPDATE OF d SKIP LOCKED) x LIMIT $4), "
     "u AS (UPDATE mailq.deferred d SET owner = $1 FROM t WHERE d.msg_id = t.msg_id "
     "AND d.rcpt_no = t.rcpt_no RETURNING d.*) "
     "SELECT m.msg_id, m.arrival, m.size, m.content_id, m.sender, m.attrs, CASE WHEN m.size <= $5 "

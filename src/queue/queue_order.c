@@ -33,10 +33,10 @@ static const struct db_statement sql_look = {"order_look",
     "FROM mailq.flush"};
 /* $1 orders */
 static const struct db_statement sql_try = {"order_try", "SELECT mailq.order_try($1)"};
-/* $1 epoch. An order to reroute waits until its mail is free. */
+/* $1 epoch. Orders to reroute and to expire wait until the mail is free: an attempt under way is not taken back. */
 static const struct db_statement sql_mine = {"order_mine",
     "WITH p AS MATERIALIZED (SELECT order_id, msg_id, rcpt_no, verb FROM mailq.queue_order "
-    "WHERE done IS NULL AND verb <> 'reroute' ORDER BY order_id LIMIT 10000), "
+    "WHERE done IS NULL AND verb NOT IN ('reroute', 'expire', 'bounce') ORDER BY order_id LIMIT 10000), "
     "l AS MATERIALIZED (SELECT m FROM mailq.active a, unnest(a.msg_ids) m WHERE a.owner = $1) "
     "SELECT order_id, msg_id, rcpt_no, verb FROM p WHERE msg_id IN (SELECT m FROM l) "
     "OR EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = p.msg_id AND d.owner = $1) "
@@ -56,6 +56,8 @@ queue_verb_name(enum queue_verb v)
 		return "delete";
 	case QUEUE_VERB_EXPIRE:
 		return "expire";
+	case QUEUE_VERB_BOUNCE:
+		return "bounce";
 	case QUEUE_VERB_FLUSH:
 		return "flush";
 	}

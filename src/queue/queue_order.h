@@ -16,7 +16,8 @@ enum queue_verb {
 	QUEUE_VERB_RELEASE, /* from hold to deferred, due now */
 	QUEUE_VERB_REQUEUE, /* due now, attempts forgotten, also from hold */
 	QUEUE_VERB_DELETE,
-	QUEUE_VERB_EXPIRE, /* bounce as if its time was over */
+	QUEUE_VERB_EXPIRE, /* no further attempt: returned instead of the next one */
+	QUEUE_VERB_BOUNCE, /* returned at once, also from hold */
 	QUEUE_VERB_FLUSH,  /* due now */
 };
 const char *queue_verb_name(enum queue_verb v);

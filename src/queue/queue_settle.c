@@ -46,8 +46,10 @@ static struct queue_set_sql sql_results = {.name = "settle_results",
 	   "$5::timestamptz[]) u(b, m, r, o, t) ON CONFLICT DO NOTHING"};
 static struct queue_set_sql sql_messages = {.name = "settle_messages",
     .sql = "INSERT INTO mailq.deferred_message (msg_id, arrival, size, content_id, recipients, "
-	   "expires_at, warn_at, sender, attrs, content) SELECT i.msg_id, i.arrival, i.size, "
-	   "i.content_id, i.recipients, coalesce(e, 'infinity'), w, i.sender, i.attrs, i.content "
+	   "expires_at, warn_at, forced_expire, sender, attrs, content) SELECT i.msg_id, "
+	   "i.arrival, i.size, i.content_id, i.recipients, coalesce(e, 'infinity'), w, "
+	   "EXISTS (SELECT FROM mailq.queue_order o WHERE o.msg_id = m AND done IS NULL "
+	   "AND verb IN ('expire', 'bounce')), i.sender, i.attrs, i.content "
 	   "FROM unnest($1::int8[], $2::timestamptz[], $3::timestamptz[]) u(m, e, w) "
 	   "JOIN mailq.incoming_%K i ON i.msg_id = m ON CONFLICT DO NOTHING"};
 /* $3 epoch. The lease goes when all recipients are accounted for, and only then. */
@@ -59,16 +61,19 @@ static const struct db_statement sql_due = {
     "settle_due", "SELECT mailq.destination_due($1, $2, $3)"};
 static const struct db_statement sql_defer = {"settle_defer",
     "INSERT INTO mailq.deferred (msg_id, rcpt_no, destination, next_attempt, attempts, dsn_notify, "
-    "addr, orig_addr, dsn_orcpt, dsn, reason) SELECT m, r, mailq.destination_id(t, h), w, a, y, d, "
-    "o, c, s, x FROM unnest($1::int8[], $2::int4[], $3::text[], $4::text[], $5::timestamptz[], "
-    "$6::int4[], $7::int4[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) "
-    "u(m, r, t, h, w, a, y, d, o, c, s, x) ON CONFLICT DO NOTHING"};
+    "addr, orig_addr, dsn_orcpt, dsn, reason, remote_mta, diagnostic) SELECT m, r, "
+    "mailq.destination_id(t, h), w, a, y, d, o, c, s, x, nullif(b, ''), nullif(g, '') "
+    "FROM unnest($1::int8[], $2::int4[], $3::text[], $4::text[], $5::timestamptz[], "
+    "$6::int4[], $7::int4[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], "
+    "$13::text[], $14::text[]) u(m, r, t, h, w, a, y, d, o, c, s, x, b, g) "
+    "ON CONFLICT DO NOTHING"};
 /* $1 epoch; rows by number */
 static const struct db_statement sql_again = {"settle_again",
     "UPDATE mailq.deferred d SET owner = NULL, destination = mailq.destination_id(t, h), "
-    "next_attempt = w, attempts = attempts + a, dsn = s, reason = x FROM unnest($2::int8[], "
-    "$3::int4[], $4::text[], $5::text[], $6::timestamptz[], $7::int4[], $8::text[], $9::text[]) "
-    "WITH ORDINALITY u(m, r, t, h, w, a, s, x, n) WHERE d.msg_id = m AND d.rcpt_no = r "
+    "next_attempt = w, attempts = attempts + a, dsn = s, reason = x, remote_mta = nullif(b, ''), "
+    "diagnostic = nullif(g, '') FROM unnest($2::int8[], $3::int4[], $4::text[], $5::text[], "
+    "$6::timestamptz[], $7::int4[], $8::text[], $9::text[], $10::text[], $11::text[]) "
+    "WITH ORDINALITY u(m, r, t, h, w, a, s, x, b, g, n) WHERE d.msg_id = m AND d.rcpt_no = r "
     "AND d.owner = $1 RETURNING n"};
 /* What came to `deferred` without a scheduler having said how long it may stay. */
 static const struct db_statement sql_lifetime = {"settle_lifetime",
@@ -309,7 +314,7 @@ defer_new(struct settle *s)
 {
 	struct queue_columns cols;
 
-	queue_columns_begin(&cols, "qittziittttt");
+	queue_columns_begin(&cols, "qittziittttttt");
 	for (size_t i = 0; i < s->count; i++) {
 		const struct queue_result *r = s->results[i];
 
@@ -327,6 +332,8 @@ defer_new(struct settle *s)
 		queue_columns_str(&cols, r->rcpt->dsn_orcpt);
 		queue_columns_clean(&cols, r->dsn);
 		queue_columns_clean(&cols, r->text);
+		queue_columns_clean(&cols, r->remote_mta);
+		queue_columns_clean(&cols, r->diagnostic);
 	}
 	return run_columns(s, &sql_defer, NULL, &cols, NULL);
 }
@@ -342,7 +349,7 @@ defer_again(struct settle *s)
 	size_t rows = 0;
 	bool ok;
 
-	queue_columns_begin(&cols, "qittzitt");
+	queue_columns_begin(&cols, "qittzitttt");
 	for (size_t i = 0; i < s->count; i++) {
 		const struct queue_result *r = s->results[i];
 
@@ -357,6 +364,8 @@ defer_again(struct settle *s)
 		queue_columns_int(&cols, r->no_attempt ? 0 : 1);
 		queue_columns_clean(&cols, r->dsn);
 		queue_columns_clean(&cols, r->text);
+		queue_columns_clean(&cols, r->remote_mta);
+		queue_columns_clean(&cols, r->diagnostic);
 	}
 	ok = run_columns(s, &sql_again, &epoch, &cols, &result);
 	if (ok)

@@ -31,7 +31,7 @@ smtpd_flush_run(void *arg)
 		log_warn("ETRN %s: %s", f->domain, err.text);
 	if (c != NULL)
 		db_pool_give(f->server->pool, &c);
-	poke_send(&f->server->poke);
+	poke_send_order(&f->server->poke);
 	mem_free(f->domain);
 	mem_free(f);
 }

@@ -1,6 +1,7 @@
 """postqueue, mailq, postsuper, postcat: what they print and what they do, beside what Postfix 3.7 prints and does."""
 import os
 import subprocess
+import threading
 
 from session import equal, limit, match
 
@@ -482,12 +483,49 @@ def test_deleted_is_gone(t):
 
 
 def test_expired_bounces(t):
-    """A force-expired message returns to its sender, with the reason for its delay."""
+    """A force-expired message stays until it would be tried again, and then returns to its sender with the reason for its delay."""
     sink, r = deferring(t)
     q = t.send(r, recipients=["tmp@dest.example"])
     deferred(r, q)
     r.must_run("postsuper", "-e", q)
+    equal([(e["queue_name"], e["forced_expire"]) for e in deferred(r, q)], [("deferred", True)], "queue")
+    # The sink takes the recipient now: it must not be tried again.
+    r.must_run("postqueue", "-f")
     bounce = sink.wait(1)[0]
     equal((bounce.sender, bounce.recipients), ("", ["alice@client.example"]), "bounce")
-    assert b"450 4.2.0 mailbox busy" in bounce.data, bounce.data
+    for text in (b"450 4.2.0 mailbox busy", b"\nRemote-MTA: dns; 127.0.0.1", b"\nDiagnostic-Code: smtp; 450 4.2.0 mailbox busy",
+                 b"\nStatus: 4.2.0"):
+        assert text in bounce.data.replace(b"\r\n", b"\n"), (text, bounce.data)
     r.wait_empty()
+    r.log.wait_for(r"%s: removed" % q)
+    equal(r.log.text().count("%s: from=<alice@client.example>, status=force-expired, returned to sender" % q), 1, "lines")
+
+
+def test_expired_while_under_way(t):
+    """An attempt under way ends as it ends; what it defers is not tried again, and there is one bounce for all recipients."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(session, argument):
+        asked.set()
+        assert answer.wait(30)
+        return "450 4.2.0 slow"
+
+    sink = t.sink().on("rcpt", "450 4.2.0 mailbox busy", match="tmp@", times=1).on("rcpt", slow, match="slow@", times=1)
+    r = t.relay(sink=sink, main={"minimal_backoff_time": "1h", "maximal_backoff_time": "1h",
+                                 "smtp_destination_recipient_limit": "1"})
+    q = t.send(r, recipients=["tmp@dest.example", "slow@dest.example"])
+    assert asked.wait(30)
+    r.log.wait_for(r"%s: to=<tmp@dest.example>.*status=deferred" % q)
+    equal(r.must_run("postsuper", "-f", q).stderr.splitlines()[0], "postsuper: %s: expired" % q, "postsuper")
+    r.must_run("postqueue", "-f")
+    answer.set()
+    r.log.wait_for(r"%s: to=<slow@dest.example>.*status=deferred" % q)
+    t.wait("end of the order", lambda: r.sql("SELECT 1 FROM rowpost.queue_order WHERE done IS NULL") == [])
+    r.must_run("postqueue", "-f")
+    bounce = sink.wait(1)[0]
+    equal((bounce.sender, bounce.recipients), ("", ["alice@client.example"]), "bounce")
+    for name in (b"tmp@dest.example", b"slow@dest.example"):
+        assert b"Final-Recipient: rfc822; " + name in bounce.data, bounce.data
+    r.wait_empty()
+    equal(r.log.text().count("status=force-expired, returned to sender"), 1, "lines")
+    equal(len(sink.messages), 1, "messages")

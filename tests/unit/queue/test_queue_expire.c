@@ -12,6 +12,7 @@ static struct told {
 	size_t expired;
 	size_t forced;
 	size_t warned;
+	size_t removed;
 	int64_t last;
 } told;
 
@@ -53,12 +54,22 @@ on_warned(void *arg, int64_t msg_id, const char *sender)
 	t->last = msg_id;
 }
 
+static void
+on_removed(void *arg, int64_t msg_id UNUSED)
+{
+	struct told *t = arg;
+
+	t->removed++;
+}
+
 /* One slice; true when there is more to do. */
 static bool
 run(void)
 {
-	const struct queue_expiry how = {
-	    .on_expired = on_expired, .on_warned = on_warned, .arg = &told};
+	const struct queue_expiry how = {.on_expired = on_expired,
+	    .on_warned = on_warned,
+	    .on_removed = on_removed,
+	    .arg = &told};
 	struct err err = {0};
 	bool more = false;
 
@@ -147,12 +158,28 @@ test_rule_7_expires_by_message_with_one_notice(void **state UNUSED)
 }
 
 static void
+claim_none(void)
+{
+	struct queue_claims c = claim_deferred(&desk);
+
+	assert_int_equal(c.count, 0);
+	queue_claims_done(&c);
+}
+
+static void
 body_forced(void)
 {
 	open_all();
 	(void)store_deferred(1, HOUR, 0);
 	tell("SELECT rowpost.expire(array_agg(msg_id)) FROM mailq.deferred_message");
+	/* As Postfix: not before its next attempt, or until somebody flushes it. */
 	assert_false(run());
+	assert_int_equal(told.expired, 0);
+	assert_int_equal(ask("SELECT count(*) FROM rowpost.queue WHERE forced_expire"), 1);
+	tell("SELECT mailq.flush_slice(0, 100)");
+	claim_none();
+	assert_false(run());
+	assert_int_equal(told.removed, 1);
 	assert_int_equal(told.expired, 1);
 	assert_int_equal(told.forced, 1);
 	assert_int_equal(deliver_bounces(), 1);
@@ -164,6 +191,121 @@ static void
 test_rule_7_says_when_it_was_forced(void **state UNUSED)
 {
 	run_as_task(body_forced);
+}
+
+/* What a scheduler's poll does about orders. */
+static void
+poll_orders(void)
+{
+	struct queue_order *orders = NULL;
+	struct err err = {0};
+	size_t count = 0;
+	bool flush = false;
+
+	if (!queue_order_poll(desk.desk, soon(), &orders, &count, &flush, &err))
+		fail_msg("poll: %s", err.text);
+	assert_int_equal(count, 0); /* nothing that its owner would have to do about it */
+	mem_free(orders);
+}
+
+/* Of two recipients one is deferred and one under way. */
+static void
+body_forced_under_way(void)
+{
+	struct queue_claims c;
+
+	open_all();
+	(void)store(&front, 2);
+	c = claim_count(&desk, 1);
+	assert_int_equal(
+	    record_one(&desk, outcome(c.items[0], 0, QUEUE_DEFERRED)), QUEUE_RECORD_STORED);
+	assert_int_equal(
+	    ask("SELECT pending FROM mailq.incoming_0 i, rowpost.expire(ARRAY[i.msg_id])"), 1);
+	tell("SELECT mailq.flush_slice(0, 100)");
+	claim_none();
+	assert_false(run());
+	assert_int_equal(told.expired, 0);
+	assert_int_equal(
+	    record_one(&desk, outcome(c.items[0], 1, QUEUE_DEFERRED)), QUEUE_RECORD_STORED);
+	queue_claims_done(&c);
+	poll_orders();
+	assert_int_equal(ask("SELECT count(*) FROM mailq.queue_order WHERE done IS NULL"), 0);
+	claim_none();
+	tell("SELECT mailq.flush_slice(0, 100)");
+	assert_false(run());
+	assert_int_equal(told.expired, 1);
+	assert_int_equal(told.forced, 1);
+	assert_int_equal(desk.composed, 1);
+	assert_int_equal(desk.notices, 2);
+	assert_int_equal(deliver_bounces(), 1);
+	assert_queue_empty();
+	close_all();
+}
+
+static void
+test_rule_7_forced_waits_for_the_whole_message(void **state UNUSED)
+{
+	run_as_task(body_forced_under_way);
+}
+
+/* It comes to `deferred` only after the order: not even a flush makes it be tried again. */
+static void
+body_forced_first_deferral(void)
+{
+	struct queue_claims c;
+
+	open_all();
+	(void)store(&front, 1);
+	c = claim_count(&desk, 1);
+	assert_int_equal(
+	    ask("SELECT pending FROM mailq.incoming_0 i, rowpost.expire(ARRAY[i.msg_id])"), 1);
+	assert_int_equal(
+	    record_one(&desk, outcome(c.items[0], 0, QUEUE_DEFERRED)), QUEUE_RECORD_STORED);
+	queue_claims_done(&c);
+	tell("SELECT mailq.flush_slice(0, 100)");
+	claim_none();
+	poll_orders();
+	assert_false(run());
+	assert_int_equal(told.forced, 1);
+	assert_int_equal(desk.composed, 1);
+	assert_int_equal(deliver_bounces(), 1);
+	assert_queue_empty();
+	close_all();
+}
+
+static void
+test_rule_7_forced_before_the_first_deferral(void **state UNUSED)
+{
+	run_as_task(body_forced_first_deferral);
+}
+
+/* -e leaves on hold what is on hold; released, it is returned with a reason of its own. */
+static void
+body_forced_on_hold(void)
+{
+	open_all();
+	(void)store(&front, 1);
+	tell("SELECT rowpost.hold(msg_ids) FROM mailq.batch");
+	tell("SELECT rowpost.expire(array_agg(msg_id)) FROM mailq.held");
+	assert_false(run());
+	assert_int_equal(told.expired, 0);
+	tell("SELECT rowpost.release(array_agg(msg_id)) FROM mailq.held");
+	claim_none();
+	assert_false(run());
+	assert_int_equal(told.forced, 1);
+	assert_int_equal(
+	    ask("SELECT count(*) FROM mailq.history WHERE outcome = 'expired' AND dsn = '4.7.0' "
+		"AND reason = 'message is administratively expired'"),
+	    1);
+	assert_int_equal(deliver_bounces(), 1);
+	assert_queue_empty();
+	close_all();
+}
+
+static void
+test_rule_7_forced_on_hold_waits_for_its_release(void **state UNUSED)
+{
+	run_as_task(body_forced_on_hold);
 }
 
 static void
@@ -424,6 +566,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_rule_7_expires_by_message_with_one_notice),
 	    cmocka_unit_test(test_rule_7_says_when_it_was_forced),
+	    cmocka_unit_test(test_rule_7_forced_waits_for_the_whole_message),
+	    cmocka_unit_test(test_rule_7_forced_before_the_first_deferral),
+	    cmocka_unit_test(test_rule_7_forced_on_hold_waits_for_its_release),
 	    cmocka_unit_test(test_rule_7_nobody_is_told_who_did_not_want_it),
 	    cmocka_unit_test(test_rule_7_recipients_in_somebodys_hands_are_left_to_him),
 	    cmocka_unit_test(test_rule_7_on_hold_nothing_ages),

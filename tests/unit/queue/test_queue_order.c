@@ -205,6 +205,7 @@ body_expire(void)
 	id = store_deferred(1);
 	assert_answer(give(QUEUE_VERB_EXPIRE, id), 1, 0, 0);
 	assert_int_equal(ask("SELECT forced_expire::int4 FROM mailq.deferred_message"), 1);
+	assert_answer(give(QUEUE_VERB_FLUSH, id), 1, 0, 0);
 	if (!queue_expire_run(desk.desk, &how, soon(), NULL, &err))
 		fail_msg("expire: %s", err.text);
 	assert_int_equal(desk.composed, 1);
