@@ -27,17 +27,29 @@ enum access_stage {
 	ACCESS_ETRN,
 };
 
+/* What came of looking up the client's name. */
+enum access_name {
+	ACCESS_NAME_OK,
+	ACCESS_NAME_NONE,   /* there is none, for good */
+	ACCESS_NAME_TEMP,   /* the name servers did not answer */
+	ACCESS_NAME_FORGED, /* there is one, but it does not lead back to the address */
+};
+
 /* What is known of the session so far; all borrowed for the call. Addresses in internal form. */
 struct access_request {
-	const char *client_name;    /* verified name, or "unknown" */
-	const char *client_address; /* numeric text */
-	const struct sockaddr *client_sa;
-	const char *helo;               /* NULL before HELO */
-	const char *sender;             /* standard form; NULL before MAIL; "" = null sender */
-	const char *sender_received;    /* before rewriting */
-	const char *sender_as_given;    /* for texts: as the client wrote it */
-	const char *recipient;          /* standard form; NULL except at RCPT */
-	const char *recipient_received; /* before rewriting */
+	const char *client_name; /* verified name, or "unknown" */
+	enum access_name client_name_status;
+	const char *client_reverse_name; /* from the address alone, or "unknown" */
+	enum access_name client_reverse_name_status;
+	const char *client_address; /* numeric text, or "unknown" */
+	const char *client_port;
+	const struct sockaddr *client_sa; /* AF_UNSPEC when the address is unknown */
+	const char *helo;                 /* NULL before HELO */
+	const char *sender;               /* standard form; NULL before MAIL; "" = null sender */
+	const char *sender_received;      /* before rewriting */
+	const char *sender_as_given;      /* for texts: as the client wrote it */
+	const char *recipient;            /* standard form; NULL except at RCPT */
+	const char *recipient_received;   /* before rewriting */
 	const char *recipient_as_given;
 	const char *etrn_domain; /* NULL except at ETRN */
 	size_t rcpt_count;       /* accepted so far */

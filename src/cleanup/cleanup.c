@@ -5,7 +5,6 @@
  */
 #include "cleanup/cleanup.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -301,24 +300,45 @@ cleanup_added(struct cleanup *c)
 	}
 }
 
+/* An attribute; NULL and "": none. */
+static size_t
+cleanup_attribute(struct queue_attr *attrs, size_t n, struct span name, const char *value)
+{
+	if (value == NULL || value[0] == '\0')
+		return n;
+	attrs[n] = (struct queue_attr){name, span_str(value)};
+	return n + 1;
+}
+
+static size_t
+cleanup_attributes_forwarded(const struct cleanup_envelope *e, struct queue_attr *attrs, size_t n)
+{
+	n = cleanup_attribute(attrs, n, SPAN_LIT("log_client_name"), e->log_client_name);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("log_client_address"), e->log_client_address);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("log_client_port"), e->log_client_port);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("log_helo_name"), e->log_helo);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("log_protocol_name"), e->log_protocol);
+	return cleanup_attribute(attrs, n, SPAN_LIT("log_ident"), e->log_ident);
+}
+
 /* Attributes that the queue keeps with the message; `attrs` has room for all. */
 static size_t
-cleanup_attributes(const struct cleanup *c, char *port, size_t port_size, struct queue_attr *attrs)
+cleanup_attributes(const struct cleanup *c, struct queue_attr *attrs)
 {
 	const struct cleanup_envelope *e = &c->envelope;
 	size_t n = 0;
 
-	(void)snprintf(port, port_size, "%u", e->client_port);
-	attrs[n++] = (struct queue_attr){SPAN_LIT("client_name"), span_str(e->client_name)};
-	attrs[n++] = (struct queue_attr){SPAN_LIT("client_address"), span_str(e->client_address)};
-	attrs[n++] = (struct queue_attr){SPAN_LIT("client_port"), span_str(port)};
-	if (e->client_helo != NULL)
-		attrs[n++] = (struct queue_attr){SPAN_LIT("helo_name"), span_str(e->client_helo)};
-	attrs[n++] = (struct queue_attr){SPAN_LIT("protocol_name"), span_str(e->client_protocol)};
-	if (e->envid != NULL)
-		attrs[n++] = (struct queue_attr){SPAN_LIT("envid"), span_str(e->envid)};
-	if (e->ret != NULL && e->ret[0] != '\0')
-		attrs[n++] = (struct queue_attr){SPAN_LIT("ret"), span_str(e->ret)};
+	n = cleanup_attribute(attrs, n, SPAN_LIT("client_name"), e->client_name);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("client_address"), e->client_address);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("client_port"), e->client_port);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("helo_name"), e->client_helo);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("protocol_name"), e->client_protocol);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("sasl_method"), e->sasl_method);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("sasl_username"), e->sasl_username);
+	if (e->forwarded)
+		n = cleanup_attributes_forwarded(e, attrs, n);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("envid"), e->envid);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("ret"), e->ret);
 	if (e->smtputf8)
 		attrs[n++] = (struct queue_attr){
 		    SPAN_LIT("smtputf8"), c->header_utf8 ? SPAN_LIT("header") : SPAN_LIT("yes")};
@@ -338,14 +358,13 @@ cleanup_log_message_id(const struct cleanup *c)
 	log_info_as("cleanup", "%s", buf_str(&text));
 }
 
-#define CLEANUP_ATTR_MAX 12
+#define CLEANUP_ATTR_MAX 24
 
 static bool
 cleanup_store(struct cleanup *c, struct err *err)
 {
 	struct queue_attr attrs[CLEANUP_ATTR_MAX];
-	char port[8];
-	size_t attr_count = cleanup_attributes(c, port, sizeof(port), attrs);
+	size_t attr_count = cleanup_attributes(c, attrs);
 	const struct queue_message m = {
 	    .envelope =
 		{

@@ -48,9 +48,18 @@ struct cleanup_envelope {
 	const char *client_name;
 	const char *client_address;
 	const char *client_reverse_name;
-	uint16_t client_port;
+	const char *client_port;
 	const char *client_helo; /* may be NULL */
 	const char *client_protocol;
+	const char *sasl_method; /* NULL: nobody is authenticated */
+	const char *sasl_username;
+	bool forwarded;              /* XFORWARD: what logs and the next server are told instead */
+	const char *log_client_name; /* these all set then, but for ... */
+	const char *log_client_address;
+	const char *log_client_port;
+	const char *log_protocol;
+	const char *log_helo;  /* ... these two, which may be NULL */
+	const char *log_ident; /* queue id at the server before */
 };
 
 /* `settings` and `front` are borrowed. */

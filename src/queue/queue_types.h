@@ -37,7 +37,8 @@ struct queue_rcpt {
  * Everything about a message that is not a column of its own, by name, so that the list can grow without a migration.
  * Names in use:
  *	client_name, client_address, client_port, helo_name, protocol_name     where it came from
- *	log_client_name, log_client_address, log_client_port, log_helo_name, log_protocol_name    the same after XFORWARD
+ *	log_client_name, log_client_address, log_client_port, log_helo_name, log_protocol_name, log_ident    what XFORWARD
+ *	                         says instead, for logs and the next server; none of them without XFORWARD
  *	sasl_method, sasl_username, sasl_sender
  *	envid, ret               DSN ENVID (xtext decoded), "FULL" or "HDRS"
  *	encoding                 "7bit" or "8bit"

@@ -94,7 +94,7 @@ smtpd_bdat(struct smtpd_session *s, struct span args)
 	struct err err;
 	bool wanted;
 
-	if ((s->setup->features & SMTP_EHLO_CHUNKING) == 0) {
+	if ((s->offers & SMTP_EHLO_CHUNKING) == 0) {
 		smtpd_reply(s, 521, "5.5.1", "Error: command not implemented");
 		return smtpd_enter(s, SMTPD_STATE_CLOSED);
 	}

@@ -38,13 +38,43 @@ smtpd_data_received(struct smtpd_session *s, struct buf *out)
 	    .client_addr = s->client_address,
 	    .host = s->setup->hostname,
 	    .mail_name = conf_str(s->setup->conf, CONF_mail_name),
-	    .protocol = mail_received_protocol(s->esmtp, false, false, s->mail.smtputf8),
+	    .protocol =
+		mail_received_protocol(s->esmtp, false, s->sasl_username != NULL, s->mail.smtputf8),
+	    .auth_user = conf_bool(s->setup->conf, CONF_smtpd_sasl_authenticated_header)
+			     ? s->sasl_username
+			     : NULL,
 	    .queue_id = s->mail.queue_id,
 	    .second = s->mail.arrival / CLOCK_SECOND,
 	    .rcpt = s->mail.rcpt_count == 1 ? s->mail.rcpts[0].received : NULL,
 	};
 
 	mail_received_write(out, &received);
+}
+
+/* local_header_rewrite_clients, unless XFORWARD says where the mail comes from. */
+static bool
+smtpd_is_rewrite_client(const struct smtpd_session *s)
+{
+	if (s->forward != NULL && s->forward->has_source)
+		return s->forward->local;
+	return access_is_rewrite_client(
+	    s->setup->access, (const struct sockaddr *)(const void *)&s->peer.sa);
+}
+
+static void
+smtpd_content_forward(const struct smtpd_session *s, struct cleanup_envelope *e)
+{
+	const struct smtpd_forward *f = s->forward;
+
+	if (f == NULL)
+		return;
+	e->forwarded = true;
+	e->log_client_name = f->name;
+	e->log_client_address = f->address;
+	e->log_client_port = f->port;
+	e->log_helo = f->helo;
+	e->log_protocol = f->protocol;
+	e->log_ident = f->ident;
 }
 
 static void
@@ -63,11 +93,13 @@ smtpd_content_describe(struct smtpd_session *s, struct cleanup *c)
 	e->client_name = s->client_name;
 	e->client_address = s->client_address;
 	e->client_reverse_name = s->client_reverse_name;
-	e->client_port = net_addr_port(&s->peer);
+	e->client_port = s->client_port;
 	e->client_helo = s->helo;
 	e->client_protocol = s->esmtp ? "ESMTP" : "SMTP";
-	e->complete_headers = access_is_rewrite_client(
-	    s->setup->access, (const struct sockaddr *)(const void *)&s->peer.sa);
+	e->complete_headers = smtpd_is_rewrite_client(s);
+	e->sasl_method = s->sasl_method;
+	e->sasl_username = s->sasl_username;
+	smtpd_content_forward(s, e);
 	for (size_t i = 0; i < s->mail.rcpt_count; i++)
 		cleanup_add_rcpt(c, s->mail.rcpts[i].addr, s->mail.rcpts[i].received,
 		    s->mail.rcpts[i].dsn_orcpt, s->mail.rcpts[i].dsn_notify);
@@ -138,12 +170,8 @@ smtpd_content_done(struct smtpd_session *s)
 void
 smtpd_content_lost(struct smtpd_session *s, const char *word, enum stream_result why)
 {
-	struct buf text CLEANUP(buf_done) = {0};
-	const struct mail_log_client client = smtpd_log_client(s);
-
-	mail_log_lost(&text, why == STREAM_TIMEOUT ? "timeout" : "lost connection", word,
-	    (int64_t)cleanup_size(s->mail.cleanup), &client);
-	log_info("%s", buf_str(&text));
+	smtpd_log_lost(s, why == STREAM_TIMEOUT ? "timeout" : "lost connection", word,
+	    (int64_t)cleanup_size(s->mail.cleanup));
 	if (why == STREAM_TIMEOUT)
 		smtpd_give_up(s, "4.4.2", "Error: timeout exceeded");
 	else

@@ -50,7 +50,8 @@ smtpd_ehlo(struct smtpd_session *s, struct span args)
 {
 	const struct smtp_ehlo_offer offer = {
 	    .host = s->setup->hostname,
-	    .features = s->setup->features,
+	    .features = s->offers,
+	    .xclient = "NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT",
 	    .size_limit = s->setup->message_size_limit,
 	};
 

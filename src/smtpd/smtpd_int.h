@@ -57,12 +57,19 @@ struct smtpd_setup {
 	const char *hostname;    /* $myhostname */
 	size_t message_size_limit;
 	size_t line_limit;
-	unsigned features; /* SMTP_EHLO_ bits announced */
-	struct smtp_command_options options;
+	unsigned features; /* SMTP_EHLO_ bits that all clients may use, but for ... */
+	unsigned discard;  /* ... smtpd_discard_ehlo_keywords, unless ... */
+	struct table_list
+	    *discard_maps; /* ... smtpd_discard_ehlo_keyword_address_maps says otherwise */
+	struct smtp_command_options options; /* for all clients alike */
 	struct cleanup_settings cleanup;
-	enum smtp_data_mode bare_newline;      /* smtpd_forbid_bare_newline ... */
-	struct conf_net_list *bare_newline_ok; /* ... and the clients that it spares */
-	struct domain_list *flush_domains;     /* fast_flush_domains: for ETRN */
+	enum smtp_data_mode bare_newline;       /* smtpd_forbid_bare_newline ... */
+	struct conf_net_list *bare_newline_ok;  /* ... and the clients that it spares */
+	struct domain_list *flush_domains;      /* fast_flush_domains: for ETRN */
+	struct conf_net_list *verp_clients;     /* smtpd_authorized_verp_clients */
+	struct conf_net_list *xclient_clients;  /* smtpd_authorized_xclient_hosts */
+	struct conf_net_list *xforward_clients; /* smtpd_authorized_xforward_hosts */
+	bool haproxy;                           /* smtpd_upstream_proxy_protocol */
 };
 
 /* The process. */
@@ -92,8 +99,24 @@ enum smtpd_command {
 	SMTPD_VRFY,
 	SMTPD_ETRN,
 	SMTPD_QUIT,
+	SMTPD_XCLIENT,
+	SMTPD_XFORWARD,
+	SMTPD_HELP,
 	SMTPD_UNKNOWN,
 	SMTPD_COMMAND_COUNT,
+};
+
+/* Where the mail to come is from, by XFORWARD; NULL: not told. For logs and the next server, never for decisions. */
+struct smtpd_forward {
+	struct arena arena;
+	const char *name;
+	const char *address;
+	const char *port;
+	const char *helo;
+	const char *protocol;
+	const char *ident;
+	bool has_source;
+	bool local; /* SOURCE=LOCAL */
 };
 
 struct smtpd_rcpt {
@@ -131,12 +154,25 @@ struct smtpd_session {
 	struct task *task;
 	bool
 	    waiting_for_command; /* between two transactions, in no conversation with anybody else: may be ended */
-	struct smtpd_setup *setup; /* counted */
-	struct stream *stream;     /* owned */
-	struct net_addr peer;
-	char client_address[NET_ADDR_TEXT];
-	char client_name[256];         /* verified, or "unknown" */
-	char client_reverse_name[256]; /* PTR, or "unknown" */
+	struct smtpd_setup *setup;          /* counted */
+	struct stream *stream;              /* owned */
+	struct net_addr peer;               /* as a proxy or XCLIENT has it; len 0: not known */
+	char client_address[NET_ADDR_TEXT]; /* "unknown" when XCLIENT says so */
+	char client_port[8];                /* "unknown" likewise */
+	char client_name[256];              /* verified, or "unknown" */
+	char client_reverse_name[256];      /* PTR, or "unknown" */
+	enum access_name name_status;
+	enum access_name reverse_name_status;
+	char server_address[NET_ADDR_TEXT]; /* "" until somebody asks: smtpd_server_address() */
+	char server_port[8];
+	unsigned
+	    authorized;  /* SMTP_EHLO_ bits of XCLIENT, XFORWARD, XVERP that this client may use */
+	unsigned offers; /* ... and is told of: what the configuration discards is off */
+	struct smtp_command_options options; /* ... as the grammar wants to know it */
+	const char *sasl_method;             /* a literal; NULL: nobody is authenticated */
+	char *sasl_username;                 /* owned */
+	struct smtpd_forward
+	    *forward; /* owned; what XFORWARD said of the mail to come; NULL: nothing */
 	enum smtpd_state state;
 	bool esmtp;
 	char *helo; /* owned; NULL before HELO */
@@ -167,6 +203,9 @@ void smtpd_give_up(struct smtpd_session *s, const char *dsn, const char *fmt, ..
     PRINTF_LIKE(3, 4);
 /* The client as log lines name it; borrowed from the session. */
 struct mail_log_client smtpd_log_client(const struct smtpd_session *s);
+/* Logs "WHY after STAGE from client"; bytes -1: not in a message. */
+void smtpd_log_lost(
+    const struct smtpd_session *s, const char *why, const char *stage, int64_t bytes);
 
 /* What access rules may look at now; borrowed from the session. */
 void smtpd_access_request(struct smtpd_session *s, struct access_request *ret);
@@ -191,8 +230,16 @@ void smtpd_content_lost(struct smtpd_session *s, const char *word, enum stream_r
 /* The message was taken: what the client did wrong before is forgiven. */
 void smtpd_content_done(struct smtpd_session *s);
 
-/* The mail transaction: dropped at RSET, HELO, its end. */
+/* The mail transaction: dropped at RSET, HELO, its end; what XFORWARD said goes with it. */
 void smtpd_mail_reset(struct smtpd_session *s);
+/* Only what MAIL and later commands gathered. */
+void smtpd_mail_clear(struct smtpd_session *s);
+
+/* The client is a new one (`first`), or another one (XCLIENT): what it may do is found out, and it is greeted. May wait. */
+void smtpd_client_changed(struct smtpd_session *s, bool first);
+
+/* Fills server_address and server_port, once. */
+void smtpd_server_address(struct smtpd_session *s);
 
 /* One handler per verb: check, parse, decide, act, reply. `args` is the line after the verb. */
 void smtpd_helo(struct smtpd_session *s, struct span args);
@@ -206,6 +253,9 @@ void smtpd_noop(struct smtpd_session *s, struct span args);
 void smtpd_vrfy(struct smtpd_session *s, struct span args);
 void smtpd_etrn(struct smtpd_session *s, struct span args);
 void smtpd_quit(struct smtpd_session *s, struct span args);
+void smtpd_xclient(struct smtpd_session *s, struct span args);
+void smtpd_xforward(struct smtpd_session *s, struct span args);
+void smtpd_help(struct smtpd_session *s, struct span args);
 
 struct smtpd_verb {
 	const char *name; /* upper case */

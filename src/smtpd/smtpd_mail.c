@@ -74,8 +74,8 @@ smtpd_mail(struct smtpd_session *s, struct span args)
 
 	if (!smtpd_mail_allowed(s))
 		return;
-	smtpd_mail_reset(s);
-	if (!smtp_command_parse_mail(args, &s->setup->options, &s->mail.arena, &mail, &err))
+	smtpd_mail_clear(s);
+	if (!smtp_command_parse_mail(args, &s->options, &s->mail.arena, &mail, &err))
 		return smtpd_reply_err(s, &err);
 	/* An address that the queue cannot store unchanged is refused here, never bent (protocol rule 5a.12). */
 	if (!queue_address_is_storable(span_str(mail.addr)))

@@ -8,8 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "dns/dns.h"
+#include "mail/mail_addr.h"
 #include "smtpd/smtpd_int.h"
 
 /* A stuck name server must not keep the greeting back for long. */
@@ -28,24 +31,49 @@ smtpd_peer_is_ip(const struct net_addr *peer, const struct dns_ip *ip)
 	return memcmp(&v6->sin6_addr, ip->addr, 16) == 0;
 }
 
-/* Does `name` resolve to the client's address? */
-static bool
+static const char *
+smtpd_peer_reason(enum dns_status status)
+{
+	switch (status) {
+	case DNS_NO_DATA:
+		return "No address associated with hostname";
+	case DNS_RETRY:
+	case DNS_CANCELLED:
+		return "Temporary failure in name resolution";
+	case DNS_FOUND:
+	case DNS_NOT_FOUND:
+	case DNS_INVALID:
+		break;
+	}
+	return "Name or service not known";
+}
+
+/* Does the client's reverse name resolve to its address? Otherwise people would draw false conclusions from it. */
+static enum access_name
 smtpd_peer_verify(const struct smtpd_session *s, const char *name, int64_t deadline)
 {
 	struct dns_ip *ips = NULL;
 	size_t count = 0;
 	bool match = false;
 	struct err err;
+	enum dns_status found =
+	    dns_native(name, net_addr_family(&s->peer), deadline, &ips, &count, &err);
 
-	if (dns_native(name, net_addr_family(&s->peer), deadline, &ips, &count, &err) != DNS_FOUND)
-		return false;
+	if (found != DNS_FOUND) {
+		log_warn("hostname %s does not resolve to address %s: %s", name, s->client_address,
+		    smtpd_peer_reason(found));
+		return found == DNS_RETRY ? ACCESS_NAME_TEMP : ACCESS_NAME_FORGED;
+	}
 	for (size_t i = 0; i < count; i++)
 		match = match || smtpd_peer_is_ip(&s->peer, &ips[i]);
 	mem_free(ips);
-	return match;
+	if (match)
+		return ACCESS_NAME_OK;
+	log_warn("hostname %s does not resolve to address %s", name, s->client_address);
+	return ACCESS_NAME_FORGED;
 }
 
-/* Names go into logs and headers: letters, digits, '-', '_' and '.', in lower case; anything else is no name. */
+/* Names go into logs and headers: only proper ones, in lower case. */
 static bool
 smtpd_peer_copy_name(char *out, size_t size, const char *name)
 {
@@ -53,38 +81,47 @@ smtpd_peer_copy_name(char *out, size_t size, const char *name)
 
 	if (len == 0 || len >= size)
 		return false;
-	for (size_t i = 0; i <= len; i++) {
-		unsigned char c = (unsigned char)name[i];
-
-		if (c != '\0' && !isalnum(c) && c != '-' && c != '_' && c != '.')
-			return false;
-		out[i] = (char)tolower(c);
-	}
-	return true;
+	for (size_t i = 0; i <= len; i++)
+		out[i] = (char)tolower((unsigned char)name[i]);
+	return mail_addr_is_host(span_str(out)) && utf8_is_ascii(span_str(out));
 }
 
-void
-smtpd_peer_find(struct smtpd_session *s)
+/* From the address to a name, and back again. */
+static void
+smtpd_peer_names(struct smtpd_session *s)
 {
 	int64_t deadline = clock_deadline(SMTPD_PEER_TIMEOUT);
 	char name[DNS_NAME_MAX];
 	char **names = NULL;
 	size_t count = 0;
 	struct err err;
+	enum dns_status found = dns_native_name(
+	    (const struct sockaddr *)(const void *)&s->peer.sa, deadline, &names, &count, &err);
 
-	net_addr_text(&s->peer, s->client_address, sizeof(s->client_address));
-	(void)snprintf(s->client_name, sizeof(s->client_name), "unknown");
-	(void)snprintf(s->client_reverse_name, sizeof(s->client_reverse_name), "unknown");
-	if (!conf_bool(s->setup->conf, CONF_smtpd_peername_lookup))
+	if (found != DNS_FOUND || count == 0) {
+		if (found == DNS_RETRY)
+			s->name_status = s->reverse_name_status = ACCESS_NAME_TEMP;
 		return;
-	if (dns_native_name((const struct sockaddr *)(const void *)&s->peer.sa, deadline, &names,
-		&count, &err) != DNS_FOUND ||
-	    count == 0)
-		return;
+	}
 	if (smtpd_peer_copy_name(name, sizeof(name), names[0])) {
 		(void)snprintf(s->client_reverse_name, sizeof(s->client_reverse_name), "%s", name);
-		if (smtpd_peer_verify(s, name, deadline))
+		s->reverse_name_status = ACCESS_NAME_OK;
+		s->name_status = smtpd_peer_verify(s, name, deadline);
+		if (s->name_status == ACCESS_NAME_OK)
 			(void)snprintf(s->client_name, sizeof(s->client_name), "%s", name);
 	}
 	mem_free(names);
+}
+
+void
+smtpd_peer_find(struct smtpd_session *s)
+{
+	net_addr_unmap(&s->peer);
+	net_addr_text(&s->peer, s->client_address, sizeof(s->client_address));
+	(void)snprintf(s->client_port, sizeof(s->client_port), "%u", net_addr_port(&s->peer));
+	(void)snprintf(s->client_name, sizeof(s->client_name), "unknown");
+	(void)snprintf(s->client_reverse_name, sizeof(s->client_reverse_name), "unknown");
+	s->name_status = s->reverse_name_status = ACCESS_NAME_NONE;
+	if (conf_bool(s->setup->conf, CONF_smtpd_peername_lookup))
+		smtpd_peer_names(s);
 }

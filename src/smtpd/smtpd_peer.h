@@ -7,8 +7,8 @@
 struct smtpd_session;
 
 /*
- * Fills client_address, client_name and client_reverse_name. The name counts as verified when it resolves back to the
- * address; otherwise it is "unknown" (smtpd_peername_lookup). Waits for DNS.
+ * Fills all that the session knows of its peer: address, port, names and their states. The name counts as verified when it
+ * resolves back to the address; otherwise it is "unknown" (smtpd_peername_lookup). Waits for DNS.
  */
 void smtpd_peer_find(struct smtpd_session *s);
 

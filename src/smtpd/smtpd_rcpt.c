@@ -53,6 +53,11 @@ smtpd_rcpt_first(struct smtpd_session *s)
 	const struct mail_log_accept accept = {
 	    .queue_id = s->mail.queue_id,
 	    .client = smtpd_log_client(s),
+	    .sasl_method = s->sasl_method,
+	    .sasl_username = s->sasl_username,
+	    .orig_queue_id = s->forward != NULL ? s->forward->ident : NULL,
+	    .orig_client = {.name = s->forward != NULL ? s->forward->name : NULL,
+		.addr = s->forward != NULL ? s->forward->address : NULL},
 	};
 	struct err err;
 
@@ -93,7 +98,7 @@ smtpd_rcpt(struct smtpd_session *s, struct span args)
 
 	if (!smtpd_rcpt_allowed(s))
 		return;
-	if (!smtp_command_parse_rcpt(args, &s->setup->options, &s->mail.arena, &rcpt, &err))
+	if (!smtp_command_parse_rcpt(args, &s->options, &s->mail.arena, &rcpt, &err))
 		return smtpd_reply_err(s, &err);
 	if (!queue_address_is_storable(span_str(rcpt.addr)))
 		return smtpd_reply(s, 501, "5.1.3", "Bad recipient address syntax");
@@ -118,7 +123,7 @@ smtpd_vrfy(struct smtpd_session *s, struct span args)
 
 	if (conf_bool(s->setup->conf, CONF_disable_vrfy_command))
 		return smtpd_reply(s, 502, "5.5.1", "VRFY command is disabled");
-	if (!smtp_command_parse_vrfy(args, &s->setup->options, &arena, &rcpt, &err))
+	if (!smtp_command_parse_vrfy(args, &s->options, &arena, &rcpt, &err))
 		return smtpd_reply_err(s, &err);
 	addr = rewrite_address(s->setup->rewrite, &arena, span_str(rcpt.addr));
 	if (!smtpd_rcpt_permitted(s, "VRFY", addr, &rcpt))

@@ -69,7 +69,22 @@ smtpd_give_up(struct smtpd_session *s, const char *dsn, const char *fmt, ...)
 struct mail_log_client
 smtpd_log_client(const struct smtpd_session *s)
 {
-	return (struct mail_log_client){.name = s->client_name, .addr = s->client_address};
+	return (struct mail_log_client){
+	    .name = s->client_name,
+	    .addr = s->client_address,
+	    .port =
+		conf_bool(s->setup->conf, CONF_smtpd_client_port_logging) ? s->client_port : NULL,
+	};
+}
+
+void
+smtpd_log_lost(const struct smtpd_session *s, const char *why, const char *stage, int64_t bytes)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	const struct mail_log_client client = smtpd_log_client(s);
+
+	mail_log_lost(&text, why, stage, bytes, &client);
+	log_info("%s", buf_str(&text));
 }
 
 static void
@@ -144,7 +159,11 @@ smtpd_access_request(struct smtpd_session *s, struct access_request *ret)
 
 	*ret = (struct access_request){
 	    .client_name = s->client_name,
+	    .client_name_status = s->name_status,
+	    .client_reverse_name = s->client_reverse_name,
+	    .client_reverse_name_status = s->reverse_name_status,
 	    .client_address = s->client_address,
+	    .client_port = s->client_port,
 	    .client_sa = (const struct sockaddr *)(const void *)&s->peer.sa,
 	    .helo = s->helo,
 	    .sender = in_mail ? s->mail.sender : NULL,

@@ -6,12 +6,15 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/mail_log.h"
+#include "net/net_proxy.h"
 #include "smtpd/smtpd_peer.h"
 #include "smtpd/smtpd_setup.h"
+#include "smtpd/smtpd_xclient.h"
 #include "task/task.h"
 
 static const char *const smtpd_state_names[] = {
@@ -35,12 +38,19 @@ smtpd_enter(struct smtpd_session *s, enum smtpd_state state)
 }
 
 void
-smtpd_mail_reset(struct smtpd_session *s)
+smtpd_mail_clear(struct smtpd_session *s)
 {
 	cleanup_free(&s->mail.cleanup);
 	arena_done(&s->mail.arena);
 	mem_free(s->mail.rcpts);
 	s->mail = (struct smtpd_mail){0};
+}
+
+void
+smtpd_mail_reset(struct smtpd_session *s)
+{
+	smtpd_mail_clear(s);
+	smtpd_forward_done(s);
 	if (s->state >= SMTPD_STATE_MAIL && s->state <= SMTPD_STATE_BDAT)
 		smtpd_enter(s, SMTPD_STATE_HELO);
 }
@@ -93,8 +103,7 @@ smtpd_has_patience(struct smtpd_session *s)
 	if (s->errors < (unsigned)conf_int(s->setup->conf, CONF_smtpd_hard_error_limit))
 		return true;
 	smtpd_give_up(s, "4.7.0", "Error: too many errors");
-	log_info(
-	    "too many errors after %s from %s[%s]", s->where, s->client_name, s->client_address);
+	smtpd_log_lost(s, "too many errors", s->where, -1);
 	return false;
 }
 
@@ -229,12 +238,32 @@ smtpd_greet(struct smtpd_session *s)
 
 	s->where = "CONNECT";
 	smtpd_access_request(s, &request);
-	if (!smtpd_access_permits(s, ACCESS_CONNECT, "CONNECT", &request)) {
-		s->access_denied = true;
+	s->access_denied = !smtpd_access_permits(s, ACCESS_CONNECT, "CONNECT", &request);
+	if (s->access_denied)
 		return;
-	}
 	(void)stream_write_span(s->stream, buf_span(&s->setup->banner));
 	(void)stream_write(s->stream, "\r\n", 2);
+}
+
+void
+smtpd_client_changed(struct smtpd_session *s, bool first)
+{
+	smtpd_setup_authorize(s, first);
+	smtpd_greet(s);
+}
+
+void
+smtpd_server_address(struct smtpd_session *s)
+{
+	struct net_addr own = {.len = sizeof(own.sa)};
+
+	if (s->server_address[0] != '\0')
+		return;
+	if (getsockname(stream_fd(s->stream), (struct sockaddr *)&own.sa, &own.len) != 0)
+		own.len = 0;
+	net_addr_unmap(&own);
+	net_addr_text(&own, s->server_address, sizeof(s->server_address));
+	(void)snprintf(s->server_port, sizeof(s->server_port), "%u", net_addr_port(&own));
 }
 
 /* The client went away, or was too slow, or the process has to leave. */
@@ -245,8 +274,7 @@ smtpd_lost(struct smtpd_session *s, enum stream_result why)
 		smtpd_give_up(s, "4.4.2", "Error: timeout exceeded");
 	if (why == STREAM_CANCELLED)
 		return smtpd_give_up(s, "4.3.2", "Service shutting down, closing connection");
-	log_info("%s after %s from %s[%s]", why == STREAM_TIMEOUT ? "timeout" : "lost connection",
-	    s->where, s->client_name, s->client_address);
+	smtpd_log_lost(s, why == STREAM_TIMEOUT ? "timeout" : "lost connection", s->where, -1);
 }
 
 static void
@@ -284,7 +312,7 @@ smtpd_log_disconnect(const struct smtpd_session *s)
 	struct buf text CLEANUP(buf_done) = {0};
 	static const enum smtpd_command order[] = {SMTPD_HELO, SMTPD_EHLO, SMTPD_MAIL, SMTPD_RCPT,
 	    SMTPD_DATA, SMTPD_BDAT, SMTPD_RSET, SMTPD_NOOP, SMTPD_VRFY, SMTPD_ETRN, SMTPD_QUIT,
-	    SMTPD_UNKNOWN};
+	    SMTPD_XCLIENT, SMTPD_XFORWARD, SMTPD_HELP, SMTPD_UNKNOWN};
 	const struct mail_log_client client = smtpd_log_client(s);
 	struct mail_log_command commands[ARRAY_LEN(order)];
 
@@ -305,11 +333,54 @@ smtpd_session_done(struct smtpd_session *s)
 	task_cond_wake_all(&s->server->session_ended);
 	smtpd_mail_reset(s);
 	mem_free(s->helo);
+	mem_free(s->sasl_username);
 	buf_done(&s->reply);
 	buf_done(&s->line);
 	smtpd_setup_unref(&s->setup);
 	stream_free(&s->stream);
 	mem_free(s);
+}
+
+/* A load balancer says first who the client is; false: it does not, and the session ends. */
+static bool
+smtpd_read_proxy_header(struct smtpd_session *s)
+{
+	struct net_addr server = {0};
+	struct err err;
+
+	if (!s->setup->haproxy)
+		return true;
+	stream_set_deadline(s->stream,
+	    clock_deadline(conf_time(s->setup->conf, CONF_smtpd_upstream_proxy_timeout)));
+	if (net_proxy_read(s->stream, &s->peer, &server, &err)) {
+		if (server.len == 0)
+			return true;
+		net_addr_text(&server, s->server_address, sizeof(s->server_address));
+		(void)snprintf(
+		    s->server_port, sizeof(s->server_port), "%u", net_addr_port(&server));
+		return true;
+	}
+	log_warn("haproxy: %s", err.text);
+	smtpd_give_up(s, "4.3.0", "Server local error");
+	stream_set_deadline(s->stream, clock_deadline(5 * CLOCK_SECOND));
+	(void)stream_flush(s->stream);
+	return false;
+}
+
+static void
+smtpd_session_serve(struct smtpd_session *s)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	struct mail_log_client client;
+
+	smtpd_peer_find(s);
+	s->forbids_bare_lf = smtpd_setup_forbids_bare_lf(s->setup, &s->peer);
+	client = smtpd_log_client(s);
+	mail_log_connect(&text, &client);
+	log_info("%s", buf_str(&text));
+	smtpd_client_changed(s, true);
+	smtpd_loop(s);
+	smtpd_log_disconnect(s);
 }
 
 void
@@ -323,11 +394,7 @@ smtpd_session_run(struct stream *stream, const struct net_addr *peer, void *arg)
 	s->setup = smtpd_setup_ref(s->server->setup);
 	s->stream = stream;
 	s->peer = *peer;
-	smtpd_peer_find(s);
-	s->forbids_bare_lf = smtpd_setup_forbids_bare_lf(s->setup, peer);
-	log_info("connect from %s[%s]", s->client_name, s->client_address);
-	smtpd_greet(s);
-	smtpd_loop(s);
-	smtpd_log_disconnect(s);
+	if (smtpd_read_proxy_header(s))
+		smtpd_session_serve(s);
 	smtpd_session_done(s);
 }

@@ -3,32 +3,34 @@
  */
 #include "smtpd/smtpd_setup.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "smtp/smtp_ehlo.h"
 #include "smtpd/smtpd_int.h"
+#include "table/table.h"
 
-/* What EHLO announces, without the keywords that the configuration discards. */
+/* What EHLO announces to everybody, and the keywords that the configuration discards. */
 static bool
 smtpd_setup_features(struct smtpd_setup *setup, struct err *err)
 {
-	unsigned discard = 0;
+	struct conf *conf = setup->conf;
 
 	setup->features = SMTP_EHLO_PIPELINING | SMTP_EHLO_SIZE | SMTP_EHLO_ETRN |
 			  SMTP_EHLO_ENHANCED | SMTP_EHLO_8BITMIME | SMTP_EHLO_DSN |
 			  SMTP_EHLO_CHUNKING;
-	if (conf_bool(setup->conf, CONF_smtputf8_enable))
+	if (conf_bool(conf, CONF_smtputf8_enable))
 		setup->features |= SMTP_EHLO_SMTPUTF8;
-	if (!conf_bool(setup->conf, CONF_disable_vrfy_command))
+	if (!conf_bool(conf, CONF_disable_vrfy_command))
 		setup->features |= SMTP_EHLO_VRFY;
 	if (!smtp_ehlo_parse_discard(
-		span_str(conf_str(setup->conf, CONF_smtpd_discard_ehlo_keywords)), &discard, err))
-		return err_prefix(err, "smtpd_discard_ehlo_keywords");
-	setup->features &= ~discard;
+		span_str(conf_str(conf, CONF_smtpd_discard_ehlo_keywords)), &setup->discard, err))
+		log_warn("smtpd_discard_ehlo_keywords: %s", err->text);
+	setup->discard_maps = table_list_of(conf, CONF_smtpd_discard_ehlo_keyword_address_maps, 0);
 	setup->options = (struct smtp_command_options){
-	    .strict_envelopes = conf_bool(setup->conf, CONF_strict_rfc821_envelopes),
-	    .no_smtputf8 = (setup->features & SMTP_EHLO_SMTPUTF8) == 0,
-	    .strict_smtputf8 = conf_bool(setup->conf, CONF_strict_smtputf8),
-	    .no_dsn = (setup->features & SMTP_EHLO_DSN) == 0,
+	    .strict_envelopes = conf_bool(conf, CONF_strict_rfc821_envelopes),
+	    .strict_smtputf8 = conf_bool(conf, CONF_strict_smtputf8),
+	    .verp_delimiters = conf_str(conf, CONF_default_verp_delimiters),
+	    .verp_filter = conf_str(conf, CONF_verp_delimiter_filter),
 	};
 	return true;
 }
@@ -50,6 +52,77 @@ smtpd_setup_bare_newline(struct smtpd_setup *setup, struct err *err)
 	return conf_net_list_parse(
 	    span_str(conf_str(conf, CONF_smtpd_forbid_bare_newline_exclusions)),
 	    "smtpd_forbid_bare_newline_exclusions", &setup->bare_newline_ok, err);
+}
+
+/* Who may use the commands that only trusted clients have. */
+static bool
+smtpd_setup_clients(struct smtpd_setup *setup, struct err *err)
+{
+	const struct conf *conf = setup->conf;
+
+	setup->haproxy = conf_is(conf, CONF_smtpd_upstream_proxy_protocol, "haproxy");
+	return conf_net_list_parse(span_str(conf_str(conf, CONF_smtpd_authorized_verp_clients)),
+		   "smtpd_authorized_verp_clients", &setup->verp_clients, err) &&
+	       conf_net_list_parse(span_str(conf_str(conf, CONF_smtpd_authorized_xclient_hosts)),
+		   "smtpd_authorized_xclient_hosts", &setup->xclient_clients, err) &&
+	       conf_net_list_parse(span_str(conf_str(conf, CONF_smtpd_authorized_xforward_hosts)),
+		   "smtpd_authorized_xforward_hosts", &setup->xforward_clients, err);
+}
+
+static bool
+smtpd_setup_has_client(
+    const struct smtpd_session *s, const struct conf_net_list *list, const char *name)
+{
+	const struct conf *conf = s->setup->conf;
+	bool below = conf_has(conf, CONF_parent_domain_matches_subdomains, name);
+	bool found = false;
+	struct err err;
+
+	if (conf_net_list_match_client(list, span_str(s->client_name), below,
+		span_str(s->client_address), NULL, &found, &err))
+		return found;
+	log_warn("%s: %s", name, err.text);
+	return false;
+}
+
+/* Keywords that this client is not told of. */
+static unsigned
+smtpd_setup_discard(const struct smtpd_session *s)
+{
+	const struct smtpd_setup *setup = s->setup;
+	struct buf words CLEANUP(buf_done) = {0};
+	unsigned discard = setup->discard;
+	struct err err;
+
+	if (table_list_is_empty(setup->discard_maps))
+		return discard;
+	if (table_list_lookup(setup->discard_maps, span_str(s->client_address), TABLE_KEY_FULL,
+		&words, &err) != TABLE_FOUND)
+		return discard;
+	if (!smtp_ehlo_parse_discard(buf_span(&words), &discard, &err))
+		log_warn("smtpd_discard_ehlo_keyword_address_maps: %s", err.text);
+	return discard;
+}
+
+void
+smtpd_setup_authorize(struct smtpd_session *s, bool first)
+{
+	const struct smtpd_setup *setup = s->setup;
+
+	s->authorized &= ~SMTP_EHLO_XCLIENT;
+	if (smtpd_setup_has_client(s, setup->xclient_clients, "smtpd_authorized_xclient_hosts"))
+		s->authorized |= SMTP_EHLO_XCLIENT;
+	if (first &&
+	    smtpd_setup_has_client(s, setup->xforward_clients, "smtpd_authorized_xforward_hosts"))
+		s->authorized |= SMTP_EHLO_XFORWARD;
+	if (first &&
+	    smtpd_setup_has_client(s, setup->verp_clients, "smtpd_authorized_verp_clients"))
+		s->authorized |= SMTP_EHLO_XVERP;
+	s->offers = (setup->features | s->authorized) & ~smtpd_setup_discard(s);
+	s->options = setup->options;
+	s->options.no_smtputf8 = (s->offers & SMTP_EHLO_SMTPUTF8) == 0;
+	s->options.no_dsn = (s->offers & SMTP_EHLO_DSN) == 0;
+	s->options.verp = (s->authorized & SMTP_EHLO_XVERP) != 0;
 }
 
 static bool
@@ -87,7 +160,8 @@ smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err)
 	setup->cleanup = cleanup_settings_from(conf);
 	buf_printf(&setup->banner, "220 %s", conf_str(conf, CONF_smtpd_banner));
 	if (!smtpd_setup_features(setup, err) || !smtpd_setup_bare_newline(setup, err) ||
-	    !smtpd_setup_flush(setup, err) || !rewrite_new(conf, &setup->rewrite, err) ||
+	    !smtpd_setup_clients(setup, err) || !smtpd_setup_flush(setup, err) ||
+	    !rewrite_new(conf, &setup->rewrite, err) ||
 	    !access_new(conf, setup->rewrite, &setup->access, err)) {
 		smtpd_setup_unref(&setup);
 		return false;
@@ -114,6 +188,10 @@ smtpd_setup_unref(struct smtpd_setup **setup)
 	access_free(&old->access);
 	rewrite_free(&old->rewrite);
 	conf_net_list_free(&old->bare_newline_ok);
+	conf_net_list_free(&old->verp_clients);
+	conf_net_list_free(&old->xclient_clients);
+	conf_net_list_free(&old->xforward_clients);
+	table_list_close(&old->discard_maps);
 	domain_list_free(&old->flush_domains);
 	buf_done(&old->banner);
 	conf_unref(&old->conf);

@@ -9,11 +9,17 @@
 
 struct smtpd_setup;
 struct net_addr;
+struct smtpd_session;
 
 bool smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err) MUST_CHECK;
 struct smtpd_setup *smtpd_setup_ref(struct smtpd_setup *setup);
 /* Does smtpd_forbid_bare_newline hold for this client? */
 bool smtpd_setup_forbids_bare_lf(const struct smtpd_setup *setup, const struct net_addr *peer);
+/*
+ * Fills s->authorized for the client that the session has now. XFORWARD and XVERP are settled when it connects (`first`): a
+ * proxy that speaks for others by XCLIENT keeps them.
+ */
+void smtpd_setup_authorize(struct smtpd_session *s, bool first);
 void smtpd_setup_unref(struct smtpd_setup **setup);
 
 #endif

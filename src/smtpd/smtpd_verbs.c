@@ -16,6 +16,9 @@ static const struct smtpd_verb smtpd_verbs[] = {
 	{ "VRFY", SMTPD_VRFY, SMTPD_JUNK | SMTPD_LAST_IN_GROUP, smtpd_vrfy },
 	{ "ETRN", SMTPD_ETRN, SMTPD_JUNK,          smtpd_etrn },
 	{ "QUIT", SMTPD_QUIT, 0,                   smtpd_quit },
+	{ "XCLIENT", SMTPD_XCLIENT, 0,             smtpd_xclient },
+	{ "XFORWARD", SMTPD_XFORWARD, 0,           smtpd_xforward },
+	{ "HELP", SMTPD_HELP, 0,                   smtpd_help },
 };
 /* clang-format on */
 
@@ -43,6 +46,9 @@ smtpd_command_name(enum smtpd_command c)
 	    [SMTPD_VRFY] = "VRFY",
 	    [SMTPD_ETRN] = "ETRN",
 	    [SMTPD_QUIT] = "QUIT",
+	    [SMTPD_XCLIENT] = "XCLIENT",
+	    [SMTPD_XFORWARD] = "XFORWARD",
+	    [SMTPD_HELP] = "HELP",
 	    [SMTPD_UNKNOWN] = "UNKNOWN",
 	};
 
@@ -69,4 +75,11 @@ smtpd_quit(struct smtpd_session *s, struct span args UNUSED)
 {
 	smtpd_reply(s, 221, "2.0.0", "Bye");
 	smtpd_enter(s, SMTPD_STATE_CLOSED);
+}
+
+/* RFC 5321 section 4.1.1.8: where help is to be had. */
+void
+smtpd_help(struct smtpd_session *s, struct span args UNUSED)
+{
+	smtpd_reply(s, 214, "2.0.0", "See https://www.postfix.org/smtpd.8.html");
 }
