@@ -135,6 +135,28 @@ qmgr_schedule_lost(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 	qmgr_outcome_add(q, m, rcpt, &o);
 }
 
+/* Where a recipient goes: what the message says (a filter, an operator) before what the tables say. */
+static void
+qmgr_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt, struct arena *arena,
+    struct rewrite_route *ret)
+{
+	struct span addr = span_str(m->envelope->rcpts[rcpt].addr);
+	struct span filter = queue_envelope_attr(m->envelope, "content_filter");
+	struct span nexthop;
+
+	if (filter.len == 0) {
+		rewrite_resolve(q->rewrite, arena, addr, ret);
+		return;
+	}
+	nexthop = span_from(filter, span_find(filter, ':') + 1);
+	if (nexthop.len == 0)
+		nexthop = span_from(addr, span_find_last(addr, '@') + 1);
+	*ret = (struct rewrite_route){
+	    .transport = arena_dup(arena, span_head(filter, span_find(filter, ':'))),
+	    .nexthop = arena_dup(arena, nexthop),
+	};
+}
+
 void
 qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 {
@@ -147,7 +169,7 @@ qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 		return;
 	if (queue_lease_is_lost(m->claimed->lease))
 		return qmgr_schedule_lost(q, m, rcpt);
-	rewrite_resolve(q->rewrite, &arena, span_str(m->envelope->rcpts[rcpt].addr), &route);
+	qmgr_route(q, m, rcpt, &arena, &route);
 	t = qmgr_transport_get(q, route.transport);
 	if (t->builtin != QMGR_AGENT) {
 		struct qmgr_outcome o = {
