@@ -29,6 +29,7 @@ static struct {
 	int verbose;
 	bool ready;
 	bool buffered;
+	unsigned generation; /* calls of log_reopen() */
 	bool forked; /* the number of the process must be asked for again */
 	struct buf gathered;
 	int64_t
@@ -95,6 +96,13 @@ log_reopen(int fd)
 	if (log_state.fd > STDERR_FILENO)
 		(void)close(log_state.fd);
 	log_state.fd = fd;
+	log_state.generation++;
+}
+
+unsigned
+log_generation(void)
+{
+	return log_state.generation;
 }
 
 void

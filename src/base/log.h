@@ -41,6 +41,9 @@ void log_setup(const struct log_settings *settings);
 /* Replaces the file (after rotation); takes over `fd` and closes the old one. */
 void log_reopen(int fd);
 
+/* Counts calls of log_reopen(): a forked worker with an older number writes to a file that was rotated away. */
+unsigned log_generation(void);
+
 /* Collect lines in memory until log_flush(), or until 32 KB have gathered. The event loop flushes once a turn. */
 void log_buffered(bool on);
 void log_flush(void);

@@ -134,7 +134,7 @@ qmgr_decide(const struct qmgr *q, const struct qmgr_message *m, const struct qmg
 	switch (o->status) {
 	case DELIVERY_SENT:
 		r->outcome = o->discarded ? QUEUE_DISCARDED : QUEUE_SENT;
-		r->action = "relayed";
+		r->action = o->final ? "delivered" : "relayed";
 		break;
 	case DELIVERY_BOUNCED:
 		if (conf_bool(q->service->conf, CONF_soft_bounce)) {
@@ -368,6 +368,7 @@ qmgr_outcome_from_agent(
 {
 	*ret = (struct qmgr_outcome){
 	    .status = in->status,
+	    .final = in->final,
 	    .text = span_dup(in->text),
 	    .relay = span_dup(in->relay),
 	    .remote_mta = span_dup(in->remote_mta),

@@ -17,6 +17,7 @@ struct qmgr_entry;
 struct qmgr_outcome {
 	enum delivery_status status;
 	bool discarded;        /* sent, but to nowhere */
+	bool final;            /* sent, and in its mailbox */
 	bool destination_dead; /* nothing was tried: no attempt counts */
 	enum queue_verb order; /* not tried: an operator wants this instead; 0: no */
 	char dsn[12];

@@ -85,6 +85,7 @@ enum delivery_status {
 struct delivery_outcome {
 	uint32_t rcpt_no;
 	enum delivery_status status;
+	bool final; /* sent, and in its mailbox: a success report says "delivered", not "relayed" */
 	struct span dsn;          /* "2.0.0" */
 	struct span text;         /* what stands in the parentheses of the log line */
 	struct span relay;        /* "host[ip]:port", "none" */

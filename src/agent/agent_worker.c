@@ -1,0 +1,416 @@
+/*
+ * agent_worker.c - the agent's side: making, lending and retiring workers, answering what they ask.
+ *
+ * A worker is forked from the hook at the end of a loop's turn, for that runs on the process's own large stack, where the worker then
+ * stays. It closes what it inherited and never touches the loop.
+ */
+#include "agent/agent_worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/agent_content.h"
+#include "agent/agent_worker_int.h"
+#include "agent/agent_worker_side.h"
+#include "agent/agent_worker_tables.h"
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/stream.h"
+#include "service/link.h"
+
+/* How long a content that was asked for may take to come. */
+#define AGENT_WORKER_CONTENT_WAIT (300 * CLOCK_SECOND)
+#define AGENT_WORKER_END_WAIT     (2 * CLOCK_SECOND)
+
+struct agent_worker_pool {
+	struct agent *agent;
+	const struct agent_worker_kind *kind;
+	struct agent_worker_tables *tables;
+	uint64_t generation; /* of the configuration */
+	struct list all;
+	struct list idle;          /* the one used last in front */
+	struct task_group reapers; /* one a worker */
+	struct task_timer rest;    /* when the oldest idle one has rested long enough */
+};
+
+struct agent_worker {
+	struct agent_worker_pool *pool;
+	struct list in_all;
+	struct list in_idle;
+	struct task_hook hook; /* forks */
+	struct task_cond forked;
+	struct link *link; /* NULL: retired */
+	uint64_t generation;
+	unsigned log_generation;
+	int64_t idle_since; /* mono us */
+	int uses;
+	pid_t pid; /* 0: not forked yet; -1: cannot */
+	int error; /* errno of that */
+	bool busy;
+	bool ended;
+	bool may_be_done; /* it was told to go on: the mail may be delivered */
+};
+
+/* ---- making ---- */
+
+/* Leaves open only what the worker may use: its socket, standard descriptors, files (log, lock), the socket to syslog. */
+static void
+agent_worker_close_rest(int keep)
+{
+	int top = (int)sysconf(_SC_OPEN_MAX);
+
+	for (int fd = STDERR_FILENO + 1, missed = 0; fd < top && missed < 4096; fd++) {
+		struct stat st;
+		int type = 0;
+		socklen_t len = sizeof(type);
+
+		if (fd == keep)
+			continue;
+		if (fstat(fd, &st) != 0) {
+			missed++;
+			continue;
+		}
+		missed = 0;
+		if (S_ISREG(st.st_mode) || S_ISCHR(st.st_mode))
+			continue;
+		if (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
+		    type == SOCK_DGRAM)
+			continue;
+		(void)close(fd);
+	}
+}
+
+static void
+agent_worker_fork(void *arg)
+{
+	struct agent_worker *w = arg;
+	const struct service *service = w->pool->agent->service;
+	int pair[2];
+
+	log_flush();
+	w->pid = -1;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+		w->error = errno;
+		task_cond_wake_all(&w->forked);
+		return;
+	}
+	w->pid = fork();
+	if (w->pid == 0) {
+		agent_worker_close_rest(pair[1]);
+		agent_worker_main(service, w->pool->kind, pair[1]);
+	}
+	w->error = errno;
+	(void)close(pair[1]);
+	if (w->pid < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0)
+		(void)close(pair[0]);
+	else
+		w->link = link_new(stream_new(pair[0]));
+	task_cond_wake_all(&w->forked);
+}
+
+static void
+agent_worker_free(struct agent_worker *w)
+{
+	list_remove(&w->in_idle);
+	list_remove(&w->in_all);
+	link_free(&w->link);
+	mem_free(w);
+}
+
+/* Waits for the end of one worker; the worker is forgotten when it has ended and nobody uses it. */
+static void
+agent_worker_reap(void *arg)
+{
+	struct agent_worker *w = arg;
+	int status;
+
+	if (task_child_wait(w->pid, &status, CLOCK_NEVER) != TASK_READY)
+		return;
+	if (WIFSIGNALED(status) && !w->busy && w->link != NULL)
+		log_warn(
+		    "idle delivery process %d ended by signal %d", (int)w->pid, WTERMSIG(status));
+	w->ended = true;
+	if (!w->busy)
+		agent_worker_free(w);
+}
+
+static struct agent_worker *
+agent_worker_new(struct agent_worker_pool *p)
+{
+	struct agent_worker *w = mem_new(struct agent_worker);
+
+	w->pool = p;
+	w->generation = p->generation;
+	w->log_generation = log_generation();
+	w->busy = true;
+	w->hook.fn = agent_worker_fork;
+	w->hook.arg = w;
+	list_add(&p->all, &w->in_all);
+	task_hook_at_turn_end(&w->hook);
+	task_shield(true);
+	while (w->pid == 0)
+		(void)task_cond_wait(&w->forked, CLOCK_NEVER);
+	task_shield(false);
+	if (w->link == NULL) {
+		log_warn("cannot start a delivery process: %s", strerror(w->error));
+		agent_worker_free(w);
+		return NULL;
+	}
+	if (task_group_start(&p->reapers, "worker", agent_worker_reap, w) == NULL) {
+		log_warn("cannot start a delivery process: too many tasks");
+		(void)kill(w->pid, SIGKILL);
+		(void)waitpid(w->pid, NULL, 0);
+		agent_worker_free(w);
+		return NULL;
+	}
+	return w;
+}
+
+/* ---- lending ---- */
+
+/* It ends by itself when it sees its socket closed; agent_worker_reap() does the rest. */
+static void
+agent_worker_retire(struct agent_worker *w)
+{
+	list_remove(&w->in_idle);
+	link_free(&w->link);
+}
+
+static bool
+agent_worker_is_stale(const struct agent_worker *w)
+{
+	const struct conf *c = w->pool->agent->service->conf;
+
+	return w->generation != w->pool->generation || w->log_generation != log_generation() ||
+	       w->uses >= conf_int(c, CONF_max_use);
+}
+
+static void
+agent_worker_on_rest(void *arg)
+{
+	struct agent_worker_pool *p = arg;
+	int64_t rest = conf_time(p->agent->service->conf, CONF_max_idle);
+	int64_t next = CLOCK_NEVER;
+
+	LIST_FOREACH_SAFE (w, &p->idle, struct agent_worker, in_idle) {
+		if (w->idle_since + rest <= clock_mono_us())
+			agent_worker_retire(w);
+		else
+			next = MIN(next, w->idle_since + rest);
+	}
+	if (next != CLOCK_NEVER)
+		task_timer_arm(&p->rest, next);
+}
+
+static struct agent_worker *
+agent_worker_take(struct agent_worker_pool *p)
+{
+	LIST_FOREACH_SAFE (w, &p->idle, struct agent_worker, in_idle) {
+		if (w->ended || agent_worker_is_stale(w)) {
+			agent_worker_retire(w);
+			continue;
+		}
+		list_remove(&w->in_idle);
+		w->busy = true;
+		return w;
+	}
+	return agent_worker_new(p);
+}
+
+static void
+agent_worker_give(struct agent_worker *w, bool usable)
+{
+	struct agent_worker_pool *p = w->pool;
+
+	w->busy = false;
+	w->may_be_done = false;
+	w->uses++;
+	if (w->ended) {
+		agent_worker_free(w);
+	} else if (!usable || agent_worker_is_stale(w) || p->agent->service->leaving) {
+		agent_worker_retire(w);
+	} else {
+		w->idle_since = clock_mono_us();
+		list_add_front(&p->idle, &w->in_idle);
+		if (p->rest.heap_index == 0)
+			task_timer_arm(&p->rest,
+			    w->idle_since + conf_time(p->agent->service->conf, CONF_max_idle));
+	}
+}
+
+/* ---- answering ---- */
+
+static void
+agent_worker_send_piece(struct agent_worker *w, struct agent_job *job, bool rewind)
+{
+	struct span piece = {0};
+	bool last = false;
+	bool ok;
+	struct buf *out;
+
+	if (rewind)
+		agent_content_rewind(job);
+	ok = agent_content_next(job, clock_deadline(AGENT_WORKER_CONTENT_WAIT), &piece, &last);
+	out = link_send_begin(w->link, AGENT_WORKER_PIECE, 0);
+	buf_add_u8(out, (ok ? AGENT_WORKER_PIECE_OK : 0) | (last ? AGENT_WORKER_PIECE_LAST : 0));
+	buf_add_span(out, piece);
+	link_send_end(w->link);
+}
+
+static bool
+agent_worker_lookup(struct agent_worker *w, struct span payload)
+{
+	struct agent_worker_pool *p = w->pool;
+	struct buf value CLEANUP(buf_done) = {0};
+	enum agent_work_lookup found;
+	struct buf *out;
+	uint32_t param;
+
+	if (payload.len < 5)
+		return false;
+	memcpy(&param, payload.ptr, sizeof(param));
+	found = agent_worker_tables_find(p->tables, (enum conf_param)param,
+	    (enum agent_work_key)payload.ptr[4], span_from(payload, 5), &value);
+	out = link_send_begin(w->link, AGENT_WORKER_VALUE, 0);
+	buf_add_u8(out, (uint8_t)found);
+	buf_add_span(out, buf_span(&value));
+	link_send_end(w->link);
+	return true;
+}
+
+static void
+agent_worker_go_on(struct agent_worker *w, const struct agent_job *job)
+{
+	bool yes = agent_may_go_on(job);
+
+	w->may_be_done |= yes;
+	buf_add_u8(link_send_begin(w->link, AGENT_WORKER_GO_ON, 0), yes);
+	link_send_end(w->link);
+}
+
+static bool
+agent_worker_result(struct agent_job *job, struct span payload)
+{
+	char *copy = arena_dup(&job->arena, payload);
+	struct delivery_result result;
+
+	if (!delivery_parse_result(span_of(copy, payload.len), &job->arena, &result) ||
+	    result.outcome_count != job->request.rcpt_count)
+		return false;
+	for (size_t i = 0; i < result.outcome_count; i++)
+		if (result.outcomes[i].rcpt_no != job->outcomes[i].rcpt_no)
+			return false;
+	memcpy(job->outcomes, result.outcomes, result.outcome_count * sizeof(*job->outcomes));
+	return true;
+}
+
+/* Serves the worker until it reports. False: it ended, or is confused. */
+static bool
+agent_worker_serve(struct agent_worker *w, struct agent_job *job)
+{
+	struct span payload;
+	uint32_t number;
+	uint8_t type;
+
+	while (link_receive(w->link, CLOCK_NEVER, &type, &number, &payload) == STREAM_OK) {
+		switch (type) {
+		case AGENT_WORKER_CONTENT:
+			if (payload.len != 1)
+				return false;
+			agent_worker_send_piece(w, job, payload.ptr[0] != 0);
+			break;
+		case AGENT_WORKER_LOOKUP:
+			if (!agent_worker_lookup(w, payload))
+				return false;
+			break;
+		case AGENT_WORKER_MAY_GO_ON:
+			agent_worker_go_on(w, job);
+			break;
+		case AGENT_WORKER_RESULT:
+			return agent_worker_result(job, payload);
+		default:
+			return false;
+		}
+	}
+	return false;
+}
+
+void
+agent_worker_deliver(struct agent_job *job)
+{
+	struct agent_worker_pool *p = job->agent->state;
+	struct agent_worker *w = agent_worker_take(p);
+	bool ok;
+
+	if (w == NULL) {
+		agent_settle_open(
+		    job, DELIVERY_DEFERRED, "4.3.0", "cannot start a delivery process");
+		return;
+	}
+	delivery_write_request(link_send_begin(w->link, AGENT_WORKER_REQUEST, 0), &job->request);
+	link_send_end(w->link);
+	ok = agent_worker_serve(w, job);
+	if (!ok) {
+		log_warn("%s: delivery process %d ended before it reported",
+		    job->request.queue_id.ptr, (int)w->pid);
+		if (!w->ended)
+			(void)kill(w->pid, SIGKILL);
+		/* Told to leave in the middle of it: somebody else may try at once if nothing can have happened. */
+		if (!task_is_cancelled() || w->may_be_done)
+			agent_settle_open(job, DELIVERY_DEFERRED, "4.3.0",
+			    "the delivery process ended before it reported an outcome");
+	}
+	agent_worker_give(w, ok);
+}
+
+/* ---- the pool ---- */
+
+static struct agent_worker_pool *
+agent_worker_pool_new(struct agent *agent, const struct agent_worker_kind *kind)
+{
+	struct agent_worker_pool *p = mem_new(struct agent_worker_pool);
+
+	p->agent = agent;
+	p->kind = kind;
+	list_init(&p->all);
+	list_init(&p->idle);
+	p->rest.fn = agent_worker_on_rest;
+	p->rest.arg = p;
+	return p;
+}
+
+void
+agent_worker_configure(struct agent *agent, const struct agent_worker_kind *kind)
+{
+	struct agent_worker_pool *p = agent->state;
+
+	if (p == NULL)
+		p = agent->state = agent_worker_pool_new(agent, kind);
+	p->generation++;
+	agent_worker_tables_free(&p->tables);
+	p->tables =
+	    agent_worker_tables_new(agent->service->conf, kind->tables, kind->trusted_tables);
+	LIST_FOREACH_SAFE (w, &p->idle, struct agent_worker, in_idle) {
+		agent_worker_retire(w);
+	}
+}
+
+void
+agent_worker_stopping(struct agent *agent)
+{
+	struct agent_worker_pool *p = agent->state;
+
+	task_timer_disarm(&p->rest);
+	LIST_FOREACH_SAFE (w, &p->idle, struct agent_worker, in_idle) {
+		agent_worker_retire(w);
+	}
+	(void)task_group_wait(&p->reapers, clock_deadline(AGENT_WORKER_END_WAIT));
+}

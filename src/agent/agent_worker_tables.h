@@ -1,0 +1,25 @@
+/*
+ * agent_worker_tables.h - the tables that workers may ask for, open in the agent's own process, where a lookup may wait for the
+ * network without holding up other deliveries.
+ */
+#ifndef AGENT_AGENT_WORKER_TABLES_H
+#define AGENT_AGENT_WORKER_TABLES_H
+
+#include "agent/agent_worker_side.h"
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/span.h"
+#include "conf/conf.h"
+
+struct agent_worker_tables;
+
+/* Opens the tables of `params`, up to CONF_COUNT. `trusted`: see agent_worker_kind. Keeps a reference to `conf`. */
+struct agent_worker_tables *agent_worker_tables_new(
+    struct conf *conf, const enum conf_param *params, bool trusted);
+void agent_worker_tables_free(struct agent_worker_tables **t);
+
+/* See agent_work_lookup(). A parameter that was not opened finds nothing. May wait. */
+enum agent_work_lookup agent_worker_tables_find(struct agent_worker_tables *t,
+    enum conf_param param, enum agent_work_key how, struct span key, struct buf *value);
+
+#endif

@@ -1,0 +1,10 @@
+/*
+ * virtual.c - the virtual mailbox delivery agent; started by master.
+ */
+#include "agent/virtual.h"
+
+int
+main(int argc, char **argv)
+{
+	return agent_main(argc, argv, &virtual_agent_kind);
+}
