@@ -56,6 +56,7 @@ cleanup_settings_from(const struct conf *conf)
 	    .hop_limit = (unsigned)conf_int(conf, CONF_hopcount_limit),
 	    .always_add_headers = conf_bool(conf, CONF_always_add_missing_headers),
 	    .origin = conf_str(conf, CONF_myorigin),
+	    .from_obsolete = conf_is(conf, CONF_header_from_format, "obsolete"),
 	    .long_queue_ids = conf_bool(conf, CONF_enable_long_queue_ids),
 	};
 }
@@ -127,6 +128,62 @@ cleanup_fail(struct cleanup *c)
 	queue_upload_free(&c->upload);
 }
 
+/* A word of a display name that is more than atoms needs quotes (RFC 5322 section 3.2.5). */
+static void
+cleanup_add_phrase(struct buf *out, struct span name)
+{
+	bool quote = false;
+
+	for (size_t i = 0; i < name.len && !quote; i++)
+		quote = strchr("()<>[]:;@\\,.\"", name.ptr[i]) != NULL;
+	if (!quote) {
+		buf_add_span(out, name);
+		return;
+	}
+	buf_add_char(out, '"');
+	for (size_t i = 0; i < name.len; i++) {
+		if (name.ptr[i] == '"' || name.ptr[i] == '\\')
+			buf_add_char(out, '\\');
+		buf_add_char(out, name.ptr[i]);
+	}
+	buf_add_char(out, '"');
+}
+
+/* Backslashes before what would end a comment. */
+static void
+cleanup_add_comment(struct buf *out, struct span text)
+{
+	buf_add_str(out, " (");
+	for (size_t i = 0; i < text.len; i++) {
+		if (strchr("()\\", text.ptr[i]) != NULL)
+			buf_add_char(out, '\\');
+		buf_add_char(out, text.ptr[i]);
+	}
+	buf_add_char(out, ')');
+}
+
+/* The value of a From: made here: the envelope sender, with his name if it is known. */
+static void
+cleanup_from(const struct cleanup *c, struct buf *out)
+{
+	const struct cleanup_envelope *e = &c->envelope;
+	struct buf addr CLEANUP(buf_done) = {0};
+	struct span name = span_str(e->full_name);
+
+	if (e->sender[0] != '\0')
+		mail_addr_quote(&addr, span_str(e->sender));
+	else
+		buf_printf(&addr, "MAILER-DAEMON@%s", c->settings->origin);
+	if (name.len != 0 && !c->settings->from_obsolete) {
+		cleanup_add_phrase(out, name);
+		buf_printf(out, " <%s>", buf_str(&addr));
+		return;
+	}
+	buf_add_span(out, buf_span(&addr));
+	if (name.len != 0)
+		cleanup_add_comment(out, name);
+}
+
 /* The headers that a message must have, made up where a local client left them out (RFC 5322 section 3.6). */
 static void
 cleanup_missing_headers(struct cleanup *c, const struct mail_header_scan *scan, struct buf *out)
@@ -153,10 +210,7 @@ cleanup_missing_headers(struct cleanup *c, const struct mail_header_scan *scan, 
 	}
 	if (!mail_header_has(scan, from)) {
 		buf_printf(out, "%s: ", mail_header_name(from));
-		if (e->sender[0] != '\0')
-			mail_addr_quote(out, span_str(e->sender));
-		else
-			buf_printf(out, "MAILER-DAEMON@%s", c->settings->origin);
+		cleanup_from(c, out);
 		buf_add_char(out, '\n');
 	}
 }
@@ -337,6 +391,8 @@ cleanup_attributes(const struct cleanup *c, struct queue_attr *attrs)
 	n = cleanup_attribute(attrs, n, SPAN_LIT("sasl_username"), e->sasl_username);
 	if (e->forwarded)
 		n = cleanup_attributes_forwarded(e, attrs, n);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("content_filter"), e->content_filter);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("verp"), e->verp);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("envid"), e->envid);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("ret"), e->ret);
 	if (e->smtputf8)

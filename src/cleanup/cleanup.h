@@ -30,6 +30,7 @@ struct cleanup_settings {
 	bool always_add_headers; /* always_add_missing_headers */
 	bool long_queue_ids;     /* enable_long_queue_ids: the shape of a Message-Id made here */
 	const char *origin;      /* myorigin */
+	bool from_obsolete;      /* header_from_format = obsolete */
 };
 struct cleanup_settings cleanup_settings_from(const struct conf *conf);
 
@@ -45,7 +46,11 @@ struct cleanup_envelope {
 	const char *ret;   /* DSN RET: "FULL", "HDRS"; "" or NULL: none */
 	bool
 	    complete_headers; /* a local client: add From, Date, Message-Id where they are missing */
-	const char *client_name;
+	bool local;           /* submitted on this host, by sendmail or by ourselves: no client */
+	const char *full_name;      /* of the sender, for a From: made here; NULL: none */
+	const char *content_filter; /* transport:nexthop; "" or NULL: none */
+	const char *verp;           /* two VERP delimiters; NULL: none */
+	const char *client_name;    /* from here on NULL when `local` */
 	const char *client_address;
 	const char *client_reverse_name;
 	const char *client_port;

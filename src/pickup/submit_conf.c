@@ -1,0 +1,178 @@
+/*
+ * submit_conf.c - see submit_conf.h.
+ */
+#include "pickup/submit_conf.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "service/service_log.h"
+
+#define SAFE_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+static bool
+has_extra_rights(void)
+{
+	return getuid() != 0 && (geteuid() != getuid() || getegid() != getgid());
+}
+
+static struct conf *
+load(const char *program, const char *dir, int failure)
+{
+	struct conf_source source = {.dir = dir, .program = program};
+	struct conf *conf;
+	struct err err;
+
+	if (!conf_load(&source, &conf, &err))
+		log_fatal(failure, "%s", err.text);
+	return conf;
+}
+
+/* A user must not choose where we write with rights that are not the user's. */
+static void
+check_dir(const char *program, const char *dir, int failure)
+{
+	struct conf *standard;
+
+	if (!has_extra_rights() || strcmp(dir, SUBMIT_CONF_DIR) == 0)
+		return;
+	standard = load(program, SUBMIT_CONF_DIR, failure);
+	if (!conf_has(standard, CONF_alternate_config_directories, dir))
+		log_fatal(failure, "unauthorized configuration directory name: %s", dir);
+	conf_unref(&standard);
+}
+
+/* Only what import_environment names survives in a program with a user's environment and other rights. */
+static void
+clean_environment(const struct conf *conf)
+{
+	struct span rest = span_str(conf_str(conf, CONF_import_environment));
+	struct span item;
+	char *kept[64];
+	size_t count = 0;
+
+	if (!has_extra_rights())
+		return;
+	while (count < ARRAY_LEN(kept) && span_word(&rest, ", \t\r\n", &item)) {
+		char *name = span_dup(item);
+		const char *value = getenv(name);
+
+		if (strchr(name, '=') != NULL)
+			kept[count++] = mem_strdup(name);
+		else if (value != NULL)
+			kept[count++] = mem_printf("%s=%s", name, value);
+		mem_free(name);
+	}
+	(void)clearenv();
+	(void)setenv("PATH", SAFE_PATH, 1);
+	for (size_t i = 0; i < count; i++) {
+		char *equals = strchr(kept[i], '=');
+
+		*equals = '\0';
+		(void)setenv(kept[i], equals + 1, 1);
+		mem_free(kept[i]);
+	}
+}
+
+struct conf *
+submit_conf_start(const char *program, const char *dir, int verbose, int failure)
+{
+	struct service_log log = {.program = program, .also_stderr = true, .verbose = verbose};
+	char absolute[PATH_MAX];
+	struct conf *conf;
+	struct err err;
+
+	log.stderr_tag = program;
+	if (dir == NULL)
+		dir = getenv("MAIL_CONFIG");
+	if (dir == NULL)
+		dir = SUBMIT_CONF_DIR;
+	check_dir(program, dir, failure);
+	if (realpath(dir, absolute) != NULL)
+		dir = absolute;
+	conf = load(program, dir, failure);
+	clean_environment(conf);
+	/* Who may not write to the log still reads the trouble on the terminal. */
+	if (!service_log_setup(conf, &log, &err))
+		log_debug("%s", err.text);
+	if (chdir(conf_str(conf, CONF_queue_directory)) != 0)
+		log_fatal(
+		    failure, "chdir %s: %s", conf_str(conf, CONF_queue_directory), strerror(errno));
+	return conf;
+}
+
+/* Does one item of the list, without its '!', mean `name`? */
+static bool
+item_matches(struct span item, struct span name, bool *ret, struct err *err)
+{
+	if (span_starts(item, "static:")) {
+		*ret = true;
+		return true;
+	}
+	if (item.len != 0 && item.ptr[0] == '/') {
+		char *file CLEANUP(mem_free_str) = span_dup(item);
+		FILE *f = fopen(file, "re");
+		char line[256];
+
+		*ret = false;
+		if (f == NULL)
+			return err_set(err, ERR_CONFIG, "", "open %s: %s", file, strerror(errno));
+		while (!*ret && fgets(line, sizeof(line), f) != NULL)
+			*ret = span_equal(span_trim(span_str(line)), name);
+		(void)fclose(f);
+		return true;
+	}
+	if (span_find(item, ':') < item.len)
+		return err_set(err, ERR_CONFIG, "",
+		    "authorized_submit_users: %.*s: only names, files and static: tables are supported",
+		    SPAN_ARG(item));
+	*ret = span_equal(item, name);
+	return true;
+}
+
+bool
+submit_conf_allows(
+    const struct conf *conf, unsigned uid, struct buf *ret_name, bool *ret, struct err *err)
+{
+	struct passwd pw, *found = NULL;
+	char room[16384];
+	struct span rest = span_str(conf_str(conf, CONF_authorized_submit_users));
+	struct span item;
+
+	(void)getpwuid_r(uid, &pw, room, sizeof(room), &found);
+	buf_add_str(ret_name, found != NULL ? found->pw_name : "unknown");
+	*ret = false;
+	while (span_word(&rest, ", \t\r\n", &item)) {
+		bool not = item.ptr[0] == '!';
+		bool matches;
+
+		if (!item_matches(span_from(item, not ? 1 : 0), buf_span(ret_name), &matches, err))
+			return false;
+		if (matches) {
+			*ret = !not ;
+			return true;
+		}
+	}
+	return true;
+}
+
+bool
+submit_conf_program(const char *name, struct buf *ret, struct err *err)
+{
+	char exe[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe));
+	struct span self = span_of(exe, len > 0 ? (size_t)len : 0);
+
+	if (len <= 0 || (size_t)len == sizeof(exe))
+		return err_set(err, ERR_CONFIG, "", "/proc/self/exe: %s", strerror(errno));
+	buf_add_span(ret, span_head(self, span_find_last(self, '/')));
+	buf_printf(ret, "/%s", name);
+	return true;
+}
