@@ -23,6 +23,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "mail/mail_log.h"
 #include "net/stream.h"
 #include "service/link.h"
 
@@ -343,6 +344,34 @@ agent_worker_serve(struct agent_worker *w, struct agent_job *job)
 	return false;
 }
 
+/* What no worker is left to say. */
+static void
+agent_worker_defer(struct agent_job *job, const char *text)
+{
+	agent_settle_open(job, DELIVERY_DEFERRED, "4.3.0", text);
+	for (size_t i = 0; i < job->request.rcpt_count; i++) {
+		const struct delivery_rcpt *r = &job->request.rcpts[i];
+		struct buf line CLEANUP(buf_done) = {0};
+		const struct mail_log_delivery d = {
+		    .queue_id = job->request.queue_id.ptr,
+		    .recipient = r->addr.ptr,
+		    .orig_recipient = r->orig_addr.len != 0 ? r->orig_addr.ptr : NULL,
+		    .relay = job->agent->service->name,
+		    .times = {.arrival = job->request.arrival,
+			.active = job->request.activated,
+			.handed = job->started,
+			.done = clock_real_us()},
+		    .dsn = "4.3.0",
+		    .status = "deferred",
+		    .text = span_str(text),
+		};
+
+		job->outcomes[i].relay = span_str(job->agent->service->name);
+		mail_log_delivery(&line, &d);
+		log_info("%s", buf_str(&line));
+	}
+}
+
 void
 agent_worker_deliver(struct agent_job *job)
 {
@@ -351,8 +380,7 @@ agent_worker_deliver(struct agent_job *job)
 	bool ok;
 
 	if (w == NULL) {
-		agent_settle_open(
-		    job, DELIVERY_DEFERRED, "4.3.0", "cannot start a delivery process");
+		agent_worker_defer(job, "cannot start a delivery process");
 		return;
 	}
 	delivery_write_request(link_send_begin(w->link, AGENT_WORKER_REQUEST, 0), &job->request);
@@ -365,8 +393,8 @@ agent_worker_deliver(struct agent_job *job)
 			(void)kill(w->pid, SIGKILL);
 		/* Told to leave in the middle of it: somebody else may try at once if nothing can have happened. */
 		if (!task_is_cancelled() || w->may_be_done)
-			agent_settle_open(job, DELIVERY_DEFERRED, "4.3.0",
-			    "the delivery process ended before it reported an outcome");
+			agent_worker_defer(
+			    job, "the delivery process ended before it reported an outcome");
 	}
 	agent_worker_give(w, ok);
 }

@@ -1,0 +1,10 @@
+/*
+ * pipe.c - the agent that delivers to commands; started by master.
+ */
+#include "agent/pipe.h"
+
+int
+main(int argc, char **argv)
+{
+	return agent_main(argc, argv, &pipe_agent_kind);
+}
