@@ -3,6 +3,7 @@
  */
 #include "access/access_client_rate.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,8 @@ struct access_client_rate {
 	struct conf *conf;                /* counted */
 	struct conf_net_list *exceptions; /* owned */
 	bool below;                       /* "example.com" there means all below it too */
+	int bits4;                        /* of an address, by which clients are counted together */
+	int bits6;
 	int open_limit;
 	int limits[CLUSTER_COUNTER_KINDS]; /* 0: none */
 };
@@ -42,6 +45,8 @@ access_client_rate_new(struct conf *conf, struct access_client_rate **ret, struc
 	l->conf = conf_ref(conf);
 	l->below = conf_has(
 	    conf, CONF_parent_domain_matches_subdomains, "smtpd_client_event_limit_exceptions");
+	l->bits4 = conf_int(conf, CONF_smtpd_client_ipv4_prefix_length);
+	l->bits6 = conf_int(conf, CONF_smtpd_client_ipv6_prefix_length);
 	l->open_limit = conf_int(conf, CONF_smtpd_client_connection_count_limit);
 	l->limits[ACCESS_CLIENT_CONNECT] = conf_int(conf, CONF_smtpd_client_connection_rate_limit);
 	l->limits[ACCESS_CLIENT_MESSAGE] = conf_int(conf, CONF_smtpd_client_message_rate_limit);
@@ -90,6 +95,24 @@ is_spared(const struct access_client_rate *l, const char *name, const char *addr
 	return false;
 }
 
+/* What counts as one client: the first bits of the address. Owned by the caller. */
+static char *
+client_key(const struct access_client_rate *l, const char *service, const char *address)
+{
+	unsigned char bytes[16];
+	char text[INET6_ADDRSTRLEN];
+	bool v6 = inet_pton(AF_INET6, address, bytes) == 1;
+	int bits = v6 ? l->bits6 : l->bits4;
+
+	if (!v6 && inet_pton(AF_INET, address, bytes) != 1)
+		return mem_printf("%s:%s", service, address);
+	for (int i = 0; i < (v6 ? 16 : 4); i++, bits -= 8)
+		if (bits < 8)
+			bytes[i] &= (unsigned char)(0xff00 >> MAX(bits, 0));
+	(void)inet_ntop(v6 ? AF_INET6 : AF_INET, bytes, text, sizeof(text));
+	return mem_printf("%s:%s", service, text);
+}
+
 static void
 excess(const struct access_client *c, enum access_client_event event, const char *warning,
     unsigned count, const char *name, const char *address, struct access_client_excess *ret)
@@ -118,7 +141,7 @@ access_client_begin(struct access_client *c, const struct access_client_rate *li
 	    .limits = limits,
 	    .counter = counter,
 	    .service = service,
-	    .key = mem_printf("%s:%s", service, address),
+	    .key = client_key(limits, service, address),
 	};
 	open = cluster_counter_open(counter, span_str(c->key));
 	if (limits->open_limit > 0 && open > (unsigned)limits->open_limit) {

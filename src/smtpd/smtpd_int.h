@@ -18,6 +18,7 @@
 #define SMTPD_SMTPD_INT_H
 
 #include "access/access.h"
+#include "access/access_client_rate.h"
 #include "base/arena.h"
 #include "base/base.h"
 #include "base/buf.h"
@@ -50,11 +51,12 @@ enum smtpd_state {
 /* What one configuration compiles to; counted: a session keeps the one it began with over a reload. */
 struct smtpd_setup {
 	int refs;
-	struct conf *conf;       /* counted */
-	struct rewrite *rewrite; /* owned */
-	struct access *access;   /* owned */
-	struct buf banner;       /* "220 host ESMTP ..." without the line end */
-	const char *hostname;    /* $myhostname */
+	struct conf *conf;                      /* counted */
+	struct rewrite *rewrite;                /* owned */
+	struct access *access;                  /* owned */
+	struct access_client_rate *client_rate; /* owned */
+	struct buf banner;                      /* "220 host ESMTP ..." without the line end */
+	const char *hostname;                   /* $myhostname */
 	size_t message_size_limit;
 	size_t line_limit;
 	unsigned features; /* SMTP_EHLO_ bits that all clients may use, but for ... */
@@ -75,9 +77,11 @@ struct smtpd_setup {
 /* The process. */
 struct smtpd_server {
 	struct service *service;
-	struct smtpd_setup *setup;         /* current; counted */
-	struct queue_front *front;         /* owned: the way into the queue */
-	struct db_pool *pool;              /* owned */
+	struct smtpd_setup *setup;  /* current; counted */
+	struct queue_front *front;  /* owned: the way into the queue */
+	struct db_pool *pool;       /* owned */
+	struct db_pool *first_pool; /* owned: to the first queue database, if that is another one */
+	struct cluster_counter *counter;   /* owned: of clients; there, for all processes */
 	struct poke poke;                  /* to the scheduler of this node */
 	struct smtpd_listener **listeners; /* owned */
 	size_t listener_count;
@@ -165,6 +169,7 @@ struct smtpd_session {
 	enum access_name reverse_name_status;
 	char server_address[NET_ADDR_TEXT]; /* "" until somebody asks: smtpd_server_address() */
 	char server_port[8];
+	struct access_client client; /* what is counted of him */
 	unsigned
 	    authorized;  /* SMTP_EHLO_ bits of XCLIENT, XFORWARD, XVERP that this client may use */
 	unsigned offers; /* ... and is told of: what the configuration discards is off */
@@ -237,6 +242,16 @@ void smtpd_mail_clear(struct smtpd_session *s);
 
 /* The client is a new one (`first`), or another one (XCLIENT): what it may do is found out, and it is greeted. May wait. */
 void smtpd_client_changed(struct smtpd_session *s, bool first);
+
+/* ---- smtpd_client.c: how much a client may do ---- */
+
+/* He has connected, or XCLIENT says who he is. False: too many connections, answered with 421. */
+bool smtpd_client_begin(struct smtpd_session *s) MUST_CHECK;
+/* False: too often; answered, and logged. */
+bool smtpd_client_may(struct smtpd_session *s, enum access_client_event event) MUST_CHECK;
+/* The same for a command with "FROM:<address>" or "TO:<address>" (`word`: up to the colon): without one it is not counted. */
+bool smtpd_client_may_name(struct smtpd_session *s, enum access_client_event event,
+    struct span args, const char *word) MUST_CHECK;
 
 /* Fills server_address and server_port, once. */
 void smtpd_server_address(struct smtpd_session *s);

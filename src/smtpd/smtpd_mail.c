@@ -72,7 +72,8 @@ smtpd_mail(struct smtpd_session *s, struct span args)
 	struct smtp_mail mail;
 	struct err err;
 
-	if (!smtpd_mail_allowed(s))
+	if (!smtpd_mail_allowed(s) ||
+	    !smtpd_client_may_name(s, ACCESS_CLIENT_MESSAGE, args, "FROM:"))
 		return;
 	smtpd_mail_clear(s);
 	if (!smtp_command_parse_mail(args, &s->options, &s->mail.arena, &mail, &err))

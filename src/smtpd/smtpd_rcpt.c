@@ -96,7 +96,8 @@ smtpd_rcpt(struct smtpd_session *s, struct span args)
 	const char *addr;
 	struct err err;
 
-	if (!smtpd_rcpt_allowed(s))
+	if (!smtpd_rcpt_allowed(s) ||
+	    !smtpd_client_may_name(s, ACCESS_CLIENT_RECIPIENT, args, "TO:"))
 		return;
 	if (!smtp_command_parse_rcpt(args, &s->options, &s->mail.arena, &rcpt, &err))
 		return smtpd_reply_err(s, &err);

@@ -79,6 +79,18 @@ smtpd_open_front(
 	});
 }
 
+/* Clients are counted in one place, also by those processes that have another queue database. */
+static void
+smtpd_open_counter(struct service *s, struct smtpd_server *server, size_t shard)
+{
+	if (shard != 0)
+		server->first_pool = smtpd_open_pool(s, 0);
+	server->counter = cluster_counter_new(&(struct cluster_counter_settings){
+	    .pool = shard != 0 ? server->first_pool : server->pool,
+	    .window = conf_time(s->conf, CONF_anvil_rate_time_unit),
+	});
+}
+
 static void
 smtpd_init(struct service *s)
 {
@@ -113,6 +125,7 @@ smtpd_run(struct service *s)
 	server->pool = smtpd_open_pool(s, shard);
 	poke_init(&server->poke, conf_str(s->conf, CONF_queue_directory));
 	server->front = smtpd_open_front(s, server->pool, shard, shards, &server->poke);
+	smtpd_open_counter(s, server, shard);
 	/* Clients wait in the kernel's queue for the moment that the database needs, rather than hear 451 after each start. */
 	if (!queue_front_wait_ready(server->front, clock_deadline(SMTPD_READY_WAIT), &err))
 		log_warn("%s: answering 451 until it is there", err.text);
@@ -148,6 +161,7 @@ smtpd_reload(struct service *s)
 	}
 	smtpd_setup_unref(&server->setup);
 	server->setup = setup;
+	cluster_counter_set_window(server->counter, conf_time(s->conf, CONF_anvil_rate_time_unit));
 }
 
 /* The flush of an ETRN uses the pool: nothing may be freed before it has ended. */
@@ -179,7 +193,9 @@ smtpd_stopping(struct service *s)
 	       task_cond_wait(&server->session_ended, CLOCK_NEVER) == TASK_READY)
 		continue;
 	smtpd_end_flush(server);
+	cluster_counter_free(&server->counter);
 	queue_front_free(&server->front);
+	db_pool_free(&server->first_pool);
 	db_pool_free(&server->pool);
 	poke_done(&server->poke);
 	task_stop(CLOCK_SECOND);

@@ -249,7 +249,8 @@ void
 smtpd_client_changed(struct smtpd_session *s, bool first)
 {
 	smtpd_setup_authorize(s, first);
-	smtpd_greet(s);
+	if (smtpd_client_begin(s))
+		smtpd_greet(s);
 }
 
 void
@@ -332,6 +333,7 @@ smtpd_session_done(struct smtpd_session *s)
 	list_remove(&s->node);
 	task_cond_wake_all(&s->server->session_ended);
 	smtpd_mail_reset(s);
+	access_client_done(&s->client);
 	mem_free(s->helo);
 	mem_free(s->sasl_username);
 	buf_done(&s->reply);

@@ -162,7 +162,8 @@ smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err)
 	if (!smtpd_setup_features(setup, err) || !smtpd_setup_bare_newline(setup, err) ||
 	    !smtpd_setup_clients(setup, err) || !smtpd_setup_flush(setup, err) ||
 	    !rewrite_new(conf, &setup->rewrite, err) ||
-	    !access_new(conf, setup->rewrite, &setup->access, err)) {
+	    !access_new(conf, setup->rewrite, &setup->access, err) ||
+	    !access_client_rate_new(conf, &setup->client_rate, err)) {
 		smtpd_setup_unref(&setup);
 		return false;
 	}
@@ -186,6 +187,7 @@ smtpd_setup_unref(struct smtpd_setup **setup)
 	if (old == NULL || --old->refs > 0)
 		return;
 	access_free(&old->access);
+	access_client_rate_free(&old->client_rate);
 	rewrite_free(&old->rewrite);
 	conf_net_list_free(&old->bare_newline_ok);
 	conf_net_list_free(&old->verp_clients);
