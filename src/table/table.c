@@ -11,18 +11,28 @@
 #include "base/hmap.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "table/table_int.h"
 
 /* How often a file is looked at, and how young a change makes a second reading worth while. */
 #define TABLE_CHECK_EVERY CLOCK_SECOND
 
 static const struct table_type *const table_types[] = {
+    &table_btree_type,
+    &table_cidr_type,
     &table_environ_type,
     &table_fail_type,
+    &table_hash_type,
     &table_inline_type,
+    &table_lmdb_type,
+    &table_pcre_type,
+    &table_pipe_type,
     &table_proxy_type,
+    &table_random_type,
+    &table_regexp_type,
     &table_static_type,
     &table_text_type,
+    &table_union_type,
     &table_unix_type,
 };
 
@@ -204,6 +214,12 @@ table_folds(const struct table *t)
 	return (t->flags & TABLE_EXACT_CASE) == 0;
 }
 
+bool
+table_is_utf8(const struct table *t)
+{
+	return (t->flags & TABLE_BYTES) == 0 && conf_bool(t->conf, CONF_smtputf8_enable);
+}
+
 /* Every failure of a lookup is told here, in Postfix's two lines, and is temporary to the outside. */
 static enum table_result
 table_fail(const struct table *t, struct span key, struct err *err)
@@ -221,13 +237,14 @@ table_fail(const struct table *t, struct span key, struct err *err)
 static enum table_result
 table_ask(struct table *t, struct span key, struct buf *value, struct err *err)
 {
-	bool utf8 = conf_bool(t->conf, CONF_smtputf8_enable);
+	bool utf8 = table_is_utf8(t);
 	struct buf folded CLEANUP(buf_done) = {0};
 
+	if (utf8 && !utf8_is_valid(key))
+		return TABLE_NOT_FOUND;
 	if (t->pattern || !table_folds(t))
 		return t->type->lookup(t, key, value, err);
-	if (!table_fold(&folded, key, utf8))
-		return TABLE_NOT_FOUND;
+	table_fold(&folded, key, utf8);
 	return t->type->lookup(t, buf_span(&folded), value, err);
 }
 

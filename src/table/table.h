@@ -32,6 +32,8 @@ enum table_flags {
 	TABLE_NO_PROXY = 1 << 2,
 	/* Results are names of files, given as "file, file": the value is what these hold (postmap -F). */
 	TABLE_FILE_VALUES = 1 << 3,
+	/* Keys are bytes, not text in UTF-8: header and body checks. */
+	TABLE_BYTES = 1 << 4,
 };
 
 /* What the key is: a part of an address is never asked of a pattern table, which sees the whole key only. */

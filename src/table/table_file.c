@@ -95,20 +95,17 @@ table_fold_utf8(struct buf *out, struct span key)
 	(void)uselocale(before);
 }
 
-bool
+void
 table_fold(struct buf *out, struct span key, bool utf8)
 {
 	if (utf8 && !utf8_is_ascii(key)) {
-		if (!utf8_is_valid(key))
-			return false;
 		table_fold_utf8(out, key);
-		return true;
+		return;
 	}
 	for (size_t i = 0; i < key.len; i++)
 		buf_add_char(out, key.ptr[i] >= 'A' && key.ptr[i] <= 'Z'
 				      ? (char)(key.ptr[i] + ('a' - 'A'))
 				      : key.ptr[i]);
-	return true;
 }
 
 /* ---- rules -------------------------------------------------------------------------------------------------------- */
@@ -123,7 +120,8 @@ table_rules_open(struct table_rules *r, const struct table *t, struct err *err)
 	if (!r->in_braces && !table_read_file(name.ptr, "open", &r->text, err))
 		return false;
 	if (r->in_braces && name.ptr[name.len - 1] != '}')
-		return err_set(err, ERR_CONFIG, "4.3.5", "missing '}' in \"%.*s\"", SPAN_ARG(name));
+		return err_set(err, ERR_CONFIG, "4.3.5", "%s map: missing '}' in \"%.*s\"",
+		    t->type->name, SPAN_ARG(name));
 	if (r->in_braces)
 		buf_add_span(&r->text, span_of(name.ptr + 1, name.len - 2));
 	r->rest = buf_span(&r->text);
@@ -168,10 +166,5 @@ table_rules_warn(const struct table_rules *r, const struct table *t, const char 
 	va_start(args, fmt);
 	buf_vprintf(&text, fmt, args);
 	va_end(args);
-	if (r->in_braces)
-		log_warn("%s map inline:%s, rule %d: %s", t->type->name, r->file, r->number,
-		    buf_str(&text));
-	else
-		log_warn(
-		    "%s map %s, line %d: %s", t->type->name, r->file, r->number, buf_str(&text));
+	log_warn("%s map %s, line %d: %s", t->type->name, r->file, r->number, buf_str(&text));
 }

@@ -56,11 +56,11 @@ extern const struct table_type table_text_type, table_inline_type, table_static_
 /* Should keys of `t` be folded to lower case? */
 bool table_folds(const struct table *t);
 
-/*
- * Appends `key` in lower case; with `utf8` letters beyond ASCII too. False when `utf8` is asked for and the key is not
- * valid UTF-8: such a key is in no table.
- */
-bool table_fold(struct buf *out, struct span key, bool utf8) MUST_CHECK;
+/* Are keys text in UTF-8? Then a key that is not valid UTF-8 is in no table. */
+bool table_is_utf8(const struct table *t);
+
+/* Appends `key` in lower case; with `utf8`, for valid UTF-8 only, letters beyond ASCII too. */
+void table_fold(struct buf *out, struct span key, bool utf8);
 
 /* Reads the whole file; an err text "open NAME: reason", with `open_words` for "open". */
 bool table_read_file(
@@ -74,9 +74,9 @@ struct table_rules {
 	struct span rest; /* what is left of it */
 	struct buf line;  /* the present rule */
 	const char *file; /* for messages: borrowed from the table */
-	bool in_braces;
-	int read;   /* lines read so far */
-	int number; /* where the present rule starts */
+	bool in_braces;   /* given in the table's name, not in a file */
+	int read;         /* lines read so far */
+	int number;       /* where the present rule starts */
 };
 bool table_rules_open(struct table_rules *r, const struct table *t, struct err *err) MUST_CHECK;
 /* The next rule, trimmed at its end, in `ret`; valid until the next call. */
@@ -86,6 +86,67 @@ void table_rules_done(struct table_rules *r);
 /* "warning: pcre map FILE, line N: text" */
 void table_rules_warn(const struct table_rules *r, const struct table *t, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+
+/* ---- indexed files ----------------------------------------------------------------------------------------------- */
+
+#define TABLE_INDEX_SUFFIX ".lmdb"
+
+/* Calls `each` for every entry of a hash, btree or lmdb table, in the order of keys, until it says false. */
+bool table_lmdb_each(struct table *t,
+    bool (*each)(void *arg, struct span key, struct span value, struct err *err), void *arg,
+    struct err *err) MUST_CHECK;
+
+/* Appends the text / the bytes. False on text that is no base64. */
+void table_base64_encode(struct buf *out, struct span bytes);
+bool table_base64_decode(struct buf *out, struct span text) MUST_CHECK;
+
+/* Appends what the files named in `names` hold ("file, file"), with a newline between two. */
+bool table_add_files(struct buf *out, struct span names, struct err *err) MUST_CHECK;
+
+/* ---- patterns ---------------------------------------------------------------------------------------------------- */
+
+struct table_rule;
+
+/* What the two kinds of regular expressions do differently: see table_pattern.c. */
+struct table_engine {
+	/*
+	 * Compiles `text` with the letters of `options`; sets rule->compiled and rule->groups. False with a text of what is
+	 * wrong with it, after which the rule is left out.
+	 */
+	bool (*compile)(const struct table *t, struct span text, struct span options,
+	    struct table_rule *rule, struct err *err);
+	/* Matches; fills rule->spans with start and end of the whole match and of each group. */
+	bool (*match)(const struct table *t, struct table_rule *rule, struct span key);
+	void (*free)(void *compiled);
+	const char *
+	    no_delimiter; /* what happens to a rule without closing delimiter, in Postfix's words */
+};
+
+/* Group that took part in no match. */
+#define TABLE_NO_GROUP ((size_t)-1)
+
+enum table_rule_kind {
+	TABLE_RULE_RESULT,
+	TABLE_RULE_IF,
+	TABLE_RULE_ENDIF,
+};
+
+struct table_rule {
+	enum table_rule_kind kind;
+	bool negated;
+	int line;
+	void *compiled; /* owned; the engine's */
+	size_t groups;  /* number of ( ) */
+	size_t *spans;  /* owned; 2 * (groups + 1) */
+	char *result;   /* owned */
+	size_t after;   /* TABLE_RULE_IF: where to go on when it does not hold */
+};
+
+bool table_pattern_open(
+    struct table *t, const struct table_engine *engine, struct err *err) MUST_CHECK;
+enum table_result table_pattern_lookup(
+    struct table *t, struct span key, struct buf *value, struct err *err);
+void table_pattern_close(void *state);
 
 /*
  * Key and value of a line "key white space value": the key ends at the first white space outside double quotes and keeps

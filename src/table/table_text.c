@@ -37,6 +37,22 @@ table_text_lookup(struct table *t, struct span key, struct buf *value, struct er
 	return TABLE_FOUND;
 }
 
+/* The value as it is stored: with TABLE_FILE_VALUES what the files hold. False: has been logged. */
+static bool
+table_text_value(const struct table *t, struct span given, struct buf *out, const char *where)
+{
+	struct err err;
+
+	if ((t->flags & TABLE_FILE_VALUES) == 0) {
+		buf_add_span(out, given);
+		return true;
+	}
+	if (table_add_files(out, given, &err))
+		return true;
+	log_warn("%s: %s: skipping this entry", where, err.text);
+	return false;
+}
+
 /* Adds an entry; false if the key is there already: the first one stays. */
 static bool
 table_text_add(const struct table *t, struct table_text *text, struct span key, struct span value)
@@ -44,9 +60,7 @@ table_text_add(const struct table *t, struct table_text *text, struct span key, 
 	struct buf folded CLEANUP(buf_done) = {0};
 
 	if (table_folds(t)) {
-		bool folds = table_fold(&folded, key, utf8_is_valid(key));
-
-		MUST(folds);
+		table_fold(&folded, key, table_is_utf8(t) && utf8_is_valid(key));
 		key = buf_span(&folded);
 	}
 	if (hmap_get(&text->values, key) != NULL)
@@ -62,9 +76,10 @@ table_text_line(
     const struct table *t, struct table_text *text, struct span line, const char *file, int number)
 {
 	struct buf clean CLEANUP(buf_done) = {0};
+	struct buf content CLEANUP(buf_done) = {0};
 	struct span key, value;
 
-	if (conf_bool(t->conf, CONF_smtputf8_enable) && !utf8_is_valid(line)) {
+	if (table_is_utf8(t) && !utf8_is_valid(line)) {
 		utf8_add_clean(&clean, line, 1000);
 		log_warn("%s, line %d: non-UTF-8 input \"%s\" -- ignoring this line", file, number,
 		    buf_str(&clean));
@@ -118,6 +133,7 @@ table_inline_fail(const struct table *t, const char *problem, struct err *err)
 static bool
 table_inline_item(struct table *t, struct table_text *text, struct span item, struct err *err)
 {
+	struct buf value CLEANUP(buf_done) = {0};
 	struct span name;
 	size_t equal;
 
@@ -129,7 +145,8 @@ table_inline_item(struct table *t, struct table_text *text, struct span item, st
 		return table_inline_fail(t, "missing '=' after attribute name", err);
 	if (name.len == 0)
 		return table_inline_fail(t, "missing attribute name", err);
-	if (!table_text_add(t, text, name, span_trim(span_from(item, equal + 1))))
+	if (table_text_value(t, span_trim(span_from(item, equal + 1)), &value, t->spec) &&
+	    !table_text_add(t, text, name, buf_span(&value)))
 		log_warn("%s: duplicate entry: \"%.*s\"", t->spec, SPAN_ARG(name));
 	return true;
 }
