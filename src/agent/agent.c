@@ -21,6 +21,9 @@
 /* Outcomes kept for a scheduler that is away; the oldest facts are the most precious, so the newest are dropped. */
 #define AGENT_KEPT_MAX      100000
 
+/* The number under which a link is told of what an earlier one had asked for. */
+#define AGENT_STRANGER UINT32_MAX
+
 struct agent_kept {
 	struct list node;
 	struct buf payload;
@@ -31,17 +34,22 @@ agent_send_result(struct agent_job *job)
 {
 	struct agent *a = job->agent;
 	struct buf payload CLEANUP(buf_done) = {0};
+	uint32_t delivery = AGENT_STRANGER;
 
 	job->result.outcomes = job->outcomes;
 	job->result.outcome_count = job->request.rcpt_count;
 	job->result.msg_id = job->request.msg_id;
 	delivery_write_result(&payload, &job->result);
 	CRASH_POINT("agent-before-result");
-	if (a->link != NULL && hmap_get(&a->jobs, HMAP_KEY(job->delivery)) == job &&
-	    link_send(a->link, DELIVERY_RESULT, job->delivery, buf_span(&payload)))
+	if (hmap_get(&a->jobs, HMAP_KEY(job->delivery)) == job)
+		delivery = job->delivery;
+	if (a->link != NULL && link_send(a->link, DELIVERY_RESULT, delivery, buf_span(&payload)))
+		return;
+	if (a->kept_count >= AGENT_KEPT_MAX)
 		return;
 	struct agent_kept *kept = mem_new(struct agent_kept);
 
+	a->kept_count++;
 	buf_add_span(&kept->payload, buf_span(&payload));
 	list_add(&a->kept, &kept->node);
 }
@@ -53,6 +61,32 @@ agent_may_go_on(const struct agent_job *job)
 
 	return !job->cancelled && job->request.epoch == lease->epoch &&
 	       clock_mono_us() < lease->until;
+}
+
+bool
+agent_may_finish(struct agent_job *job)
+{
+	if (!agent_may_go_on(job))
+		return false;
+	job->in_doubt = true;
+	return true;
+}
+
+bool
+agent_is_dropped(const struct agent_job *job)
+{
+	return job->cancelled && !job->in_doubt;
+}
+
+/* Unless it is in doubt, whatever it waits for ends. */
+static void
+agent_drop(struct agent_job *job)
+{
+	if (job->cancelled)
+		return;
+	job->cancelled = true;
+	if (!job->in_doubt)
+		task_cancel(job->task);
 }
 
 void
@@ -70,6 +104,17 @@ agent_settle_open(
 	}
 }
 
+/* A delivery that was broken off did not fail. */
+static void
+agent_forget_failures(struct agent_job *job)
+{
+	job->result.site_error = (struct span){0};
+	for (size_t i = 0; i < job->request.rcpt_count; i++)
+		if (job->outcomes[i].status == DELIVERY_DEFERRED)
+			job->outcomes[i] =
+			    (struct delivery_outcome){.rcpt_no = job->outcomes[i].rcpt_no};
+}
+
 static void
 agent_job_run(void *arg)
 {
@@ -77,10 +122,13 @@ agent_job_run(void *arg)
 	struct agent *a = job->agent;
 
 	a->kind->deliver(job);
+	if (agent_is_dropped(job))
+		agent_forget_failures(job);
 	agent_settle_open(job, DELIVERY_UNTRIED, "4.3.0", "not tried");
 	agent_send_result(job);
 	if (hmap_get(&a->jobs, HMAP_KEY(job->delivery)) == job)
 		(void)hmap_remove(&a->jobs, HMAP_KEY(job->delivery));
+	list_remove(&job->node);
 	a->running--;
 	agent_content_free(job);
 	arena_done(&job->arena);
@@ -106,6 +154,7 @@ agent_start_job(struct agent *a, uint32_t delivery, struct span payload)
 	for (size_t i = 0; i < job->request.rcpt_count; i++)
 		job->outcomes[i].rcpt_no = job->request.rcpts[i].rcpt_no;
 	(void)hmap_put(&a->jobs, HMAP_KEY(delivery), job);
+	list_add(&a->all, &job->node);
 	a->running++;
 	job->task = task_start("delivery", agent_job_run, job);
 	MUST(job->task != NULL);
@@ -130,7 +179,7 @@ agent_frame(struct agent *a, uint8_t type, uint32_t delivery, struct span payloa
 		return true;
 	case DELIVERY_CANCEL:
 		if (job != NULL)
-			job->cancelled = true;
+			agent_drop(job);
 		return true;
 	case DELIVERY_LEASE:
 		return delivery_parse_lease(payload, &a->lease);
@@ -143,11 +192,31 @@ static void
 agent_send_kept(struct agent *a)
 {
 	LIST_FOREACH_SAFE (kept, &a->kept, struct agent_kept, node) {
-		if (!link_send(a->link, DELIVERY_RESULT, UINT32_MAX, buf_span(&kept->payload)))
+		if (!link_send(a->link, DELIVERY_RESULT, AGENT_STRANGER, buf_span(&kept->payload)))
 			return;
 		list_remove(&kept->node);
+		a->kept_count--;
 		buf_done(&kept->payload);
 		mem_free(kept);
+	}
+}
+
+/* What only the outcome of a delivery under way can tell, before this scheduler hands it to somebody else. */
+static void
+agent_tell_doubts(struct agent *a)
+{
+	LIST_FOREACH (job, &a->all, struct agent_job, node) {
+		size_t count = job->request.rcpt_count;
+		struct delivery_doubt doubt = {.msg_id = job->request.msg_id, .rcpt_count = count};
+
+		if (!job->in_doubt)
+			continue;
+		doubt.rcpt_nos = arena_alloc(&job->arena, count * sizeof(*doubt.rcpt_nos));
+		for (size_t i = 0; i < count; i++)
+			doubt.rcpt_nos[i] = job->request.rcpts[i].rcpt_no;
+		delivery_write_doubt(
+		    link_send_begin(a->link, DELIVERY_DOUBT, AGENT_STRANGER), &doubt);
+		link_send_end(a->link);
 	}
 }
 
@@ -163,10 +232,11 @@ agent_say_hello(struct agent *a)
 
 	delivery_write_hello(&payload, &hello);
 	(void)link_send(a->link, DELIVERY_HELLO, 0, buf_span(&payload));
+	agent_tell_doubts(a);
 	agent_send_kept(a);
 }
 
-/* The deliveries of a link that broke: those that wait for content cannot go on; the others report to the next link. */
+/* The deliveries of a link that broke: those in doubt report to the next link, the others are dropped. */
 static void
 agent_disown_jobs(struct agent *a)
 {
@@ -177,9 +247,7 @@ agent_disown_jobs(struct agent *a)
 	while (hmap_next(&a->jobs, &cursor, &key, &value)) {
 		struct agent_job *job = value;
 
-		job->cancelled = true;
-		if (!job->request.content_inline)
-			agent_content_lost(job);
+		agent_drop(job);
 	}
 	hmap_done(&a->jobs);
 }
@@ -286,6 +354,7 @@ agent_init(struct service *s)
 	a->service = s;
 	a->kind = agent_kind_here;
 	list_init(&a->kept);
+	list_init(&a->all);
 	s->state = a;
 }
 

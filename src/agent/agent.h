@@ -28,8 +28,10 @@ struct agent_job {
 	struct delivery_result result; /* site_error may be set by deliver() */
 	struct task *task;
 	bool cancelled; /* the scheduler wants it dropped, if its final dot was not sent yet */
+	bool in_doubt;  /* it was finished, or is about to be: only its outcome can tell */
 	struct agent_content *content; /* owned; private to agent_content.c */
 	int64_t started;               /* real us */
+	struct list node;              /* in agent->all */
 };
 
 struct agent_kind {
@@ -48,7 +50,9 @@ struct agent {
 	struct link *link;           /* NULL while there is no scheduler */
 	struct delivery_lease lease; /* of that scheduler; all zero: none */
 	struct hmap jobs;            /* running, by delivery number of the present link */
+	struct list all;             /* running, also those of links that broke */
 	size_t running;
+	size_t kept_count;
 	struct list kept;      /* encoded outcomes that no scheduler has taken yet */
 	struct task_cond idle; /* woken when a job ends */
 	void *state;           /* the kind's own */
@@ -59,9 +63,18 @@ int agent_main(int argc, char **argv, const struct agent_kind *kind);
 
 /*
  * May this delivery still be finished? False when the scheduler dropped it, or its lease is over: then another node may have
- * the mail. To be asked before anything that cannot be taken back.
+ * the mail.
  */
 bool agent_may_go_on(const struct agent_job *job);
+
+/*
+ * The same, to be asked at once before anything that cannot be taken back (the final dot): when true, it is taken for done until
+ * the delivery ends, and never dropped. A scheduler that comes meanwhile is told so, and delivers to nobody a second time.
+ */
+bool agent_may_finish(struct agent_job *job);
+
+/* The scheduler dropped it in time: nothing was delivered, whatever its waits say now, and there is nothing to log. */
+bool agent_is_dropped(const struct agent_job *job);
 
 /* All outcomes still open get this one. Texts are copied into the job's arena. */
 void agent_settle_open(

@@ -288,9 +288,9 @@ agent_worker_lookup(struct agent_worker *w, struct span payload)
 }
 
 static void
-agent_worker_go_on(struct agent_worker *w, const struct agent_job *job)
+agent_worker_go_on(struct agent_worker *w, struct agent_job *job)
 {
-	bool yes = agent_may_go_on(job);
+	bool yes = agent_may_finish(job);
 
 	w->may_be_done |= yes;
 	buf_add_u8(link_send_begin(w->link, AGENT_WORKER_GO_ON, 0), yes);

@@ -146,7 +146,7 @@ smtp_outcome_session(struct smtp_session *session, struct agent_job *job, bool l
 	char dsn[MAIL_DSN_SIZE] = "4.4.2";
 
 	/* Dropped before the final dot: untried, and no line in the log, for it is somebody else's now. */
-	if (t->lost == STREAM_CANCELLED && !agent_may_go_on(job))
+	if (agent_is_dropped(job) || (t->lost == STREAM_CANCELLED && !agent_may_go_on(job)))
 		return;
 	if (t->lost == STREAM_OK) {
 		reply = span_str(arena_dup(&job->arena, buf_span(&t->text)));
@@ -178,6 +178,8 @@ smtp_outcome_no_host(struct agent_job *job, const struct err *err)
 	bool permanent = err->kind == ERR_PERM;
 	const char *text = arena_strdup(&job->arena, err->text);
 
+	if (agent_is_dropped(job))
+		return;
 	if (!permanent)
 		smtp_site_error(job, err->dsn, text);
 	for (size_t i = 0; i < job->request.rcpt_count; i++) {

@@ -384,7 +384,7 @@ smtp_write_body(struct smtp_session *session, struct agent_job *job)
 		}
 	}
 	/* Whoever took the mail over from our scheduler must not find it delivered twice. */
-	if (!agent_may_go_on(job))
+	if (!agent_may_finish(job))
 		return smtp_lost(session, SMTP_STEP_BODY, STREAM_CANCELLED);
 	buf_clear(&slice);
 	smtp_data_write_end(&out, &slice);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "qmgr/qmgr_content.h"
+#include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
@@ -43,7 +44,7 @@ qmgr_agent_busy(const struct qmgr *q)
 		if (t->busy != 0)
 			return true;
 	}
-	return false;
+	return q->doubts_held != 0;
 }
 
 static void
@@ -163,19 +164,9 @@ qmgr_agent_outcome(struct qmgr *q, struct qmgr_entry *e, const struct delivery_o
 static void
 qmgr_agent_defer_rest(struct qmgr *q, struct qmgr_entry *e, const char *why)
 {
-	for (size_t i = 0; i < e->rcpt_count; i++) {
-		struct qmgr_outcome o = {
-		    .status = DELIVERY_DEFERRED,
-		    .dsn = "4.3.0",
-		    .text = why,
-		    .relay = "none",
-		    .program = e->destination->transport->name,
-		    .transport = e->destination->transport->name,
-		    .nexthop = e->destination->nexthop,
-		};
-
-		qmgr_outcome_add(q, e->message, e->rcpts[i], &o);
-	}
+	for (size_t i = 0; i < e->rcpt_count; i++)
+		qmgr_outcome_unreported(
+		    q, e->message, e->rcpts[i], e->destination->transport->name, why);
 	e->rcpt_count = 0;
 }
 
@@ -233,6 +224,18 @@ qmgr_agent_idle(struct qmgr_agent *a, struct span payload)
 	return true;
 }
 
+static bool
+qmgr_agent_doubt(struct qmgr *q, struct qmgr_agent *a, struct span payload)
+{
+	struct arena arena CLEANUP(arena_done) = {0};
+	struct delivery_doubt doubt;
+
+	if (!delivery_parse_doubt(payload, &arena, &doubt))
+		return false;
+	qmgr_doubt_add(q, a, &doubt);
+	return true;
+}
+
 /* One frame; false: the agent does not speak our language. */
 static bool
 qmgr_agent_frame(
@@ -245,6 +248,8 @@ qmgr_agent_frame(
 		return qmgr_agent_pull(q, a, delivery, payload);
 	case DELIVERY_IDLE:
 		return qmgr_agent_idle(a, payload);
+	case DELIVERY_DOUBT:
+		return qmgr_agent_doubt(q, a, payload);
 	case DELIVERY_LEAVING:
 		a->leaving = true;
 		return true;
@@ -283,12 +288,12 @@ qmgr_agent_gone(struct qmgr *q, struct qmgr_agent *a)
 	void *value;
 
 	list_remove(&a->node);
+	qmgr_doubt_agent_gone(q, a);
 	while (hmap_next(&a->entries, &cursor, &key, &value)) {
 		struct qmgr_entry *e = value;
 
 		e->message->holds++;
-		qmgr_agent_defer_rest(
-		    q, e, "the delivery agent ended before it reported an outcome");
+		qmgr_agent_defer_rest(q, e, QMGR_AGENT_ENDED);
 		qmgr_message_unhold(q, e->message);
 		qmgr_schedule_ended(q, e->destination, NULL, "");
 		qmgr_entry_free(&e);
@@ -334,6 +339,7 @@ qmgr_agent_session(struct stream *stream, const struct net_addr *peer UNUSED, vo
 
 	a->qmgr = q;
 	a->link = link_new(stream);
+	list_init(&a->doubts);
 	if (qmgr_agent_hello(q, a))
 		qmgr_agent_run(q, a);
 	link_free(&a->link);

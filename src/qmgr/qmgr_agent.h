@@ -8,6 +8,9 @@
 #include "net/net_addr.h"
 #include "net/stream.h"
 
+/* Why recipients are deferred whose agent has gone without a word. */
+#define QMGR_AGENT_ENDED "the delivery agent ended before it reported an outcome"
+
 struct qmgr;
 struct qmgr_agent;
 struct qmgr_entry;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/mail_log.h"
+#include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_order.h"
@@ -117,11 +118,34 @@ qmgr_claim_deferred_task(void *arg)
 	qmgr_claim_loop(arg, queue_claim_deferred, queue_claim_deferred_due);
 }
 
+/* What agents of ours may have delivered stays in our hands until they report. */
+static bool
+qmgr_claim_adopt(struct qmgr *q)
+{
+	struct queue_claims claims = {0};
+	int64_t *msg_ids;
+	int32_t *rcpt_nos;
+	size_t count = qmgr_doubt_list(q, &msg_ids, &rcpt_nos);
+	struct err err;
+	bool ok = count == 0 || queue_claim_adopt(q->desk, msg_ids, rcpt_nos, count,
+				    qmgr_statement_deadline(q), &claims, &err);
+
+	mem_free(msg_ids);
+	mem_free(rcpt_nos);
+	if (!ok)
+		qmgr_trouble(q, &err);
+	(void)qmgr_claim_take(q, &claims);
+	return ok;
+}
+
 void
 qmgr_claim_takeover(struct qmgr *q)
 {
 	bool more = true;
 
+	if (clock_mono_us() < q->takeover_after || !cluster_node_may_claim(q->node) ||
+	    !qmgr_claim_adopt(q))
+		return; /* the upkeep comes back to it */
 	while (more && !q->stopping) {
 		struct queue_claims claims = {0};
 		struct queue_budget budget;

@@ -6,7 +6,8 @@
  *
  * A message is here from its claim until all its claimed recipients are recorded. An entry is some recipients of one message for one
  * destination: the unit of a delivery. Invariants:
- *	I1  each recipient of a message here is in exactly one of: an entry, the outcome list waiting for the next record.
+ *	I1  each recipient of a message here is in exactly one of: an entry, a doubt (qmgr_doubt.h), the outcome list waiting for the
+ *	    next record.
  *	I2  nothing is handed out while the lease is in doubt (qmgr->fenced, cluster_node_may_deliver()).
  *	I3  a recipient is forgotten only after queue_record said that its outcome is stored, or that the lease was lost.
  *	I4  no list changes while somebody walks it: only the scheduling functions, which never wait, touch them.
@@ -109,6 +110,7 @@ struct qmgr_agent {
 	bool leaving;
 	uint32_t next_delivery;
 	struct hmap entries; /* running, by delivery number */
+	struct list doubts;  /* what it has finished, perhaps, for an earlier scheduler */
 	struct hmap idle;    /* nexthops to which it holds an idle connection */
 	struct list node;    /* in transport->agents */
 };
@@ -149,9 +151,13 @@ struct qmgr {
 	struct list facts; /* reported by agents, about messages not here */
 	struct hmap facts_by_key;
 
+	struct hmap doubts; /* struct qmgr_doubt by message and recipient */
+	size_t doubts_held; /* recipients that they keep back */
+
 	struct task_cond upkeep_wanted; /* an operator has ordered something */
 	bool takeover_wanted;           /* a node was declared dead */
-	int64_t trouble_logged;         /* mono us */
+	int64_t takeover_after; /* mono us: by then the agents have told what they have under way */
+	int64_t trouble_logged; /* mono us */
 	struct task_group tasks;
 };
 

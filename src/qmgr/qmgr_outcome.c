@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "mail/mail_log.h"
 #include "mail/mail_retry.h"
+#include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_schedule.h"
@@ -362,9 +363,9 @@ qmgr_outcome_flush(struct qmgr *q)
 
 /* ---- from agents ---- */
 
-void
-qmgr_outcome_from_agent(
-    const struct qmgr_entry *e, const struct delivery_outcome *in, struct qmgr_outcome *ret)
+/* Without the place it was delivered to. */
+static void
+qmgr_outcome_of_report(const struct delivery_outcome *in, struct qmgr_outcome *ret)
 {
 	*ret = (struct qmgr_outcome){
 	    .status = in->status,
@@ -373,10 +374,17 @@ qmgr_outcome_from_agent(
 	    .relay = span_dup(in->relay),
 	    .remote_mta = span_dup(in->remote_mta),
 	    .diagnostic = span_dup(in->diagnostic),
-	    .transport = e->destination->transport->name,
-	    .nexthop = e->destination->nexthop,
 	};
 	(void)snprintf(ret->dsn, sizeof(ret->dsn), "%.*s", SPAN_ARG(in->dsn));
+}
+
+void
+qmgr_outcome_from_agent(
+    const struct qmgr_entry *e, const struct delivery_outcome *in, struct qmgr_outcome *ret)
+{
+	qmgr_outcome_of_report(in, ret);
+	ret->transport = e->destination->transport->name;
+	ret->nexthop = e->destination->nexthop;
 }
 
 void
@@ -425,6 +433,49 @@ qmgr_fact_add(struct qmgr *q, int64_t msg_id, const struct delivery_outcome *o)
 		qmgr_fact_free(q, oldest);
 }
 
+/* Where a recipient goes that was delivered, or not, without our asking: as if it were asked for now. */
+static void
+qmgr_outcome_add_resolved(
+    struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, struct qmgr_outcome *o)
+{
+	struct arena arena CLEANUP(arena_done) = {0};
+	struct rewrite_route route;
+
+	qmgr_schedule_route(q, m, rcpt, &arena, &route);
+	o->transport = route.transport;
+	o->nexthop = route.nexthop;
+	qmgr_outcome_add(q, m, rcpt, o);
+}
+
+void
+qmgr_outcome_unreported(
+    struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const char *transport, const char *why)
+{
+	struct qmgr_outcome o = {
+	    .status = DELIVERY_DEFERRED,
+	    .dsn = "4.3.0",
+	    .text = why,
+	    .relay = "none",
+	    .program = transport,
+	};
+
+	qmgr_outcome_add_resolved(q, m, rcpt, &o);
+}
+
+/* The report of a recipient that was kept back for it. */
+static void
+qmgr_outcome_of_doubt(
+    struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const struct delivery_outcome *in)
+{
+	struct qmgr_outcome o;
+
+	if (in->status == DELIVERY_UNTRIED)
+		return qmgr_schedule_rcpt(q, m, rcpt);
+	qmgr_outcome_of_report(in, &o);
+	qmgr_outcome_add_resolved(q, m, rcpt, &o);
+	qmgr_outcome_done(&o);
+}
+
 void
 qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result)
 {
@@ -432,8 +483,12 @@ qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result)
 
 	for (size_t i = 0; i < result->outcome_count; i++) {
 		const struct delivery_outcome *o = &result->outcomes[i];
+		struct qmgr_message *held;
+		uint32_t rcpt;
 
-		if (o->status == DELIVERY_SENT)
+		if (qmgr_doubt_end(q, result->msg_id, o->rcpt_no, &held, &rcpt))
+			qmgr_outcome_of_doubt(q, held, rcpt, o);
+		else if (o->status == DELIVERY_SENT)
 			qmgr_fact_add(q, result->msg_id, o);
 	}
 	/* Recipients that wait in this process already are taken out of their line. */

@@ -40,9 +40,13 @@ void qmgr_outcome_from_agent(
     const struct qmgr_entry *e, const struct delivery_outcome *in, struct qmgr_outcome *ret);
 void qmgr_outcome_done(struct qmgr_outcome *o);
 
+/* The outcome of a recipient whose agent gives none: deferred, for `why`; logged as by `transport`. */
+void qmgr_outcome_unreported(
+    struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const char *transport, const char *why);
+
 /*
- * Outcomes that an agent kept while there was no scheduler: what was sent is a fact. Recipients that wait here are settled at once; others when
- * their message is claimed (qmgr_outcome_known()).
+ * Outcomes of a delivery that an earlier scheduler had asked for. Recipients that were kept back for them get them; of others only what
+ * was sent counts: those that wait here are settled at once, others when their message is claimed (qmgr_outcome_known()).
  */
 void qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result);
 

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "qmgr/qmgr_agent.h"
+#include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
@@ -135,10 +136,9 @@ qmgr_schedule_lost(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 	qmgr_outcome_add(q, m, rcpt, &o);
 }
 
-/* Where a recipient goes: what the message says (a filter, an operator) before what the tables say. */
-static void
-qmgr_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt, struct arena *arena,
-    struct rewrite_route *ret)
+void
+qmgr_schedule_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt,
+    struct arena *arena, struct rewrite_route *ret)
 {
 	struct span addr = span_str(m->envelope->rcpts[rcpt].addr);
 	struct span filter = queue_envelope_attr(m->envelope, "content_filter");
@@ -169,7 +169,9 @@ qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 		return;
 	if (queue_lease_is_lost(m->claimed->lease))
 		return qmgr_schedule_lost(q, m, rcpt);
-	qmgr_route(q, m, rcpt, &arena, &route);
+	if (qmgr_doubt_hold(q, m, rcpt))
+		return;
+	qmgr_schedule_route(q, m, rcpt, &arena, &route);
 	t = qmgr_transport_get(q, route.transport);
 	if (t->builtin != QMGR_AGENT) {
 		struct qmgr_outcome o = {

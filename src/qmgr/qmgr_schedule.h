@@ -8,6 +8,8 @@
 
 #include "base/base.h"
 
+struct arena;
+struct rewrite_route;
 struct qmgr;
 struct qmgr_message;
 struct qmgr_destination;
@@ -19,6 +21,10 @@ void qmgr_schedule_message(struct qmgr *q, struct qmgr_message *m);
 
 /* Queues one recipient again (its agent died, or said that it tried nothing). */
 void qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt);
+
+/* Where a recipient goes: what the message says (a filter, an operator) before what the tables say. In `arena`. */
+void qmgr_schedule_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt,
+    struct arena *arena, struct rewrite_route *ret);
 
 /* Hands out what can be handed out. Called whenever something changed: new work, a free slot, a new agent. */
 void qmgr_schedule_run(struct qmgr *q);

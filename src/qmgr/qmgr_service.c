@@ -13,6 +13,7 @@
 #include "net/net_connect.h"
 #include "qmgr/qmgr_agent.h"
 #include "qmgr/qmgr_claim.h"
+#include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
@@ -25,6 +26,11 @@
 #include "task/task.h"
 
 #define QMGR_TROUBLE_EVERY (10 * CLOCK_SECOND)
+/*
+ * Agents whose scheduler is gone enlist with the next one within a second (AGENT_RECONNECT_MAX), and say which deliveries may be done
+ * already. Nothing is taken over before they can have said so.
+ */
+#define QMGR_ENLIST_TIME   (2 * CLOCK_SECOND)
 #define QMGR_GOODBYE_TIME  (4 * CLOCK_SECOND)
 
 void
@@ -111,6 +117,7 @@ qmgr_node_begin(void *arg, int64_t epoch, bool fresh)
 	if (!fresh && !qmgr_claim_reread(q))
 		return false;
 	qmgr_schedule_drop_lost(q);
+	qmgr_doubt_drop_lost(q);
 	q->takeover_wanted = true;
 	task_cond_wake_all(&q->claim_wanted);
 	return true;
@@ -125,6 +132,7 @@ qmgr_node_lost(void *arg, int64_t epoch)
 	    "another node has taken over the mail of epoch %lld: starting anew", (long long)epoch);
 	queue_desk_set_epoch(q->desk, 0);
 	qmgr_schedule_drop_lost(q);
+	qmgr_doubt_drop_lost(q);
 }
 
 static void
@@ -252,6 +260,7 @@ qmgr_run(struct service *s)
 
 	if (!dns_init(&(struct dns_settings){0}, &err))
 		log_fatal(EX_OSERR, "%s", err.text);
+	q->takeover_after = clock_deadline(QMGR_ENLIST_TIME);
 	q->pool = qmgr_open_pool(s);
 	q->desk = qmgr_open_desk(q);
 	q->node = qmgr_open_node(q);

@@ -56,8 +56,15 @@ bool queue_claim_deferred(struct queue_desk *d, const struct queue_budget *budge
     struct queue_claims *ret, struct err *err) MUST_CHECK;
 
 /*
+ * Deferred recipients of dead nodes that must not become free, since an agent of this node may have delivered them: they get our
+ * epoch as owner. To be called before queue_claim_takeover(). Waits; one call at a time.
+ */
+bool queue_claim_adopt(struct queue_desk *d, const int64_t *msg_ids, const int32_t *rcpt_nos,
+    size_t count, int64_t deadline, struct queue_claims *ret, struct err *err) MUST_CHECK;
+
+/*
  * A slice of the leases of nodes that were declared dead, without the recipients that have a result; and makes their
- * deferred rows free. ret->count 0 and *ret_more false: nothing left. Waits; one call at a time.
+ * deferred rows free. A scheduler that runs under the dead one's name has the first right to them. ret->count 0 and *ret_more false: nothing left. Waits; one call at a time.
  */
 bool queue_claim_takeover(struct queue_desk *d, const struct queue_budget *budget, int64_t deadline,
     struct queue_claims *ret, bool *ret_more, struct err *err) MUST_CHECK;

@@ -23,10 +23,15 @@ static const struct db_statement sql_lock = {"deferred_lock",
     "WHERE epoch = $1 AND state <> 'dead') ORDER BY greatest(next_due, dead_until) LIMIT $2 "
     "FOR UPDATE SKIP LOCKED"};
 
+/* From rows `u` to what queue_claimed_from_deferred() wants; the content comes with the first row of a message. */
+#define TAKEN_COLUMNS(inline)                                                                                                                                                                           \
+	"SELECT m.msg_id, m.arrival, m.size, m.content_id, m.sender, m.attrs, CASE WHEN m.size <= " inline " AND row_number() OVER (PARTITION BY u.msg_id ORDER BY u.rcpt_no) = 1 THEN m.content END, " \
+													   "u.rcpt_no, u.attempts, u.dsn_notify, u.addr, u.orig_addr, u.dsn_orcpt "                     \
+													   "FROM u JOIN mailq.deferred_message m ON m.msg_id = u.msg_id ORDER BY u.msg_id, u.rcpt_no"
+
 /*
  * $1 epoch, $2 destinations, $3 rows of each, $4 rows in all, $5 inline. A statement after the lock: it sees every row whose
- * insert had locked the destination before. The content comes with the first row of a message. What an operator wants to
- * expire is not tried again: queue_expire.c returns it.
+ * insert had locked the destination before. What an operator wants to expire is not tried again: queue_expire.c returns it.
  */
 static const struct db_statement sql_take = {"deferred_take",
     "WITH t AS MATERIALIZED (SELECT x.msg_id, x.rcpt_no FROM unnest($2::int8[]) w(id) "
@@ -35,11 +40,14 @@ static const struct db_statement sql_take = {"deferred_take",
     "mailq.deferred_message f WHERE f.msg_id = d.msg_id AND f.forced_expire) "
     "ORDER BY d.next_attempt LIMIT $3 FOR UPDATE OF d SKIP LOCKED) x LIMIT $4), "
     "u AS (UPDATE mailq.deferred d SET owner = $1 FROM t WHERE d.msg_id = t.msg_id "
-    "AND d.rcpt_no = t.rcpt_no RETURNING d.*) "
-    "SELECT m.msg_id, m.arrival, m.size, m.content_id, m.sender, m.attrs, CASE WHEN m.size <= $5 "
-    "AND row_number() OVER (PARTITION BY u.msg_id ORDER BY u.rcpt_no) = 1 THEN m.content END, "
-    "u.rcpt_no, u.attempts, u.dsn_notify, u.addr, u.orig_addr, u.dsn_orcpt "
-    "FROM u JOIN mailq.deferred_message m ON m.msg_id = u.msg_id ORDER BY u.msg_id, u.rcpt_no"};
+    "AND d.rcpt_no = t.rcpt_no RETURNING d.*) " TAKEN_COLUMNS("$5")};
+
+/* $1 epoch, $2 messages, $3 recipients, $4 inline. Rows of dead owners only. */
+static const struct db_statement sql_adopt = {"deferred_adopt",
+    "WITH u AS (UPDATE mailq.deferred d SET owner = $1 FROM unnest($2::int8[], $3::int4[]) x(m, r) "
+    "WHERE d.msg_id = m AND d.rcpt_no = r AND d.owner IN (SELECT epoch FROM mailq.node "
+    "WHERE state = 'dead') AND EXISTS (SELECT FROM mailq.node WHERE epoch = $1 "
+    "AND state <> 'dead') RETURNING d.*) " TAKEN_COLUMNS("$4")};
 
 /* $1 destinations. What is left of their free rows says when to look again. */
 static const struct db_statement sql_next = {"deferred_next",
@@ -161,6 +169,67 @@ claim_rows(struct queue_desk *d, struct db_conn *c, int64_t epoch,
 	if (done == DB_COMMIT_UNSAFE)
 		err_set(err, ERR_TEMP, "4.3.0", "no confirmation from the standby");
 	return false;
+}
+
+static bool
+adopt_rows(struct queue_desk *d, struct db_conn *c, int64_t epoch, const int64_t *msg_ids,
+    const int32_t *rcpt_nos, size_t count, int64_t deadline, struct db_result **ret,
+    struct err *err)
+{
+	struct buf msgs CLEANUP(buf_done) = {0};
+	struct buf rcpts CLEANUP(buf_done) = {0};
+	char n[2][DB_INT_SIZE];
+	struct db_batch b;
+	enum db_commit done;
+
+	db_array_begin(&msgs, DB_INT8);
+	db_array_begin(&rcpts, DB_INT4);
+	for (size_t i = 0; i < count; i++) {
+		db_array_add_int(&msgs, DB_INT8, msg_ids[i]);
+		db_array_add_int(&rcpts, DB_INT4, rcpt_nos[i]);
+	}
+	db_array_end(&msgs);
+	db_array_end(&rcpts);
+	struct db_param params[] = {
+	    db_param_int8(n[0], epoch),
+	    DB_PARAM_BUF(&msgs),
+	    DB_PARAM_BUF(&rcpts),
+	    db_param_int8(n[1], (int64_t)d->settings.claim_inline),
+	};
+
+	db_batch_begin(&b, c);
+	db_batch_add(&b, &sql_adopt, params, ARRAY_LEN(params));
+	done = db_batch_commit(&b, deadline, ret, NULL, err);
+	if (done == DB_COMMITTED)
+		return true;
+	if (*ret != NULL && done != DB_COMMIT_FAILED && epoch == d->epoch)
+		note_doubt(d, *ret);
+	db_result_free(ret);
+	return false;
+}
+
+bool
+queue_claim_adopt(struct queue_desk *d, const int64_t *msg_ids, const int32_t *rcpt_nos,
+    size_t count, int64_t deadline, struct queue_claims *ret, struct err *err)
+{
+	struct queue_lease *lease;
+	struct db_result *r = NULL;
+	struct db_conn *c;
+	bool ok;
+
+	*ret = (struct queue_claims){0};
+	c = queue_claim_begin(d, deadline, err);
+	if (c == NULL)
+		return false;
+	lease = d->deferred;
+	queue_lease_ref(lease);
+	ok = adopt_rows(d, c, lease->epoch, msg_ids, rcpt_nos, count, deadline, &r, err);
+	queue_claim_end(d, &c);
+	for (size_t at = 0; r != NULL && at < db_result_rows(r);)
+		queue_claims_add(ret, queue_claimed_from_deferred(lease, r, &at));
+	db_result_free(&r);
+	queue_lease_unref(&lease);
+	return ok;
 }
 
 bool

@@ -14,13 +14,23 @@
 #define SLICE_ROWS 2000 /* rows of `deferred` made free at a time */
 #define STRAGGLER  2    /* rotations after which a lease is moved */
 
+/*
+ * Is epoch `owner` dead, and is its mail ours ($1) to take? Another scheduler that runs under the same name comes first, for a while: the
+ * agents of that node may know better than the queue what was delivered.
+ */
+#define FIRST_RIGHT "interval '20 s'"
+#define IS_OURS_TO_TAKE(owner)                                                                     \
+	"NOT EXISTS (SELECT FROM mailq.node n WHERE n.epoch = " owner " AND (n.state <> 'dead' "   \
+	"OR n.changed > now() - " FIRST_RIGHT " AND EXISTS (SELECT FROM mailq.node s "             \
+	"WHERE s.name = n.name AND s.state <> 'dead' AND s.epoch <> $1)))"
+
 /* $1 epoch, $2 slice. The lock sees to it that each lease is taken once; the owner is looked at again under it. */
 static struct queue_set_sql sql_takeover = {.name = "takeover",
     .sql = "UPDATE mailq.active_%K SET owner = $1, claimed = now() WHERE batch_id = ANY (ARRAY("
-	   "SELECT batch_id FROM mailq.active_%K a WHERE NOT EXISTS (SELECT FROM mailq.node n "
-	   "WHERE n.epoch = a.owner AND n.state <> 'dead') AND EXISTS (SELECT FROM mailq.node "
-	   "WHERE epoch = $1 AND state <> 'dead') ORDER BY batch_id LIMIT $2 "
-	   "FOR UPDATE SKIP LOCKED)) RETURNING batch_id"};
+	   "SELECT batch_id FROM mailq.active_%K a WHERE " IS_OURS_TO_TAKE(
+	       "a.owner") " AND EXISTS (SELECT FROM mailq.node "
+			  "WHERE epoch = $1 AND state <> 'dead') ORDER BY batch_id LIMIT $2 "
+			  "FOR UPDATE SKIP LOCKED)) RETURNING batch_id"};
 
 /* $1 epoch, $2 batches, $3 inline, $4 page. A statement after the takeover: it sees all results stored before. */
 #define LEASE_COLUMNS                                                                               \
@@ -39,16 +49,17 @@ static struct queue_set_sql sql_read_others = {
 static struct queue_set_sql sql_mine = {
     .name = "lease_mine", .sql = "SELECT batch_id FROM mailq.active_%K WHERE owner = $1"};
 
-/* $1 slice. Their destinations are due, under the lock of each. */
+/* $1 epoch, $2 slice. Their destinations are due, under the lock of each. */
 static const struct db_statement sql_free_deferred = {"free_deferred",
-    "WITH f AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE owner = ANY (ARRAY(SELECT epoch "
-    "FROM mailq.node WHERE state = 'dead')) LIMIT $1 FOR UPDATE SKIP LOCKED), "
-    "u AS (UPDATE mailq.deferred d SET owner = NULL FROM f WHERE d.msg_id = f.msg_id "
-    "AND d.rcpt_no = f.rcpt_no RETURNING d.destination), "
-    "l AS (SELECT destination_id FROM mailq.destination WHERE destination_id IN "
-    "(SELECT destination FROM u) ORDER BY destination_id FOR UPDATE), "
-    "w AS (UPDATE mailq.destination t SET next_due = least(next_due, now()) FROM l "
-    "WHERE t.destination_id = l.destination_id) SELECT count(*) FROM u"};
+    "WITH f AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE owner = ANY (ARRAY(SELECT d.epoch "
+    "FROM mailq.node d WHERE " IS_OURS_TO_TAKE(
+	"d.epoch") ")) LIMIT $2 FOR UPDATE SKIP LOCKED), "
+		   "u AS (UPDATE mailq.deferred d SET owner = NULL FROM f WHERE d.msg_id = f.msg_id "
+		   "AND d.rcpt_no = f.rcpt_no RETURNING d.destination), "
+		   "l AS (SELECT destination_id FROM mailq.destination WHERE destination_id IN "
+		   "(SELECT destination FROM u) ORDER BY destination_id FOR UPDATE), "
+		   "w AS (UPDATE mailq.destination t SET next_due = least(next_due, now()) FROM l "
+		   "WHERE t.destination_id = l.destination_id) SELECT count(*) FROM u"};
 
 /* $1 epoch, $2 messages, $3 recipients: those that a claim in doubt took become free again. */
 static const struct db_statement sql_free_doubt = {"free_doubt",
@@ -187,13 +198,14 @@ take_over_set(struct queue_desk *d, struct db_conn *c, int16_t set, int64_t dead
 
 /* Rows of `deferred` of dead nodes become free: whoever looks next claims them. */
 static bool
-free_deferred(struct db_conn *c, int64_t deadline, bool *ret_more, struct err *err)
+free_deferred(
+    struct queue_desk *d, struct db_conn *c, int64_t deadline, bool *ret_more, struct err *err)
 {
-	char n[DB_INT_SIZE];
-	struct db_param param = db_param_int8(n, SLICE_ROWS);
+	char n[2][DB_INT_SIZE];
+	struct db_param params[] = {db_param_int8(n[0], d->epoch), db_param_int8(n[1], SLICE_ROWS)};
 	struct db_result *r = NULL;
 
-	if (!db_exec(c, &sql_free_deferred, &param, 1, deadline, &r, err))
+	if (!db_exec(c, &sql_free_deferred, params, ARRAY_LEN(params), deadline, &r, err))
 		return false;
 	CRASH_POINT("takeover-deferred");
 	*ret_more |= db_result_int(r, 0, 0) == SLICE_ROWS;
@@ -214,7 +226,8 @@ queue_claim_takeover(struct queue_desk *d, const struct queue_budget *budget, in
 	c = queue_claim_begin(d, deadline, err);
 	if (c == NULL)
 		return false;
-	ok = queue_desk_know_ring(d, c, deadline, err) && free_deferred(c, deadline, ret_more, err);
+	ok = queue_desk_know_ring(d, c, deadline, err) &&
+	     free_deferred(d, c, deadline, ret_more, err);
 	for (size_t i = 0; ok && i < d->set_count && ret->count < budget->messages; i++) {
 		ok = take_over_set(d, c, (int16_t)i, deadline, ret, &taken, err);
 		*ret_more |= taken == SLICE;

@@ -136,6 +136,15 @@ delivery_write_lease(struct buf *b, const struct delivery_lease *lease)
 	buf_add_u64(b, (uint64_t)lease->until);
 }
 
+void
+delivery_write_doubt(struct buf *b, const struct delivery_doubt *doubt)
+{
+	buf_add_u64(b, (uint64_t)doubt->msg_id);
+	put_count(b, doubt->rcpt_count);
+	for (size_t i = 0; i < doubt->rcpt_count; i++)
+		buf_add_u32(b, doubt->rcpt_nos[i]);
+}
+
 /* ---- reading ------------------------------------------------------------------------------------------------ */
 
 /* What is left of a payload; `failed` is sticky. */
@@ -390,5 +399,23 @@ delivery_parse_lease(struct span in, struct delivery_lease *ret)
 	if (!at_end(&r))
 		return false;
 	*ret = lease;
+	return true;
+}
+
+bool
+delivery_parse_doubt(struct span in, struct arena *arena, struct delivery_doubt *ret)
+{
+	struct reader r = {in, false};
+	struct delivery_doubt doubt = {0};
+
+	doubt.msg_id = take_i64(&r);
+	doubt.rcpt_count = take_count(&r, 4);
+	if (doubt.rcpt_count > 0)
+		doubt.rcpt_nos = arena_alloc(arena, doubt.rcpt_count * sizeof(doubt.rcpt_nos[0]));
+	for (size_t i = 0; i < doubt.rcpt_count; i++)
+		doubt.rcpt_nos[i] = take_u32(&r);
+	if (!at_end(&r))
+		return false;
+	*ret = doubt;
 	return true;
 }

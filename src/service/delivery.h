@@ -18,9 +18,10 @@ enum delivery_frame {
 	DELIVERY_CONTENT,   /* scheduler -> agent: a piece of a large content */
 	DELIVERY_PULL, /* agent -> scheduler: send from this offset, this many bytes may be under way */
 	DELIVERY_RESULT, /* agent -> scheduler: the outcome, one entry per recipient; ends the delivery */
-	DELIVERY_CANCEL,  /* scheduler -> agent: drop it if its final dot was not sent yet */
+	DELIVERY_CANCEL, /* scheduler -> agent: drop it if its final dot was not sent yet, and report it untried */
 	DELIVERY_IDLE,    /* agent -> scheduler: idle connections that I hold to a destination */
 	DELIVERY_LEAVING, /* agent -> scheduler: hand me nothing more, I finish what I have */
+	DELIVERY_DOUBT, /* agent -> scheduler, after HELLO: an earlier one's delivery whose outcome I shall report */
 	DELIVERY_LEASE, /* scheduler -> agent: until when final dots may be sent; after HELLO and at each renewal */
 };
 
@@ -131,6 +132,13 @@ struct delivery_lease {
 	int64_t until; /* mono us */
 };
 
+/* Recipients of a message that may be delivered already: the final dot is sent, the reply not yet here. */
+struct delivery_doubt {
+	int64_t msg_id;
+	uint32_t *rcpt_nos;
+	size_t rcpt_count;
+};
+
 /* Each appends one payload (without the link's frame head). */
 void delivery_write_hello(struct buf *b, const struct delivery_hello *hello);
 void delivery_write_request(struct buf *b, const struct delivery_request *request);
@@ -139,6 +147,7 @@ void delivery_write_pull(struct buf *b, const struct delivery_pull *pull);
 void delivery_write_result(struct buf *b, const struct delivery_result *result);
 void delivery_write_idle(struct buf *b, const struct delivery_idle *idle);
 void delivery_write_lease(struct buf *b, const struct delivery_lease *lease);
+void delivery_write_doubt(struct buf *b, const struct delivery_doubt *doubt);
 
 /*
  * Each parses one payload; spans point into `in`, where a NUL follows each, so that they are C strings too; arrays are in
@@ -153,5 +162,7 @@ bool delivery_parse_result(
     struct span in, struct arena *arena, struct delivery_result *ret) MUST_CHECK;
 bool delivery_parse_idle(struct span in, struct delivery_idle *ret) MUST_CHECK;
 bool delivery_parse_lease(struct span in, struct delivery_lease *ret) MUST_CHECK;
+bool delivery_parse_doubt(
+    struct span in, struct arena *arena, struct delivery_doubt *ret) MUST_CHECK;
 
 #endif

@@ -180,6 +180,25 @@ small_frames_round_trip(void **state UNUSED)
 	assert_true(lease_out.until == 12345678901);
 }
 
+static void
+doubts_round_trip(void **state UNUSED)
+{
+	struct arena arena CLEANUP(arena_done) = {0};
+	uint32_t rcpt_nos[] = {0, 7, UINT32_MAX};
+	struct delivery_doubt doubt = {INT64_MIN, rcpt_nos, 3}, out;
+	struct buf b CLEANUP(buf_done) = {0};
+
+	delivery_write_doubt(&b, &doubt);
+	assert_true(delivery_parse_doubt(buf_span(&b), &arena, &out));
+	assert_true(out.msg_id == INT64_MIN);
+	assert_int_equal(out.rcpt_count, 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(out.rcpt_nos[i], rcpt_nos[i]);
+	assert_false(delivery_parse_doubt(span_head(buf_span(&b), b.len - 1), &arena, &out));
+	buf_add_u8(&b, 0);
+	assert_false(delivery_parse_doubt(buf_span(&b), &arena, &out));
+}
+
 /* Runs all parsers over the bytes; the sanitizer build watches what they touch. */
 static size_t
 parse_all(struct span in)
@@ -192,6 +211,7 @@ parse_all(struct span in)
 	struct delivery_pull pull;
 	struct delivery_idle idle;
 	struct delivery_lease lease;
+	struct delivery_doubt doubt;
 	size_t good = 0;
 
 	good += delivery_parse_request(in, &arena, &request);
@@ -201,6 +221,7 @@ parse_all(struct span in)
 	good += delivery_parse_pull(in, &pull);
 	good += delivery_parse_idle(in, &idle);
 	good += delivery_parse_lease(in, &lease);
+	good += delivery_parse_doubt(in, &arena, &doubt);
 	/* What a frame makes us allocate is bounded by what was sent. */
 	assert_true(arena.total <= 1024 + 16 * in.len);
 	return good;
@@ -300,6 +321,7 @@ main(void)
 	    cmocka_unit_test(request_round_trip),
 	    cmocka_unit_test(result_round_trip),
 	    cmocka_unit_test(small_frames_round_trip),
+	    cmocka_unit_test(doubts_round_trip),
 	    cmocka_unit_test(cut_and_longer_frames_are_refused),
 	    cmocka_unit_test(bad_values_are_refused),
 	    cmocka_unit_test(mutated_frames_do_no_harm),

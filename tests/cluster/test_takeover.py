@@ -1,0 +1,96 @@
+"""A scheduler dies while agents wait for the reply to the final dot: the next scheduler of the node holds these recipients back
+until their agents have told what became of them. Nobody gets a second copy, nothing is lost."""
+from cluster import SHORT_LEASE, Gate, Nodes, send
+from deadline import wait_until
+from session import equal, limit
+
+COUNT = 12
+WINDOW = 3
+MAIN = dict(SHORT_LEASE, initial_destination_concurrency=str(WINDOW), default_destination_concurrency_limit=str(WINDOW),
+            smtp_destination_recipient_limit="1")
+
+
+def killed_at_the_gate(t, nodes, gate):
+    """Kill the scheduler of node 1 and wait until its next one has taken over all that is still to be done."""
+    one = nodes[0]
+    gate.wait_for(WINDOW)
+    old = nodes.living("node1")
+    due = sum(nodes.waiting().values())
+    gone = nodes.kill(one, "qmgr")
+    nodes.back(one, "qmgr", gone)
+    wait_until("death of epoch " + old, lambda: nodes.epochs()[old][1] == "dead", 30)
+    wait_until(lambda: "takeover by node1 of %d: %s" % (due, nodes.stuck()),
+               lambda: nodes.leased("node1") == due and nodes.sql(
+                   "SELECT leases + retries FROM rowpost.node WHERE epoch = " + old) in ([["0"]], []), 30)
+
+
+def no_second_copy(nodes, gate, count):
+    # The window of the new scheduler is open for others meanwhile.
+    gate.wait_for(2 * WINDOW)
+    gate.opened.set()
+    nodes.drained()
+    equal(len(nodes.sink.taken()), count, "messages at the sink")
+    equal(nodes.account().doubled, [], "second copies")
+
+
+@limit(120)
+def test_new_mail(t):
+    """New mail, and a second node that could take it over as well."""
+    sink = t.sink()
+    gate = Gate(sink, "dot", "250 2.0.0 Ok")
+    nodes = Nodes(t, 2, sink, start=False, main=MAIN)
+    nodes[0].start()
+    send(t, nodes[0], COUNT)
+    wait_until("claims of node 1", lambda: nodes.leased("node1") == COUNT)
+    nodes[1].start()
+    nodes.living("node2")
+    killed_at_the_gate(t, nodes, gate)
+    no_second_copy(nodes, gate, COUNT)
+
+
+@limit(120)
+def test_deferred_mail(t):
+    """Mail that was deferred before, whose rows the dead scheduler owns."""
+    sink = t.sink()
+    sink.on("mail", "450 4.3.2 later", times=COUNT)
+    nodes = Nodes(t, 2, sink, start=False, main=MAIN)
+    nodes[0].start()
+    send(t, nodes[0], COUNT)
+    wait_until("deferred mail", lambda: nodes.sql(
+        "SELECT count(*) FROM mailq.deferred WHERE attempts > 0") == [[str(COUNT)]])
+    gate = Gate(sink, "dot", "250 2.0.0 Ok")
+    wait_until("claims of node 1", lambda: nodes.leased("node1") == COUNT)
+    nodes[1].start()
+    nodes.living("node2")
+    killed_at_the_gate(t, nodes, gate)
+    no_second_copy(nodes, gate, COUNT)
+
+
+@limit(120)
+def test_refused_after_all(t):
+    """The reply to the final dot is no: the sender is told once, the mail is not tried again."""
+    sink = t.sink()
+    gate = Gate(sink, "dot", "550 5.7.1 no")
+    nodes = Nodes(t, 1, sink, main=MAIN)
+    send(t, nodes[0], WINDOW)
+    killed_at_the_gate(t, nodes, gate)
+    sink.forget_rules()
+    gate.opened.set()
+    nodes.drained()
+    equal(nodes.sql("SELECT outcome, count(*) FROM rowpost.history WHERE sender <> '' GROUP BY 1"),
+          [["bounced", str(WINDOW)]], "outcomes")
+    nodes.account()
+
+
+@limit(120)
+def test_agent_dies_too(t):
+    """The agent that could have told dies as well: the mail is tried again, which may be a second copy."""
+    sink = t.sink()
+    gate = Gate(sink, "dot", "250 2.0.0 Ok")
+    nodes = Nodes(t, 1, sink, main=MAIN)
+    send(t, nodes[0], WINDOW)
+    killed_at_the_gate(t, nodes, gate)
+    nodes.kill(nodes[0], "smtp")
+    gate.opened.set()
+    nodes.drained()
+    nodes.account()
