@@ -263,9 +263,9 @@ look_up_ips(const char *host, int family, bool search, int64_t deadline, struct 
 	return merge_status(s4, s6);
 }
 
-enum dns_status
-dns_ip(const char *host, int family, int64_t deadline, struct dns_ip **ret, size_t *ret_count,
-    bool *ret_secure, struct err *err)
+static enum dns_status
+ip_of(const char *host, int family, bool search, int64_t deadline, struct dns_ip **ret,
+    size_t *ret_count, bool *ret_secure, struct err *err)
 {
 	const char *type = family == AF_INET6 ? "AAAA" : "A";
 	struct ip_list list = {0};
@@ -274,7 +274,7 @@ dns_ip(const char *host, int family, int64_t deadline, struct dns_ip **ret, size
 
 	if (!dns_wire_is_query_name(host))
 		return failed(DNS_INVALID, host, type, err);
-	status = look_up_ips(host, family, false, deadline, &list, &secure);
+	status = look_up_ips(host, family, search, deadline, &list, &secure);
 	if (status != DNS_FOUND)
 		return failed(status, host, type, err);
 	*ret = list.items;
@@ -282,6 +282,20 @@ dns_ip(const char *host, int family, int64_t deadline, struct dns_ip **ret, size
 	if (ret_secure != NULL)
 		*ret_secure = secure;
 	return DNS_FOUND;
+}
+
+enum dns_status
+dns_ip(const char *host, int family, int64_t deadline, struct dns_ip **ret, size_t *ret_count,
+    bool *ret_secure, struct err *err)
+{
+	return ip_of(host, family, false, deadline, ret, ret_count, ret_secure, err);
+}
+
+enum dns_status
+dns_ip_search(const char *host, int family, int64_t deadline, struct dns_ip **ret,
+    size_t *ret_count, struct err *err)
+{
+	return ip_of(host, family, true, deadline, ret, ret_count, NULL, err);
 }
 
 static bool
@@ -302,11 +316,7 @@ enum dns_status
 dns_native(const char *host, int family, int64_t deadline, struct dns_ip **ret, size_t *ret_count,
     struct err *err)
 {
-	const char *type = family == AF_INET6 ? "AAAA" : "A";
-	struct ip_list list = {0};
 	struct dns_ip literal;
-	enum dns_status status;
-	bool secure;
 
 	if (parse_literal(host, family, &literal)) {
 		*ret = mem_new(struct dns_ip);
@@ -316,14 +326,7 @@ dns_native(const char *host, int family, int64_t deadline, struct dns_ip **ret, 
 	}
 	if (dns_hosts_find(host, family, ret, ret_count) == DNS_FOUND)
 		return DNS_FOUND;
-	if (!dns_wire_is_query_name(host))
-		return failed(DNS_INVALID, host, type, err);
-	status = look_up_ips(host, family, true, deadline, &list, &secure);
-	if (status != DNS_FOUND)
-		return failed(status, host, type, err);
-	*ret = list.items;
-	*ret_count = list.count;
-	return DNS_FOUND;
+	return ip_of(host, family, true, deadline, ret, ret_count, NULL, err);
 }
 
 /* ---- names and texts ------------------------------------------------------------------------------------------------------ */

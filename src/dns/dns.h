@@ -60,6 +60,14 @@ enum dns_status dns_mx(const char *domain, int64_t deadline, struct dns_mx **ret
 /* `family`: AF_INET, AF_INET6 or AF_UNSPEC (both; found if either is). */
 enum dns_status dns_ip(const char *host, int family, int64_t deadline, struct dns_ip **ret,
     size_t *ret_count, bool *ret_secure, struct err *err);
+/* The same with the search list of resolv.conf for names that are not complete (RES_DEFNAMES, RES_DNSRCH). */
+enum dns_status dns_ip_search(const char *host, int family, int64_t deadline, struct dns_ip **ret,
+    size_t *ret_count, struct err *err);
+/*
+ * Answers are kept as long as they say, ten minutes at most, a "no" one minute. This forgets those about `name`, because
+ * what they say has not worked.
+ */
+void dns_forget(const char *name);
 /* Names of an address, in order. Strings and array in one block (mem_free). */
 enum dns_status dns_ptr(
     const struct sockaddr *addr, int64_t deadline, char ***ret, size_t *ret_count, struct err *err);

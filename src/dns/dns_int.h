@@ -7,13 +7,17 @@
 
 #include "base/base.h"
 #include "base/buf.h"
+#include "base/list.h"
 #include "base/span.h"
 #include "dns/dns.h"
+#include "task/task.h"
 
 /* Record types (RFC 1035, 3596, 6698). */
 enum {
 	DNS_TYPE_A = 1,
+	DNS_TYPE_NS = 2,
 	DNS_TYPE_CNAME = 5,
+	DNS_TYPE_SOA = 6,
 	DNS_TYPE_PTR = 12,
 	DNS_TYPE_MX = 15,
 	DNS_TYPE_TXT = 16,
@@ -59,6 +63,12 @@ bool dns_wire_begin(struct span message, struct dns_answer *ret) MUST_CHECK;
 bool dns_wire_next(const struct dns_answer *a, int type, size_t *at, size_t *seen,
     struct dns_record *ret, bool *ret_malformed) MUST_CHECK;
 
+/*
+ * How long an answer holds, in seconds: the shortest time of its records; for a "no" that of the SOA record (RFC 2308
+ * section 5). *ret_found: there are records. False: not to be kept (a failure, no SOA, malformed).
+ */
+bool dns_wire_ttl(struct span message, uint32_t *ret_ttl, bool *ret_found) MUST_CHECK;
+
 /* Writes a query for `name` (checked by dns_wire_is_query_name) as a message; asks for validation when `dnssec`. */
 void dns_wire_query(struct buf *out, uint16_t id, const char *name, int type, bool dnssec);
 
@@ -73,7 +83,22 @@ bool dns_wire_is_host_name(const char *name);
 
 /* ---- dns_query.c: the resolver ------------------------------------------------------------------------------------ */
 
-struct dns_query;
+/* A question under way, or an answer that is kept. */
+struct dns_query {
+	struct task_cond cond;
+	bool done;
+	bool extended; /* asked with EDNS */
+	size_t
+	    refs; /* who waits for it; a question nobody waits for is freed when c-ares is through with it */
+	int status; /* ARES_... */
+	struct buf question;
+	struct buf answer;
+	struct buf key;   /* in the cache; empty: not there */
+	struct list kept; /* in the cache's list of answers */
+	int64_t expires;  /* mono us */
+};
+
+void dns_query_free(struct dns_query *q);
 
 /* Sends the question; `search`: try the search list of resolv.conf. NULL: not possible now. Never waits. */
 struct dns_query *dns_query_start(const char *name, int type, bool search);
@@ -86,6 +111,20 @@ enum dns_status dns_query_wait(struct dns_query **q, int64_t deadline, struct bu
 
 /* True if validated answers are asked for. */
 bool dns_query_is_dnssec(void);
+
+/* ---- dns_cache.c ------------------------------------------------------------------------------------------------------ */
+
+#define DNS_CACHE_KEY_MAX (DNS_NAME_MAX + 2)
+
+/* The same question under way, or its answer if that still holds; else NULL. */
+struct dns_query *dns_cache_find(const char *name, int type, bool search);
+/* A question was sent; those who ask the same find it. */
+void dns_cache_add(struct dns_query *q, const char *name, int type, bool search);
+/* It was answered: the answer is kept as long as it may be. May free `q` when nobody waits for it. */
+void dns_cache_settle(struct dns_query *q);
+/* Forgets all answers; _done() also releases the table. */
+void dns_cache_clear(void);
+void dns_cache_done(void);
 
 /* ---- dns_hosts.c ------------------------------------------------------------------------------------------------------ */
 

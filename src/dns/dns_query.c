@@ -24,18 +24,9 @@
 #define RCODE_FORMAT_ERROR    1
 #define RCODE_NOT_IMPLEMENTED 4
 #define EVENTS_MAX            16
+#define TURNS_MAX             64
 #define RESOLV_CONF           "/etc/resolv.conf"
 #define RESOLV_RECHECK        (5 * CLOCK_SECOND)
-
-struct dns_query {
-	struct task_cond cond;
-	bool done;
-	bool abandoned; /* nobody waits any more: freed when c-ares is through with it */
-	bool extended;  /* asked with EDNS */
-	int status;     /* ARES_... */
-	struct buf question;
-	struct buf answer;
-};
 
 static struct {
 	bool on;
@@ -121,10 +112,12 @@ channel_refresh(void)
 
 	if (resolver.open > 0)
 		return;
-	if (resolv_conf_changed())
+	if (resolv_conf_changed()) {
 		resolver.no_edns = false;
-	else if (!resolver.suspect)
+		dns_cache_clear();
+	} else if (!resolver.suspect) {
 		return;
+	}
 	resolver.suspect = false;
 	ares_destroy(resolver.channel);
 	resolver.on = channel_open(&err);
@@ -179,6 +172,7 @@ dns_done(void)
 	mem_free(resolver.servers);
 	memset(&resolver, 0, sizeof(resolver));
 	ares_library_cleanup();
+	dns_cache_done();
 	dns_hosts_done();
 }
 
@@ -201,28 +195,41 @@ driver_deadline(void)
 	return clock_deadline((int64_t)tv->tv_sec * CLOCK_SECOND + tv->tv_usec);
 }
 
-/* Lets c-ares read and write where the kernel says it can, and look at its clock. */
+/* Serves what the kernel says is ready. False: nothing was. */
+static bool
+driver_serve(void)
+{
+	struct epoll_event ev[EVENTS_MAX];
+	int n = epoll_wait(resolver.epoll, ev, EVENTS_MAX, 0);
+
+	for (int i = 0; i < n; i++) {
+		int fd = ev[i].data.fd;
+		bool write = (ev[i].events & EPOLLOUT) != 0;
+		bool read = (ev[i].events & ~(unsigned)EPOLLOUT) != 0;
+		eventfd_t ignored;
+
+		if (fd == resolver.wake)
+			(void)eventfd_read(fd, &ignored);
+		else
+			ares_process_fd(resolver.channel, read ? fd : ARES_SOCKET_BAD,
+			    write ? fd : ARES_SOCKET_BAD);
+	}
+	return n > 0;
+}
+
+/*
+ * Lets c-ares read and write, and look at its clock. It may read less than there is (TCP: length, then answer), and the
+ * loop hears of the set's descriptor once only: so until nothing is ready, and once more later if that takes long.
+ */
 static void
 driver_turn(void)
 {
-	struct epoll_event ev[EVENTS_MAX];
-	int n;
+	int turns = 0;
 
-	do {
-		n = epoll_wait(resolver.epoll, ev, EVENTS_MAX, 0);
-		for (int i = 0; i < n; i++) {
-			int fd = ev[i].data.fd;
-			bool write = (ev[i].events & EPOLLOUT) != 0;
-			bool read = (ev[i].events & ~(unsigned)EPOLLOUT) != 0;
-			eventfd_t ignored;
-
-			if (fd == resolver.wake)
-				(void)eventfd_read(fd, &ignored);
-			else
-				ares_process_fd(resolver.channel, read ? fd : ARES_SOCKET_BAD,
-				    write ? fd : ARES_SOCKET_BAD);
-		}
-	} while (n == EVENTS_MAX);
+	while (turns < TURNS_MAX && driver_serve())
+		turns++;
+	if (turns == TURNS_MAX)
+		(void)eventfd_write(resolver.wake, 1);
 	ares_process_fd(resolver.channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 }
 
@@ -254,15 +261,17 @@ driver_start(void)
 
 /* ---- questions --------------------------------------------------------------------------------------------------------- */
 
-static void
-query_free(struct dns_query *q)
+void
+dns_query_free(struct dns_query *q)
 {
+	buf_done(&q->key);
 	buf_done(&q->question);
 	buf_done(&q->answer);
 	mem_free(q);
 }
 
 static void on_answer(void *arg, int status, int timeouts, unsigned char *bytes, int len);
+static void query_unref(struct dns_query *q);
 
 static void
 query_send(struct dns_query *q)
@@ -291,33 +300,56 @@ on_answer(void *arg, int status, int timeouts UNUSED, unsigned char *bytes, int 
 {
 	struct dns_query *q = arg;
 
-	if (!q->abandoned && resolver.on && bytes != NULL && query_simplify(q, bytes, len))
+	if (q->refs > 0 && resolver.on && bytes != NULL && query_simplify(q, bytes, len))
 		return;
 	resolver.open--;
 	if (bytes == NULL)
 		resolver.suspect = true;
-	if (q->abandoned) {
+	if (q->refs == 0)
 		resolver.abandoned--;
-		query_free(q);
-		return;
-	}
 	q->done = true;
 	q->status = status;
 	if (bytes != NULL && len > 0)
 		buf_add(&q->answer, bytes, (size_t)len);
 	task_cond_wake_all(&q->cond);
+	/* Whoever waits has it before it can be dropped. */
+	q->refs++;
+	dns_cache_settle(q);
+	query_unref(q);
 }
 
-struct dns_query *
-dns_query_start(const char *name, int type, bool search)
+/* One less waits for it. */
+static void
+query_unref(struct dns_query *q)
 {
-	struct dns_query *q;
+	MUST(q->refs > 0);
+	if (--q->refs > 0)
+		return;
+	if (!q->done) {
+		resolver.abandoned++;
+		(void)eventfd_write(resolver.wake, 1);
+	} else if (q->key.len == 0) {
+		dns_query_free(q);
+	}
+}
 
-	if (resolver.on)
-		channel_refresh();
-	if (!resolver.on)
-		return NULL;
-	q = mem_new(struct dns_query);
+/* One more waits for a question that is known. */
+static struct dns_query *
+query_ref(struct dns_query *q)
+{
+	if (q->refs++ == 0 && !q->done)
+		resolver.abandoned--;
+	return q;
+}
+
+/* Sends a new question. */
+static struct dns_query *
+query_new(const char *name, int type, bool search)
+{
+	struct dns_query *q = mem_new(struct dns_query);
+
+	q->refs = 1;
+	dns_cache_add(q, name, type, search);
 	resolver.open++;
 	/* Either may call on_answer() before it returns. */
 	if (search) {
@@ -329,9 +361,22 @@ dns_query_start(const char *name, int type, bool search)
 			dns_wire_drop_edns(&q->question);
 		query_send(q);
 	}
+	return q;
+}
+
+struct dns_query *
+dns_query_start(const char *name, int type, bool search)
+{
+	struct dns_query *q;
+
+	if (resolver.on)
+		channel_refresh();
+	if (!resolver.on)
+		return NULL;
+	q = dns_cache_find(name, type, search);
+	q = q != NULL ? query_ref(q) : query_new(name, type, search);
 	if (!q->done && !driver_start()) {
-		q->abandoned = true;
-		resolver.abandoned++;
+		query_unref(q);
 		return NULL;
 	}
 	return q;
@@ -373,16 +418,12 @@ dns_query_wait(struct dns_query **query, int64_t deadline, struct buf *ret_answe
 	while (!q->done && w == TASK_READY)
 		w = task_cond_wait(&q->cond, deadline);
 	if (!q->done) {
-		q->abandoned = true;
-		resolver.abandoned++;
-		(void)eventfd_write(resolver.wake, 1);
+		query_unref(q);
 		return w == TASK_CANCELLED ? DNS_CANCELLED : DNS_RETRY;
 	}
 	status = query_status(q);
-	if (status == DNS_FOUND) {
-		*ret_answer = q->answer;
-		q->answer = (struct buf){0};
-	}
-	query_free(q);
+	if (status == DNS_FOUND)
+		buf_add_span(ret_answer, buf_span(&q->answer));
+	query_unref(q);
 	return status;
 }

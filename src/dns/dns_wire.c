@@ -18,6 +18,7 @@
 #define COUNT_ADDITIONAL 10 /* offset in the header */
 #define TYPE_OPT         41
 #define LABEL_MAX        63
+#define RCODE_NAME_ERROR 3
 #define QUERY_NAME_MAX   253
 
 static unsigned
@@ -221,6 +222,52 @@ dns_wire_begin(struct span message, struct dns_answer *ret)
 		;
 	*ret = a;
 	return true;
+}
+
+/* The time of a "no" is the smaller one of the record's and of its last field, MINIMUM. */
+static uint32_t
+soa_ttl(struct span message, const struct dns_record *r)
+{
+	size_t at = r->at + r->len - 4;
+	unsigned high;
+	unsigned low;
+
+	if (r->len < 22 || !read_u16(message, &at, &high) || !read_u16(message, &at, &low))
+		return 0;
+	return MIN(r->ttl, high & 0x8000 ? 0 : high << 16 | low);
+}
+
+bool
+dns_wire_ttl(struct span message, uint32_t *ret_ttl, bool *ret_found)
+{
+	struct dns_answer a;
+	struct dns_record r;
+	size_t counts = 8;
+	uint32_t least = UINT32_MAX;
+	unsigned authority;
+	size_t at;
+
+	if (!dns_wire_begin(message, &a) || (a.rcode != 0 && a.rcode != RCODE_NAME_ERROR) ||
+	    !read_u16(message, &counts, &authority))
+		return false;
+	at = a.at;
+	*ret_found = false;
+	for (size_t i = 0; i < a.count + authority; i++) {
+		bool answer = i < a.count;
+
+		if (!read_record(message, &at, &r))
+			return false;
+		if (answer && r.type > 0)
+			least = MIN(least, r.ttl);
+		/* An alias alone is no answer: what it leads to was not there. */
+		*ret_found = *ret_found || (answer && r.type != DNS_TYPE_CNAME);
+		if (!answer && !*ret_found && r.type == DNS_TYPE_SOA)
+			least = MIN(least, soa_ttl(message, &r));
+		else if (!answer)
+			continue;
+	}
+	*ret_ttl = least;
+	return least != UINT32_MAX;
 }
 
 /* ---- queries --------------------------------------------------------------------------------------------------- */
