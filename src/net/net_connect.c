@@ -70,12 +70,22 @@ connect_to(int fd, const struct net_addr *to, int64_t deadline, struct task_fd *
 	return error == 0 ? 0 : wait_connected(fd, *ret_watch, deadline);
 }
 
+static bool
+bind_failed(const struct net_addr *from, int error, struct err *err)
+{
+	char text[NET_ADDR_TEXT];
+
+	net_addr_text(from, text, sizeof(text));
+	return err_set(err, ERR_CONFIG, "4.4.0", "bind %s: %s", text, strerror(error));
+}
+
 struct stream *
 net_connect(
     const struct net_addr *to, const struct net_addr *from, int64_t deadline, struct err *err)
 {
 	int fd = socket(net_addr_family(to), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int error = fd < 0 ? errno : from != NULL ? bind_to(fd, from) : 0;
+	int bind_error = fd >= 0 && from != NULL ? bind_to(fd, from) : 0;
+	int error = fd < 0 ? errno : bind_error;
 	struct task_fd *watch = NULL;
 
 	if (error == 0)
@@ -85,7 +95,9 @@ net_connect(
 	task_fd_free(&watch);
 	if (fd >= 0)
 		(void)close(fd);
-	if (error == CANCELLED)
+	if (bind_error != 0)
+		(void)bind_failed(from, bind_error, err);
+	else if (error == CANCELLED)
 		(void)err_set(err, ERR_GONE, "4.3.2", "shutting down");
 	else
 		(void)err_set(err, ERR_TEMP, "4.4.1", "%s", strerror(error));

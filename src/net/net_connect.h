@@ -13,7 +13,7 @@ struct err;
 
 /*
  * Connects to `to`, from `from` unless NULL (its port may be 0). NULL on failure with err->text = the plain reason
- * ("Connection refused", "Connection timed out", ...), ERR_TEMP. Waits.
+ * ("Connection refused", "Connection timed out", ...), ERR_TEMP; ERR_CONFIG when `from` cannot be used. Waits.
  */
 struct stream *net_connect(
     const struct net_addr *to, const struct net_addr *from, int64_t deadline, struct err *err);

@@ -183,7 +183,7 @@ connect_in_vain(void *arg UNUSED)
 	/* an address that is not ours */
 	MUST(net_addr_parse("192.0.2.1", 0, &to));
 	MUST(net_connect(&to, &to, clock_deadline(LATER), &err) == NULL);
-	MUST(strcmp(err.text, "Cannot assign requested address") == 0);
+	MUST(strcmp(err.text, "bind 192.0.2.1: Cannot assign requested address") == 0);
 }
 
 static void
