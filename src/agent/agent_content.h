@@ -11,7 +11,7 @@
 
 struct agent_job;
 
-#define AGENT_CONTENT_CREDIT 262144u
+#define AGENT_CONTENT_CREDIT 65536u
 
 /* Starts at the front again: for the next host. */
 void agent_content_rewind(struct agent_job *job);

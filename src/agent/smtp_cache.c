@@ -3,7 +3,6 @@
  * where deliveries follow each other within a second or run beside each other, and only for smtp_connection_cache_time_limit.
  */
 #include "agent/smtp_int.h"
-
 #include "base/mem.h"
 
 #define SMTP_BACK_TO_BACK CLOCK_SECOND
@@ -18,12 +17,6 @@ struct smtp_nexthop {
 	int64_t last_end; /* mono us */
 	bool wanted;      /* keep connections */
 };
-
-void
-smtp_cache_init(struct smtp_state *s)
-{
-	s->idle_count = 0;
-}
 
 static struct smtp_nexthop *
 smtp_nexthop_get(struct smtp_state *s, const char *name)
@@ -51,13 +44,29 @@ smtp_nexthop_put(struct smtp_state *s, struct smtp_nexthop *n)
 	mem_free(n);
 }
 
+/* smtp_connection_cache_destinations: as in a relayhost or the part of a nexthop before its port. */
+static bool
+smtp_cache_is_listed(const struct smtp_state *s, const char *nexthop)
+{
+	struct span list = span_str(s->cache_destinations);
+	struct span text = span_str(nexthop);
+	struct span domain = span_head(text, span_find(text, ':'));
+	struct span word;
+
+	while (span_word(&list, ", \t\r\n", &word))
+		if (span_equal_nocase(word, text) || span_equal_nocase(word, domain))
+			return true;
+	return false;
+}
+
 void
 smtp_cache_begin(struct smtp_state *s, const char *nexthop)
 {
 	struct smtp_nexthop *n = smtp_nexthop_get(s, nexthop);
 
-	n->wanted = conf_bool(s->conf, CONF_smtp_connection_cache_on_demand) &&
-		    (n->busy > 0 || clock_mono_us() - n->last_end < SMTP_BACK_TO_BACK);
+	n->wanted = smtp_cache_is_listed(s, nexthop) ||
+		    (s->cache_on_demand &&
+			(n->busy > 0 || clock_mono_us() - n->last_end < SMTP_BACK_TO_BACK));
 	n->busy++;
 }
 
@@ -123,16 +132,29 @@ smtp_cache_expired(void *arg)
 	smtp_cache_dismiss(session);
 }
 
+/* Is it fit for further mail, and is there likely to be any? */
+static bool
+smtp_cache_is_worth_keeping(const struct smtp_nexthop *n, const struct smtp_session *session)
+{
+	const struct smtp_state *s = session->state;
+
+	if (session->broken || session->retire || !session->greeted || s->agent->service->leaving)
+		return false;
+	if (!(n->wanted || (s->cache_on_demand && n->busy > 1)) || s->idle_count >= SMTP_IDLE_MAX)
+		return false;
+	if (s->reuse_count != 0 && session->uses >= s->reuse_count)
+		return false;
+	return clock_mono_us() - session->opened <= s->reuse_time;
+}
+
 void
 smtp_cache_give(struct smtp_state *s, const char *nexthop, struct smtp_session **session)
 {
-	struct smtp_nexthop *n = smtp_nexthop_get(s, nexthop);
+	struct smtp_nexthop *n = nexthop != NULL ? smtp_nexthop_get(s, nexthop) : NULL;
 	struct smtp_session *kept = *session;
-	int64_t now = clock_mono_us();
 
 	*session = NULL;
-	if (kept->broken || !(n->wanted || n->busy > 1) || s->idle_count >= SMTP_IDLE_MAX ||
-	    now - kept->opened > s->reuse_time || s->agent->service->leaving) {
+	if (n == NULL || !smtp_cache_is_worth_keeping(n, kept) || !smtp_session_reset(kept)) {
 		smtp_cache_dismiss(kept);
 		return;
 	}

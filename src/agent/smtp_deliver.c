@@ -1,88 +1,229 @@
 /*
- * smtp_deliver.c - one delivery by SMTP: a kept connection if there is one, then the hosts of the nexthop in turn, until every recipient has
- * an outcome.
+ * smtp_deliver.c - one delivery by SMTP or LMTP: a kept connection if there is one, then the sites of the nexthop and the
+ * fallback relays in turn, each with its hosts, until every recipient has an outcome.
  */
-#include "agent/smtp.h"
-
-#include <netdb.h>
-#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/un.h>
 #include <sysexits.h>
 
+#include "agent/lmtp.h"
+#include "agent/smtp.h"
 #include "agent/smtp_int.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "smtp/smtp_ehlo.h"
 
 static bool
-smtp_has_open(const struct agent_job *job)
+smtp_deliver_is_over(const struct smtp_delivery *d)
 {
-	for (size_t i = 0; i < job->request.rcpt_count; i++)
-		if (job->outcomes[i].status == 0)
-			return true;
-	return false;
+	return !smtp_outcome_any_open(d) || !agent_may_go_on(d->job);
 }
+
+/* ---- a kept connection ---------------------------------------------------------------------------------------- */
 
 /* A connection that was idle may have died in the meantime: then nothing was sent, and a fresh one is tried. */
-static bool
-smtp_deliver_cached(
-    struct smtp_state *s, struct agent_job *job, const char *nexthop, int64_t *ready)
+static void
+smtp_deliver_kept(struct smtp_delivery *d, const char *nexthop)
 {
-	struct smtp_session *session = smtp_cache_take(s, nexthop);
-	bool ok;
+	struct smtp_session *session = smtp_cache_take(d->state, nexthop);
+	const struct smtp_trouble *t;
 
 	if (session == NULL)
-		return false;
-	ok = smtp_session_deliver(session, job, false, ready);
-	if (!ok && !(session->trouble.lost != STREAM_OK && session->trouble.step == SMTP_STEP_MAIL))
-		smtp_outcome_session(session, job, false);
-	if (!smtp_has_open(job))
-		smtp_outcome_log(job, session, *ready);
-	smtp_cache_give(s, nexthop, &session);
-	return !smtp_has_open(job);
+		return;
+	t = &session->trouble;
+	if (smtp_mail(session, d)) {
+		d->sessions++;
+		d->tried = session->host.addr;
+	} else if (t->lost == STREAM_OK || t->step > SMTP_STEP_MAIL) {
+		d->sessions++;
+		d->tried = session->host.addr;
+		smtp_outcome_session(session, d);
+	}
+	smtp_cache_give(d->state, nexthop, &session);
 }
 
-/* One host. True: there is no need for another. */
-static bool
-smtp_deliver_host(struct smtp_state *s, struct agent_job *job, const struct smtp_host *host,
-    bool last, const char *nexthop, bool *ret_session)
-{
-	struct smtp_session *session = smtp_session_new(s, host);
-	int64_t ready = 0;
-	bool done;
+/* ---- hosts ---------------------------------------------------------------------------------------------------- */
 
-	*ret_session = smtp_session_open(session);
-	if (!*ret_session || !smtp_session_deliver(session, job, last, &ready))
-		smtp_outcome_session(session, job, last);
-	done = !smtp_has_open(job);
-	if (done)
-		smtp_outcome_log(job, session, ready);
+/* One host; `last`: there is none behind it. Kept for `nexthop` if that is not NULL. */
+static void
+smtp_deliver_host(struct smtp_delivery *d, const struct smtp_host *host, bool best, bool last,
+    const char *nexthop)
+{
+	struct smtp_state *s = d->state;
+	struct smtp_session *session = smtp_session_new(s, host);
+
+	session->best_mx = best;
+	if (smtp_connect(session, d->job)) {
+		d->sessions++;
+		d->final_server =
+		    d->final_nexthop &&
+		    (last || (s->session_limit != 0 && d->sessions >= s->session_limit));
+		if (!smtp_mail(session, d))
+			smtp_outcome_session(session, d);
+	} else {
+		d->final_server = d->final_nexthop && last;
+		smtp_outcome_session(session, d);
+	}
 	smtp_cache_give(s, nexthop, &session);
-	return done;
+}
+
+/* The address of the kept connection had its chance. */
+static void
+smtp_deliver_drop_tried(const struct smtp_delivery *d, struct smtp_hosts *hosts)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < hosts->count && d->tried.len != 0; i++)
+		if (!net_addr_equal_host(&hosts->list[i].addr, &d->tried))
+			hosts->list[to++] = hosts->list[i];
+	if (d->tried.len != 0)
+		hosts->count = to;
+}
+
+static bool
+smtp_deliver_is_limited(const struct smtp_delivery *d)
+{
+	return d->state->session_limit != 0 && d->sessions >= d->state->session_limit;
+}
+
+/* What DNS said is asked anew where it led nowhere: the answer may be older than the trouble. */
+static void
+smtp_deliver_forget(
+    const struct smtp_delivery *d, const struct smtp_target *target, const struct smtp_hosts *hosts)
+{
+	bool waits = smtp_outcome_any_open(d);
+
+	for (size_t i = 0; i < d->job->request.rcpt_count; i++)
+		waits = waits || d->job->outcomes[i].status == DELIVERY_DEFERRED;
+	if (!waits)
+		return;
+	dns_forget(target->host);
+	for (size_t i = 0; i < hosts->count; i++)
+		dns_forget(hosts->list[i].name);
+}
+
+/* All hosts of one site. */
+static void
+smtp_deliver_site(struct smtp_delivery *d, const struct smtp_target *target, const char *nexthop)
+{
+	struct smtp_hosts hosts;
+	struct smtp_why kept = d->why;
+	uint16_t best;
+	bool self;
+
+	d->why.text = (struct buf){0};
+	smtp_host_find(d->state, target, &hosts, &self, &d->why);
+	best = hosts.count != 0 ? hosts.list[0].preference : 0;
+	/* A backup of the destination that handed its mail on to a fallback relay could get it back. */
+	if (self || span_equal_str(span_str(d->why.dsn), "5.4.6"))
+		d->final_nexthop = true;
+	smtp_deliver_drop_tried(d, &hosts);
+	if (hosts.count == 0 && d->why.dsn[0] == '\0') {
+		buf_done(&d->why.text);
+		d->why = kept;
+		kept.text = (struct buf){0};
+	}
+	for (size_t i = 0; i < hosts.count && !smtp_deliver_is_over(d); i++) {
+		if (smtp_deliver_is_limited(d))
+			break;
+		smtp_deliver_host(d, &hosts.list[i], hosts.list[i].preference == best,
+		    i + 1 == hosts.count, nexthop);
+	}
+	smtp_deliver_forget(d, target, &hosts);
+	buf_done(&kept.text);
+	smtp_hosts_done(&hosts);
+}
+
+/* ---- sites ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * A relay that was configured and does not resolve, or is ourselves, is a mistake to be mended: the mail waits for it. Mail for
+ * ourselves as the best MX may have a transport of its own.
+ */
+static void
+smtp_deliver_blame(struct smtp_delivery *d, bool fallback)
+{
+	const char *relayhost = conf_str(d->state->conf, CONF_relayhost);
+	bool relayed =
+	    relayhost[0] != '\0' && span_equal_nocase_str(d->job->request.nexthop, relayhost);
+
+	if (d->why.dsn[0] != '5' || (!fallback && !relayed))
+		return;
+	log_warn("%s configuration problem", !fallback        ? "relayhost"
+					     : d->state->lmtp ? "lmtp_fallback_relay"
+							      : "smtp_fallback_relay");
+	(void)snprintf(d->why.dsn, sizeof(d->why.dsn), "4.3.5");
+}
+
+/* The sites of a list. `more`: others follow behind them. */
+static void
+smtp_deliver_sites(struct smtp_delivery *d, struct span list, bool more, const char *nexthop)
+{
+	struct span rest = list;
+	struct span site;
+
+	while (!smtp_deliver_is_over(d) && !d->final_nexthop && smtp_target_next(&rest, &site)) {
+		struct smtp_target target;
+		struct span peek = rest;
+		struct span ignored;
+		struct err err;
+
+		/* The limit is on the hosts of a site; a kept connection counts for the first one. */
+		if (d->tried.len == 0 || site.ptr != list.ptr)
+			d->sessions = 0;
+		d->final_nexthop = !more && !smtp_target_next(&peek, &ignored);
+		if (smtp_target_parse(site, d->state->tcp_port, &target, &err))
+			smtp_deliver_site(d, &target, nexthop);
+		else
+			(void)smtp_why_set(&d->why, err.dsn, "%s", err.text);
+	}
 }
 
 static void
-smtp_deliver_hosts(struct smtp_state *s, struct agent_job *job, const char *nexthop)
+smtp_deliver_inet(struct smtp_delivery *d, struct span sites)
 {
-	struct smtp_hosts hosts;
-	size_t sessions = 0;
-	struct err err;
+	struct span fallback = span_str(d->state->fallback_relay);
+	struct span peek = fallback;
+	struct span ignored;
+	bool has_fallback = smtp_target_next(&peek, &ignored);
 
-	if (!smtp_host_find(s, nexthop, &hosts, &err)) {
-		smtp_outcome_no_host(job, &err);
-		smtp_outcome_log(job, NULL, 0);
-		return;
+	smtp_deliver_sites(d, sites, has_fallback, d->job->request.nexthop.ptr);
+	if (has_fallback && !smtp_deliver_is_over(d) && !d->final_nexthop) {
+		smtp_deliver_sites(d, fallback, false, NULL);
+		smtp_deliver_blame(d, true);
+	} else if (!smtp_deliver_is_over(d)) {
+		smtp_deliver_blame(d, false);
 	}
-	for (size_t i = 0; i < hosts.count; i++) {
-		bool last = i + 1 == hosts.count ||
-			    (s->session_limit != 0 && sessions + 1 >= s->session_limit);
-		bool session;
+}
 
-		if (!agent_may_go_on(job) ||
-		    smtp_deliver_host(s, job, &hosts.list[i], last, nexthop, &session) || last)
-			break;
-		sessions += session;
+/* A path that is not absolute is below queue_directory, where the process stands. */
+static void
+smtp_deliver_unix(struct smtp_delivery *d, struct span path)
+{
+	struct smtp_host host = {0};
+	char *name = span_dup(path);
+
+	(void)snprintf(host.name, sizeof(host.name), "%s", d->state->hostname);
+	if (net_addr_unix(name, &host.addr)) {
+		d->final_nexthop = true;
+		if (d->tried.len == 0)
+			smtp_deliver_host(d, &host, false, true, d->job->request.nexthop.ptr);
+	} else {
+		log_warn("unix-domain name too long: %s", name);
+		(void)smtp_why_set(&d->why, "4.3.5", "Server configuration error");
 	}
-	smtp_hosts_done(&hosts);
+	mem_free(name);
+}
+
+static void
+smtp_deliver_to(struct smtp_delivery *d, struct span nexthop)
+{
+	struct span path;
+
+	if (d->state->lmtp && smtp_target_is_unix(nexthop, &path))
+		return smtp_deliver_unix(d, path);
+	if (d->state->lmtp && span_starts(nexthop, "inet:"))
+		nexthop = span_from(nexthop, 5);
+	smtp_deliver_inet(d, nexthop);
 }
 
 static void
@@ -90,50 +231,31 @@ smtp_deliver(struct agent_job *job)
 {
 	struct smtp_state *s = job->agent->state;
 	const char *nexthop = job->request.nexthop.ptr;
-	int64_t ready = 0;
+	struct smtp_delivery d = {
+	    .state = s,
+	    .job = job,
+	    .accepted = arena_alloc(&job->arena, job->request.rcpt_count * sizeof(bool)),
+	};
+
+	struct conf *conf = conf_ref(s->conf); /* a reload must not take the texts away */
 
 	smtp_cache_begin(s, nexthop);
-	if (!smtp_deliver_cached(s, job, nexthop, &ready))
-		smtp_deliver_hosts(s, job, nexthop);
+	smtp_deliver_kept(&d, nexthop);
+	if (!smtp_deliver_is_over(&d))
+		smtp_deliver_to(&d, job->request.nexthop);
+	if (agent_may_go_on(job))
+		smtp_outcome_leftover(&d);
 	smtp_cache_end(s, nexthop);
+	buf_done(&d.why.text);
+	conf_unref(&conf);
 }
 
-/* ---- configuration ---- */
-
-static uint16_t
-smtp_default_port(const char *text)
-{
-	uint64_t port;
-	const struct servent *service;
-
-	if (span_number(span_str(text), 65535, &port))
-		return (uint16_t)port;
-	service = getservbyname(text, "tcp");
-	return service != NULL ? ntohs((uint16_t)service->s_port) : 25;
-}
+/* ---- service -------------------------------------------------------------------------------------------------- */
 
 static void
-smtp_configure_times(struct smtp_state *s)
-{
-	const struct conf *c = s->conf;
-
-	s->connect_timeout = conf_time(c, CONF_smtp_connect_timeout);
-	s->helo_timeout = conf_time(c, CONF_smtp_helo_timeout);
-	s->mail_timeout = conf_time(c, CONF_smtp_mail_timeout);
-	s->rcpt_timeout = conf_time(c, CONF_smtp_rcpt_timeout);
-	s->data_init_timeout = conf_time(c, CONF_smtp_data_init_timeout);
-	s->data_xfer_timeout = conf_time(c, CONF_smtp_data_xfer_timeout);
-	s->data_done_timeout = conf_time(c, CONF_smtp_data_done_timeout);
-	s->quit_timeout = conf_time(c, CONF_smtp_quit_timeout);
-	s->cache_time = conf_time(c, CONF_smtp_connection_cache_time_limit);
-	s->reuse_time = conf_time(c, CONF_smtp_connection_reuse_time_limit);
-}
-
-static void
-smtp_configure(struct agent *agent)
+smtp_deliver_configure(struct agent *agent, bool lmtp)
 {
 	struct smtp_state *s = agent->state;
-	const struct conf *c = agent->service->conf;
 	struct err err;
 
 	if (s == NULL) {
@@ -141,27 +263,23 @@ smtp_configure(struct agent *agent)
 			log_fatal(EX_OSERR, "%s", err.text);
 		s = agent->state = mem_new(struct smtp_state);
 		s->agent = agent;
-		smtp_cache_init(s);
+		s->lmtp = lmtp;
 	}
 	conf_unref(&s->conf);
 	s->conf = conf_ref(agent->service->conf);
-	s->hostname = conf_str(c, CONF_myhostname);
-	s->helo_name = conf_str(c, CONF_smtp_helo_name);
-	s->dns_enabled = !conf_is(c, CONF_smtp_dns_support_level, "disabled") &&
-			 !conf_bool(c, CONF_disable_dns_lookups);
-	s->ipv4 =
-	    conf_has(c, CONF_inet_protocols, "all") || conf_has(c, CONF_inet_protocols, "ipv4");
-	s->ipv6 =
-	    conf_has(c, CONF_inet_protocols, "all") || conf_has(c, CONF_inet_protocols, "ipv6");
-	s->port = smtp_default_port(conf_str(c, CONF_smtp_tcp_port));
-	s->address_limit = conf_size(c, CONF_smtp_mx_address_limit);
-	s->session_limit = conf_size(c, CONF_smtp_mx_session_limit);
-	s->line_limit = conf_size(c, CONF_smtp_line_length_limit);
-	s->skip_5xx_greeting = conf_bool(c, CONF_smtp_skip_5xx_greeting);
-	smtp_configure_times(s);
-	if (!smtp_ehlo_parse_discard(
-		span_str(conf_str(c, CONF_smtp_discard_ehlo_keywords)), &s->discard, &err))
-		log_warn("smtp_discard_ehlo_keywords: %s", err.text);
+	smtp_conf_load(s);
+}
+
+static void
+smtp_configure(struct agent *agent)
+{
+	smtp_deliver_configure(agent, false);
+}
+
+static void
+lmtp_configure(struct agent *agent)
+{
+	smtp_deliver_configure(agent, true);
 }
 
 static void
@@ -174,5 +292,12 @@ const struct agent_kind smtp_agent_kind = {
     .service = {.program = "smtp", .privilege = SERVICE_AGENT},
     .deliver = smtp_deliver,
     .configure = smtp_configure,
+    .stopping = smtp_stopping,
+};
+
+const struct agent_kind lmtp_agent_kind = {
+    .service = {.program = "lmtp", .privilege = SERVICE_AGENT},
+    .deliver = smtp_deliver,
+    .configure = lmtp_configure,
     .stopping = smtp_stopping,
 };

@@ -1,80 +1,41 @@
 /*
- * smtp_host.c - from a nexthop to the addresses to try (RFC 5321 section 5.1): MX by preference, equal ones in random order, A and
- * AAAA where there is no MX; [host] and host:port as in Postfix's relayhost.
+ * smtp_host.c - from a target to the addresses to try (RFC 5321 section 5.1): MX by preference, A and AAAA where there is no
+ * MX. A host that is this machine, and all not better than it, are left out, or mail would loop.
  */
-#include <ctype.h>
-#include <netdb.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/smtp_int.h"
+#include "base/log.h"
 #include "base/mem.h"
-#include "base/random.h"
 
-#define SMTP_DNS_TIMEOUT (60 * CLOCK_SECOND)
+#define SMTP_HOST_TIMEOUT (60 * CLOCK_SECOND)
+/* Addresses of one destination; what a name server may make us remember. */
+#define SMTP_HOST_MAX     200
+#define SMTP_HOST_PORT    25
 
-/* A nexthop taken apart. */
-struct smtp_target {
-	char host[DNS_NAME_MAX];
-	uint16_t port;
-	bool direct; /* in [ ]: no MX */
-};
-
-static bool
-smtp_port_parse(struct span text, uint16_t *ret)
+bool
+smtp_why_set(struct smtp_why *why, const char *dsn, const char *fmt, ...)
 {
-	uint64_t port;
-	char name[32];
-	const struct servent *service;
+	va_list args;
 
-	if (span_number(text, 65535, &port)) {
-		*ret = (uint16_t)port;
-		return port != 0;
-	}
-	if (text.len == 0 || text.len >= sizeof(name))
-		return false;
-	memcpy(name, text.ptr, text.len);
-	name[text.len] = '\0';
-	service = getservbyname(name, "tcp");
-	if (service == NULL)
-		return false;
-	*ret = ntohs((uint16_t)service->s_port);
-	return true;
+	(void)snprintf(why->dsn, sizeof(why->dsn), "%s", dsn);
+	buf_clear(&why->text);
+	va_start(args, fmt);
+	buf_vprintf(&why->text, fmt, args);
+	va_end(args);
+	why->site = false;
+	return false;
 }
 
-/* "host", "host:port", "[host]", "[host]:port". */
-static bool
-smtp_target_parse(
-    const struct smtp_state *s, const char *nexthop, struct smtp_target *ret, struct err *err)
+/* A soft reason is not replaced by a hard one: as long as one host may come back, the mail waits. */
+static const char *
+smtp_host_dsn(const struct smtp_why *why, const char *hard, const char *soft)
 {
-	struct span text = span_str(nexthop);
-	struct span host = text;
-	struct span port = {0};
-
-	*ret = (struct smtp_target){.port = s->port};
-	if (text.len != 0 && text.ptr[0] == '[') {
-		size_t close = span_find(text, ']');
-
-		ret->direct = true;
-		host = span_head(span_from(text, 1), close - 1);
-		port = span_from(text, close + 1);
-		if (close == text.len || (port.len != 0 && port.ptr[0] != ':'))
-			return err_set(err, ERR_TEMP, "4.3.5", "bad next-hop \"%s\"", nexthop);
-		port = span_from(port, 1);
-	} else if (span_find(text, ':') == span_find_last(text, ':') &&
-		   span_find(text, ':') < text.len) {
-		host = span_head(text, span_find(text, ':'));
-		port = span_from(text, host.len + 1);
-	}
-	if (span_starts_nocase(host, "ipv6:"))
-		host = span_from(host, 5);
-	if (host.len == 0 || host.len >= sizeof(ret->host) ||
-	    (port.len != 0 && !smtp_port_parse(port, &ret->port)))
-		return err_set(err, ERR_TEMP, "4.3.5", "bad next-hop \"%s\"", nexthop);
-	memcpy(ret->host, host.ptr, host.len);
-	return true;
+	return why->dsn[0] == '4' ? soft : hard;
 }
 
 static void
@@ -85,6 +46,8 @@ smtp_hosts_add(struct smtp_hosts *hosts, const char *name, const struct dns_ip *
 	struct sockaddr_in *v4;
 	struct sockaddr_in6 *v6;
 
+	if (hosts->count == SMTP_HOST_MAX)
+		return;
 	hosts->list = mem_resize(hosts->list, hosts->count + 1, sizeof(*hosts->list));
 	h = &hosts->list[hosts->count++];
 	*h = (struct smtp_host){.preference = preference};
@@ -104,53 +67,133 @@ smtp_hosts_add(struct smtp_hosts *hosts, const char *name, const struct dns_ip *
 	}
 }
 
+void
+smtp_hosts_done(struct smtp_hosts *hosts)
+{
+	mem_free(hosts->list);
+	*hosts = (struct smtp_hosts){0};
+}
+
 static int
-smtp_family(const struct smtp_state *s)
+smtp_host_family(const struct smtp_state *s)
 {
 	if (s->ipv4 && s->ipv6)
 		return AF_UNSPEC;
 	return s->ipv6 ? AF_INET6 : AF_INET;
 }
 
-/* All addresses of one host name. */
-static enum dns_status
-smtp_host_addresses(const struct smtp_state *s, const char *name, uint16_t port,
-    uint16_t preference, struct smtp_hosts *hosts, struct err *err)
-{
-	int64_t deadline = clock_deadline(SMTP_DNS_TIMEOUT);
-	struct dns_ip *ips = NULL;
-	size_t count = 0;
-	enum dns_status status;
-	bool native = !s->dns_enabled || conf_has(s->conf, CONF_smtp_host_lookup, "native");
+/* ---- addresses of one name ------------------------------------------------------------------------------------ */
 
-	if (native)
-		status = dns_native(name, smtp_family(s), deadline, &ips, &count, err);
-	else
-		status = dns_ip(name, smtp_family(s), deadline, &ips, &count, NULL, err);
-	if (status == DNS_FOUND)
-		for (size_t i = 0; i < count; i++)
-			smtp_hosts_add(hosts, name, &ips[i], port, preference);
-	mem_free(ips);
-	return status;
+static bool
+smtp_host_literal(struct smtp_hosts *hosts, const char *name, uint16_t port, uint16_t preference)
+{
+	struct net_addr addr;
+
+	if (!net_addr_parse(name, port, &addr) || hosts->count == SMTP_HOST_MAX)
+		return false;
+	hosts->list = mem_resize(hosts->list, hosts->count + 1, sizeof(*hosts->list));
+	hosts->list[hosts->count] = (struct smtp_host){.addr = addr, .preference = preference};
+	(void)snprintf(hosts->list[hosts->count].name, DNS_NAME_MAX, "%s", name);
+	hosts->count++;
+	return true;
 }
 
 static bool
-smtp_host_failed(const struct smtp_state *s, enum dns_status status, const char *name,
-    const char *type, struct err *err)
+smtp_host_dns_failed(const struct smtp_state *s, enum dns_status status, const char *name,
+    const struct err *err, struct smtp_why *why)
 {
-	bool soft = status == DNS_RETRY || status == DNS_CANCELLED;
+	const char *type = s->ipv6 ? "AAAA" : "A";
 
-	if (!s->dns_enabled)
-		return err_set(err, soft ? ERR_TEMP : ERR_PERM, soft ? "4.4.3" : "5.4.4",
-		    "unable to look up host %s: %s", name,
-		    soft ? "Temporary failure in name resolution" : "Name or service not known");
-	return err_set(err, soft ? ERR_TEMP : ERR_PERM, soft ? "4.4.3" : "5.4.4",
+	if (status == DNS_RETRY || status == DNS_CANCELLED)
+		return smtp_why_set(why, "4.4.3",
+		    "Host or domain name not found. Name service error for name=%s type=%s: Host not found, try again",
+		    name, type);
+	if (why->dsn[0] == '4')
+		return false;
+	if (status == DNS_INVALID)
+		return smtp_why_set(why, "5.4.4", "%s", err->text);
+	return smtp_why_set(why, "5.4.4",
 	    "Host or domain name not found. Name service error for name=%s type=%s: %s", name, type,
 	    dns_status_text(status));
 }
 
+static bool
+smtp_host_native_failed(enum dns_status status, const char *name, struct smtp_why *why)
+{
+	bool soft = status == DNS_RETRY || status == DNS_CANCELLED;
+
+	return smtp_why_set(why, smtp_host_dsn(why, soft ? "4.4.4" : "5.4.4", "4.4.4"),
+	    "unable to look up host %s: %s", name,
+	    soft ? "Temporary failure in name resolution" : "Name or service not known");
+}
+
+/* All addresses of one host name, by smtp_host_lookup. False: none, and why. */
+static bool
+smtp_host_addresses(const struct smtp_state *s, const char *name, uint16_t port,
+    uint16_t preference, struct smtp_hosts *hosts, struct smtp_why *why)
+{
+	int64_t deadline = clock_deadline(SMTP_HOST_TIMEOUT);
+	enum dns_status status = DNS_NOT_FOUND;
+	struct dns_ip *ips = NULL;
+	size_t count = 0;
+	struct err err;
+
+	if (smtp_host_literal(hosts, name, port, preference))
+		return true;
+	if (s->lookup_dns) {
+		status =
+		    s->dns_search
+			? dns_ip_search(name, smtp_host_family(s), deadline, &ips, &count, &err)
+			: dns_ip(name, smtp_host_family(s), deadline, &ips, &count, NULL, &err);
+		if (status != DNS_FOUND)
+			(void)smtp_host_dns_failed(s, status, name, &err, why);
+	}
+	if (s->lookup_native && (status == DNS_NOT_FOUND || status == DNS_NO_DATA)) {
+		status = dns_native(name, smtp_host_family(s), deadline, &ips, &count, &err);
+		if (status != DNS_FOUND)
+			(void)smtp_host_native_failed(status, name, why);
+	}
+	if (status != DNS_FOUND)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		smtp_hosts_add(hosts, name, &ips[i], port, preference);
+	mem_free(ips);
+	return true;
+}
+
+/* ---- this host ------------------------------------------------------------------------------------------------ */
+
+/* The first host that is this machine; NULL: none. Only where mail from outside arrives: at port 25. */
+static const struct smtp_host *
+smtp_host_self(const struct smtp_state *s, const struct smtp_hosts *hosts)
+{
+	for (size_t i = 0; i < hosts->count; i++) {
+		const struct smtp_host *h = &hosts->list[i];
+		const struct sockaddr *sa = (const struct sockaddr *)&h->addr.sa;
+
+		if (net_addr_port(&h->addr) == SMTP_HOST_PORT &&
+		    (conf_addresses_has(&s->own, sa) || conf_addresses_has(&s->proxy, sa)))
+			return h;
+	}
+	return NULL;
+}
+
+static void
+smtp_host_direct(const struct smtp_state *s, const struct smtp_target *t, struct smtp_hosts *ret,
+    struct smtp_why *why)
+{
+	if (!smtp_host_addresses(s, t->host, t->port, 0, ret, why))
+		return;
+	if (smtp_host_self(s, ret) != NULL) {
+		smtp_hosts_done(ret);
+		(void)smtp_why_set(why, "5.4.6", "mail for %s loops back to myself", t->host);
+	}
+}
+
+/* ---- MX ------------------------------------------------------------------------------------------------------- */
+
 static int
-smtp_mx_compare(const void *a, const void *b)
+smtp_host_compare_mx(const void *a, const void *b)
 {
 	const struct dns_mx *x = a;
 	const struct dns_mx *y = b;
@@ -158,142 +201,101 @@ smtp_mx_compare(const void *a, const void *b)
 	return (x->preference > y->preference) - (x->preference < y->preference);
 }
 
-/* Equal preferences in random order: spread the load (RFC 5321 section 5.1). */
+/* Hosts not better than ourselves are cut off. */
 static void
-smtp_mx_order(struct dns_mx *mx, size_t count, bool shuffle)
+smtp_host_cut_self(const struct smtp_state *s, const char *domain, uint16_t best,
+    struct smtp_hosts *hosts, bool *ret_self, struct smtp_why *why)
 {
-	for (size_t i = count; shuffle && i > 1; i--) {
-		size_t j = random_below((uint32_t)i);
-		struct dns_mx swap = mx[i - 1];
+	const struct smtp_host *self = smtp_host_self(s, hosts);
+	uint16_t best_found = hosts->list[0].preference;
 
-		mx[i - 1] = mx[j];
-		mx[j] = swap;
+	if (self == NULL)
+		return;
+	*ret_self = true;
+	smtp_order_cut(hosts, self->preference);
+	if (hosts->count != 0)
+		return;
+	/* There are better hosts, only that their addresses are not to be had now. */
+	if (best != best_found)
+		(void)smtp_why_set(why, "4.4.4", "unable to find primary relay for %s", domain);
+	else
+		(void)smtp_why_set(why, "5.4.6", "mail for %s loops back to myself", domain);
+}
+
+static void
+smtp_host_of_mx(const struct smtp_state *s, const struct smtp_target *t, struct dns_mx *mx,
+    size_t count, struct smtp_hosts *ret, bool *ret_self, struct smtp_why *why)
+{
+	qsort(mx, count, sizeof(*mx), smtp_host_compare_mx);
+	for (size_t i = 0; i < count; i++)
+		(void)smtp_host_addresses(s, mx[i].host, t->port, mx[i].preference, ret, why);
+	if (ret->count == 0) {
+		if (s->defer_no_mx_address && why->dsn[0] == '5')
+			why->dsn[0] = '4';
+		log_warn("no MX host for %s has a valid address record", t->host);
+		return;
 	}
-	qsort(mx, count, sizeof(*mx), smtp_mx_compare);
+	smtp_order_by_preference(ret);
+	smtp_host_cut_self(s, t->host, mx[0].preference, ret, ret_self, why);
 }
 
-/* Hosts not better than ourselves are cut off, or mail would loop (RFC 5321 section 5.1). */
 static bool
-smtp_mx_cut_self(const struct smtp_state *s, const char *domain, struct dns_mx *mx, size_t *count,
-    struct err *err)
+smtp_host_is_null_mx(const struct dns_mx *mx, size_t count)
 {
-	for (size_t i = 0; i < *count; i++) {
-		if (strcasecmp(mx[i].host, s->hostname) != 0)
-			continue;
-		uint16_t own = mx[i].preference;
-		size_t keep = 0;
-
-		while (keep < *count && mx[keep].preference < own)
-			keep++;
-		*count = keep;
-		if (keep == 0)
-			return err_set(
-			    err, ERR_PERM, "5.4.6", "mail for %s loops back to myself", domain);
-		return true;
-	}
-	return true;
+	for (size_t i = 0; i < count; i++)
+		if (mx[i].host[0] == '\0')
+			return true;
+	return false;
 }
 
-static bool
-smtp_mx_addresses(const struct smtp_state *s, const struct smtp_target *t, struct dns_mx *mx,
-    size_t count, struct smtp_hosts *ret, struct err *err)
-{
-	enum dns_status worst = DNS_NOT_FOUND;
-	const char *name = t->host;
-
-	if (!smtp_mx_cut_self(s, t->host, mx, &count, err))
-		return false;
-	for (size_t i = 0; i < count; i++) {
-		enum dns_status status =
-		    smtp_host_addresses(s, mx[i].host, t->port, mx[i].preference, ret, err);
-
-		if (status == DNS_RETRY || (worst != DNS_RETRY && status != DNS_FOUND)) {
-			worst = status;
-			name = mx[i].host;
-		}
-	}
-	if (ret->count != 0)
-		return true;
-	return smtp_host_failed(s, worst, name, s->ipv6 ? "AAAA" : "A", err);
-}
-
-static bool
-smtp_host_direct(const struct smtp_state *s, const struct smtp_target *t, struct smtp_hosts *ret,
-    struct err *err)
-{
-	enum dns_status status = smtp_host_addresses(s, t->host, t->port, 0, ret, err);
-
-	return status == DNS_FOUND ||
-	       smtp_host_failed(s, status, t->host, s->ipv6 ? "AAAA" : "A", err);
-}
-
-static bool
-smtp_host_by_mx(const struct smtp_state *s, const struct smtp_target *t, struct smtp_hosts *ret,
-    struct err *err)
+static void
+smtp_host_by_mx(struct smtp_state *s, const struct smtp_target *t, struct smtp_hosts *ret,
+    bool *ret_self, struct smtp_why *why)
 {
 	struct dns_mx *mx = NULL;
 	size_t count = 0;
-	bool ok = false;
+	struct err err;
 
-	switch (dns_mx(t->host, clock_deadline(SMTP_DNS_TIMEOUT), &mx, &count, NULL, err)) {
+	switch (dns_mx(t->host, clock_deadline(SMTP_HOST_TIMEOUT), &mx, &count, NULL, &err)) {
 	case DNS_FOUND:
-		if (count == 1 && mx[0].host[0] == '\0') {
-			/* RFC 7505: the domain takes no mail, now or later. */
-			(void)err_set(err, ERR_PERM, "5.1.0",
-			    "Domain %s does not accept mail (nullMX)", t->host);
-			break;
-		}
-		smtp_mx_order(mx, count, conf_bool(s->conf, CONF_smtp_randomize_addresses));
-		ok = smtp_mx_addresses(s, t, mx, count, ret, err);
+		/* RFC 7505: the domain takes no mail, now or later. */
+		if (smtp_host_is_null_mx(mx, count))
+			(void)smtp_why_set(
+			    why, "5.1.0", "Domain %s does not accept mail (nullMX)", t->host);
+		else
+			smtp_host_of_mx(s, t, mx, count, ret, ret_self, why);
 		break;
 	case DNS_NOT_FOUND:
 	case DNS_NO_DATA:
-		ok = smtp_host_direct(s, t, ret, err);
+		smtp_host_direct(s, t, ret, why);
 		break;
 	case DNS_RETRY:
 	case DNS_CANCELLED:
-		(void)smtp_host_failed(s, DNS_RETRY, t->host, "MX", err);
-		break;
 	case DNS_INVALID:
-		(void)err_set(err, ERR_PERM, "5.4.4",
-		    "Host or domain name not found. Name service error for name=%s type=MX: Malformed or unexpected name "
-		    "server reply",
-		    t->host);
+		(void)smtp_why_set(why, err.dsn, "%s", err.text);
+		if (s->ignore_mx_error)
+			smtp_host_direct(s, t, ret, why);
 		break;
 	}
 	mem_free(mx);
-	return ok;
-}
-
-bool
-smtp_host_find(struct smtp_state *s, const char *nexthop, struct smtp_hosts *ret, struct err *err)
-{
-	struct smtp_target target;
-	struct net_addr literal;
-	bool ok;
-
-	*ret = (struct smtp_hosts){0};
-	if (!smtp_target_parse(s, nexthop, &target, err))
-		return false;
-	if (net_addr_parse(target.host, target.port, &literal)) {
-		ret->list = mem_zalloc(sizeof(*ret->list));
-		ret->count = 1;
-		ret->list[0].addr = literal;
-		(void)snprintf(ret->list[0].name, sizeof(ret->list[0].name), "%s", target.host);
-		return true;
-	}
-	if (target.direct || !s->dns_enabled)
-		ok = smtp_host_direct(s, &target, ret, err);
-	else
-		ok = smtp_host_by_mx(s, &target, ret, err);
-	if (ok && s->address_limit != 0 && ret->count > s->address_limit)
-		ret->count = s->address_limit;
-	return ok;
 }
 
 void
-smtp_hosts_done(struct smtp_hosts *hosts)
+smtp_host_find(struct smtp_state *s, const struct smtp_target *target, struct smtp_hosts *ret,
+    bool *ret_self, struct smtp_why *why)
 {
-	mem_free(hosts->list);
-	*hosts = (struct smtp_hosts){0};
+	struct net_addr literal;
+
+	*ret = (struct smtp_hosts){0};
+	*ret_self = false;
+	why->dsn[0] = '\0';
+	if (s->lmtp || target->direct || !s->dns_enabled ||
+	    net_addr_parse(target->host, target->port, &literal))
+		smtp_host_direct(s, target, ret, why);
+	else
+		smtp_host_by_mx(s, target, ret, ret_self, why);
+	if (ret->count != 0)
+		why->dsn[0] = '\0';
+	why->site = why->dsn[0] == '4';
+	smtp_order(ret, &s->order);
 }

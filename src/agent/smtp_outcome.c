@@ -1,52 +1,80 @@
 /*
- * smtp_outcome.c - what a failure means. Facts come in, the judgement is here and nowhere else (Postfix's smtp_trouble.c):
+ * smtp_outcome.c - what a failure means. Facts come in, the judgement is here and nowhere else:
  *
  *	connect, greeting, EHLO failed, connection lost, time-out   the site is in trouble: next host; after the last one defer, and the
  *	                                                            scheduler narrows its window
  *	5xx to the greeting                                         as 4xx, with smtp_skip_5xx_greeting; else bounce
  *	5xx to EHLO and HELO, MAIL, DATA, the final dot             bounce all
  *	4xx to them                                                 next host; after the last one defer
- *	5xx to RCPT                                                 bounce that recipient
- *	4xx to RCPT                                                 that recipient: next host; after the last one defer
+ *	5xx to RCPT, and to the final dot of LMTP                   bounce that recipient
+ *	4xx to them                                                 that recipient: next host; after the last one defer
  *	2xx to the final dot                                        sent
+ *
+ * What counts is the class of the enhanced code, which fits the reply's, and is 5 for replies that are none. With soft_bounce a
+ * 5 is a reason to try the next host, too.
  */
-#include "agent/smtp_int.h"
-
 #include <string.h>
 
+#include "agent/smtp_int.h"
 #include "base/log.h"
 #include "mail/mail_log.h"
 
 static const struct {
 	const char *waiting; /* for "lost connection ... while" */
-	const char *command; /* for "(in reply to ... command)" */
+	const char *command; /* for "(in reply to ...)" */
 } smtp_steps[] = {
     [SMTP_STEP_CONNECT] = {"connecting", ""},
     [SMTP_STEP_GREETING] = {"receiving the initial server greeting", ""},
     [SMTP_STEP_EHLO] = {"performing the EHLO handshake", "EHLO command"},
     [SMTP_STEP_HELO] = {"performing the HELO handshake", "HELO command"},
+    [SMTP_STEP_LHLO] = {"performing the LHLO handshake", "LHLO command"},
+    [SMTP_STEP_XFORWARD_NAME] = {"sending XFORWARD name/address", "XFORWARD name/address command"},
+    [SMTP_STEP_XFORWARD_HELO] = {"sending XFORWARD protocol/helo_name",
+	"XFORWARD helo/protocol command"},
     [SMTP_STEP_MAIL] = {"sending MAIL FROM", "MAIL FROM command"},
     [SMTP_STEP_RCPT] = {"sending RCPT TO", "RCPT TO command"},
     [SMTP_STEP_DATA] = {"sending DATA command", "DATA command"},
     [SMTP_STEP_BODY] = {"sending message body", "message body"},
     [SMTP_STEP_DOT] = {"sending end of data -- message may be sent more than once",
 	"end of DATA command"},
-    [SMTP_STEP_QUIT] = {"sending QUIT command", "QUIT command"},
+    [SMTP_STEP_RSET] = {"sending RSET", "RSET command"},
+    [SMTP_STEP_QUIT] = {"sending QUIT", "QUIT command"},
 };
 
-static struct span
-smtp_relay(const struct smtp_session *session, struct agent_job *job)
+bool
+smtp_outcome_is_open(const struct smtp_delivery *d, size_t rcpt)
 {
-	return span_str(arena_printf(&job->arena, "%s[%s]:%u", session->host.name, session->address,
-	    net_addr_port(&session->host.addr)));
+	return d->job->outcomes[rcpt].status == 0;
 }
 
-/* "host NAME[ADDR] said: REPLY (in reply to CMD)", or Postfix's words for a greeting. */
+bool
+smtp_outcome_any_open(const struct smtp_delivery *d)
+{
+	for (size_t i = 0; i < d->job->request.rcpt_count; i++)
+		if (smtp_outcome_is_open(d, i))
+			return true;
+	return false;
+}
+
+/* ---- texts ---------------------------------------------------------------------------------------------------- */
+
+/* "host[address]:port", without the port for a UNIX socket. */
 static const char *
-smtp_said(const struct smtp_session *session, struct agent_job *job, enum smtp_step step,
+smtp_outcome_relay(const struct smtp_session *session, struct agent_job *job)
+{
+	uint16_t port = net_addr_port(&session->host.addr);
+
+	if (port == 0)
+		return arena_printf(&job->arena, "%s[%s]", session->host.name, session->address);
+	return arena_printf(&job->arena, "%s[%s]:%u", session->host.name, session->address, port);
+}
+
+/* "host NAME[ADDR] said: REPLY (in reply to CMD)", or that it would not even begin. */
+static const char *
+smtp_outcome_said(const struct smtp_session *session, struct agent_job *job, enum smtp_step step,
     struct span reply)
 {
-	if (step == SMTP_STEP_GREETING)
+	if (step <= SMTP_STEP_LHLO)
 		return arena_printf(&job->arena, "host %s[%s] refused to talk to me: %.*s",
 		    session->host.name, session->address, SPAN_ARG(reply));
 	return arena_printf(&job->arena, "host %s[%s] said: %.*s (in reply to %s)",
@@ -54,13 +82,13 @@ smtp_said(const struct smtp_session *session, struct agent_job *job, enum smtp_s
 }
 
 static const char *
-smtp_lost_text(const struct smtp_session *session, struct agent_job *job)
+smtp_outcome_lost(const struct smtp_session *session, struct agent_job *job)
 {
 	const struct smtp_trouble *t = &session->trouble;
 
 	if (t->step == SMTP_STEP_CONNECT)
-		return arena_printf(&job->arena, "connect to %s[%s]:%u: %s", session->host.name,
-		    session->address, net_addr_port(&session->host.addr), buf_str(&t->text));
+		return arena_printf(&job->arena, "connect to %s: %s",
+		    smtp_outcome_relay(session, job), buf_str(&t->text));
 	if (t->lost == STREAM_TIMEOUT)
 		return arena_printf(&job->arena, "conversation with %s[%s] timed out while %s",
 		    session->host.name, session->address, smtp_steps[t->step].waiting);
@@ -70,166 +98,214 @@ smtp_lost_text(const struct smtp_session *session, struct agent_job *job)
 	    session->address, smtp_steps[t->step].waiting);
 }
 
-static void
-smtp_fill(struct smtp_session *session, struct agent_job *job, size_t i,
-    enum delivery_status status, const char *dsn, const char *text, struct span reply)
-{
-	struct delivery_outcome *o = &job->outcomes[i];
+/* ---- settling ------------------------------------------------------------------------------------------------- */
 
-	o->status = status;
-	o->dsn = span_str(arena_strdup(&job->arena, dsn));
-	o->text = span_str(text);
-	o->relay = session->trouble.step == SMTP_STEP_CONNECT && session->stream == NULL
-		       ? SPAN_LIT("none")
-		       : smtp_relay(session, job);
-	if (reply.len == 0)
-		return;
-	o->remote_mta = span_str(arena_strdup(&job->arena, session->host.name));
-	o->diagnostic = span_str(arena_printf(&job->arena, "smtp; %.*s", SPAN_ARG(reply)));
+/* The word in the log; "soft" bounces are deferred by the scheduler. */
+static const char *
+smtp_outcome_status(const struct smtp_delivery *d, const struct delivery_outcome *o)
+{
+	if (d->job->request.verify_only)
+		return o->status == DELIVERY_SENT ? "deliverable" : "undeliverable";
+	if (o->status == DELIVERY_SENT)
+		return "sent";
+	if (o->status == DELIVERY_DEFERRED)
+		return "deferred";
+	return d->state->soft_bounce ? "SOFTBOUNCE" : "bounced";
 }
 
-void
-smtp_outcome_rcpt(struct smtp_session *session, struct agent_job *job, size_t rcpt,
-    enum smtp_step step, bool last_host)
+static void
+smtp_outcome_log(const struct smtp_delivery *d, const struct smtp_session *session, size_t rcpt)
 {
+	const struct agent_job *job = d->job;
+	const struct delivery_outcome *o = &job->outcomes[rcpt];
+	const struct delivery_rcpt *r = &job->request.rcpts[rcpt];
+	struct buf line CLEANUP(buf_done) = {0};
+	char dsn[MAIL_DSN_SIZE];
+	const struct mail_log_delivery entry = {
+	    .queue_id = job->request.queue_id.ptr,
+	    .recipient = r->addr.ptr,
+	    .orig_recipient = r->orig_addr.len != 0 ? r->orig_addr.ptr : NULL,
+	    .relay = o->relay.ptr,
+	    .conn_use = session != NULL ? session->uses : 0,
+	    .times =
+		{
+		    .arrival = job->request.arrival,
+		    .active = job->request.activated,
+		    .handed = job->started,
+		    .connected = session != NULL ? session->ready : 0,
+		    .done = clock_real_us(),
+		},
+	    .dsn = dsn,
+	    .status = smtp_outcome_status(d, o),
+	    .text = o->text,
+	};
+
+	memcpy(dsn, o->dsn.ptr, MIN(o->dsn.len + 1, sizeof(dsn)));
+	if (o->status == DELIVERY_BOUNCED && d->state->soft_bounce)
+		dsn[0] = '4';
+	mail_log_delivery(&line, &entry);
+	log_info("%s", buf_str(&line));
+}
+
+/* Texts are in the job's arena. `session` NULL: there is none to name. */
+static void
+smtp_outcome_settle(struct smtp_delivery *d, const struct smtp_session *session, size_t rcpt,
+    const char *dsn, const char *text, struct span reply)
+{
+	struct agent_job *job = d->job;
+	struct delivery_outcome *o = &job->outcomes[rcpt];
+
+	o->status = dsn[0] == '2'   ? DELIVERY_SENT
+		    : dsn[0] == '4' ? DELIVERY_DEFERRED
+				    : DELIVERY_BOUNCED;
+	o->dsn = span_str(arena_strdup(&job->arena, dsn));
+	o->text = span_str(text);
+	o->relay = SPAN_LIT("none");
+	o->remote_mta = o->diagnostic = (struct span){0};
+	if (session != NULL)
+		o->relay = span_str(smtp_outcome_relay(session, job));
+	if (session != NULL && reply.len != 0) {
+		o->remote_mta = span_str(arena_strdup(&job->arena, session->host.name));
+		o->diagnostic = span_str(arena_printf(&job->arena, "smtp; %.*s", SPAN_ARG(reply)));
+	}
+	smtp_outcome_log(d, session, rcpt);
+}
+
+/* Is there reason to try another host, and one to try? */
+static bool
+smtp_outcome_goes_on(const struct smtp_delivery *d, const char *dsn)
+{
+	return !d->final_server && (dsn[0] == '4' || (dsn[0] == '5' && d->state->soft_bounce));
+}
+
+static void
+smtp_outcome_by_reply(struct smtp_session *session, struct smtp_delivery *d, size_t rcpt,
+    enum smtp_step step, bool sent)
+{
+	struct agent_job *job = d->job;
 	struct buf text CLEANUP(buf_done) = {0};
-	int class = smtp_reply_class(&session->reply);
 	const char *reply;
+	const char *said;
 
 	smtp_reply_text(&session->reply, &text);
 	reply = arena_dup(&job->arena, buf_span(&text));
-	session->trouble.step = step;
-	if (class == 2) {
-		smtp_fill(
-		    session, job, rcpt, DELIVERY_SENT, session->reply.dsn, reply, span_str(reply));
+	if (sent) {
+		smtp_outcome_settle(d, session, rcpt,
+		    session->reply.dsn[0] == '2' ? session->reply.dsn : "2.0.0", reply,
+		    span_str(reply));
 		return;
 	}
-	if (class != 5 && !last_host)
+	said = smtp_outcome_said(session, job, step, span_str(reply));
+	if (smtp_outcome_goes_on(d, session->reply.dsn)) {
+		log_info("%s: %s", job->request.queue_id.ptr, said);
+		(void)smtp_why_set(&d->why, session->reply.dsn, "%s", said);
 		return;
-	smtp_fill(session, job, rcpt, class == 5 ? DELIVERY_BOUNCED : DELIVERY_DEFERRED,
-	    session->reply.dsn, smtp_said(session, job, step, span_str(reply)), span_str(reply));
+	}
+	smtp_outcome_settle(d, session, rcpt, session->reply.dsn, said, span_str(reply));
+}
+
+void
+smtp_outcome_rcpt(
+    struct smtp_session *session, struct smtp_delivery *d, size_t rcpt, enum smtp_step step)
+{
+	smtp_outcome_by_reply(session, d, rcpt, step, smtp_reply_class(&session->reply) == 2);
+}
+
+void
+smtp_outcome_accept(
+    struct smtp_session *session, struct smtp_delivery *d, size_t rcpt, enum smtp_step step)
+{
+	smtp_outcome_by_reply(session, d, rcpt, step, true);
 }
 
 /* Does the trouble say that the site, not this message, has a problem? */
 static bool
-smtp_is_site_trouble(const struct smtp_trouble *t)
+smtp_outcome_is_site_trouble(const struct smtp_trouble *t)
 {
 	if (t->lost == STREAM_CANCELLED)
 		return false;
-	return t->lost != STREAM_OK || t->step <= SMTP_STEP_HELO;
-}
-
-static bool
-smtp_is_permanent(const struct smtp_session *session)
-{
-	const struct smtp_trouble *t = &session->trouble;
-
-	if (t->lost != STREAM_OK || t->code / 100 != 5)
-		return false;
-	return t->step != SMTP_STEP_GREETING || !session->state->skip_5xx_greeting;
+	return t->lost != STREAM_OK || t->step <= SMTP_STEP_LHLO;
 }
 
 static void
-smtp_site_error(struct agent_job *job, const char *dsn, const char *text)
+smtp_outcome_site_error(struct agent_job *job, const char *dsn, const char *text)
 {
+	if (job->result.site_error.len != 0)
+		return;
 	job->result.site_error = span_str(text);
 	job->result.site_error_dsn = span_str(arena_strdup(&job->arena, dsn));
 }
 
-void
-smtp_outcome_session(struct smtp_session *session, struct agent_job *job, bool last_host)
+/* The trouble as DSN code and text; *ret_reply: what the server said, empty if it did not. */
+static const char *
+smtp_outcome_reason(const struct smtp_session *session, struct agent_job *job,
+    char dsn[MAIL_DSN_SIZE], struct span *ret_reply)
 {
 	const struct smtp_trouble *t = &session->trouble;
-	bool permanent = smtp_is_permanent(session);
-	struct span reply = {0};
 	const char *text;
-	char dsn[MAIL_DSN_SIZE] = "4.4.2";
+
+	*ret_reply = (struct span){0};
+	memcpy(dsn, "4.4.2", sizeof("4.4.2"));
+	if (t->lost == STREAM_CANCELLED)
+		memcpy(dsn, "4.3.0", sizeof("4.3.0"));
+	if (t->lost != STREAM_OK && t->step != SMTP_STEP_CONNECT)
+		return smtp_outcome_lost(session, job);
+	memcpy(dsn, t->dsn, MAIL_DSN_SIZE);
+	if (t->step == SMTP_STEP_CONNECT)
+		return smtp_outcome_lost(session, job);
+	text = arena_dup(&job->arena, buf_span(&t->text));
+	if (t->local)
+		return text;
+	*ret_reply = span_str(text);
+	return smtp_outcome_said(session, job, t->step, *ret_reply);
+}
+
+void
+smtp_outcome_session(struct smtp_session *session, struct smtp_delivery *d)
+{
+	const struct smtp_trouble *t = &session->trouble;
+	struct agent_job *job = d->job;
+	bool connected = session->stream != NULL;
+	char dsn[MAIL_DSN_SIZE];
+	struct span reply;
+	const char *text;
 
 	/* Dropped before the final dot: untried, and no line in the log, for it is somebody else's now. */
 	if (agent_is_dropped(job) || (t->lost == STREAM_CANCELLED && !agent_may_go_on(job)))
 		return;
-	if (t->lost == STREAM_OK) {
-		reply = span_str(arena_dup(&job->arena, buf_span(&t->text)));
-		text = t->local ? reply.ptr : smtp_said(session, job, t->step, reply);
-		if (t->local)
-			reply = (struct span){0};
-		memcpy(dsn, t->dsn, sizeof(dsn));
-		mail_dsn_fit(dsn, permanent ? 550 : 450);
-	} else {
-		text = smtp_lost_text(session, job);
-		if (t->step == SMTP_STEP_CONNECT)
-			memcpy(dsn, "4.4.1", sizeof("4.4.1"));
-	}
-	if (!permanent && !last_host) {
-		log_info("%s: %s", job->request.queue_id.ptr, text);
+	text = smtp_outcome_reason(session, job, dsn, &reply);
+	if (!connected)
+		log_info("%s", text);
+	if (!connected || smtp_outcome_goes_on(d, dsn)) {
+		if (connected)
+			log_info("%s: %s", job->request.queue_id.ptr, text);
+		(void)smtp_why_set(&d->why, dsn, "%s", text);
+		d->why.site = smtp_outcome_is_site_trouble(t);
 		return;
 	}
-	if (smtp_is_site_trouble(t) && !permanent)
-		smtp_site_error(job, dsn, text);
+	if (smtp_outcome_is_site_trouble(t) && dsn[0] == '4')
+		smtp_outcome_site_error(job, dsn, text);
 	for (size_t i = 0; i < job->request.rcpt_count; i++)
-		if (job->outcomes[i].status == 0)
-			smtp_fill(session, job, i, permanent ? DELIVERY_BOUNCED : DELIVERY_DEFERRED,
-			    dsn, text, reply);
+		if (smtp_outcome_is_open(d, i))
+			smtp_outcome_settle(d, session, i, dsn, text, reply);
 }
 
 void
-smtp_outcome_no_host(struct agent_job *job, const struct err *err)
+smtp_outcome_leftover(struct smtp_delivery *d)
 {
-	bool permanent = err->kind == ERR_PERM;
-	const char *text = arena_strdup(&job->arena, err->text);
+	struct agent_job *job = d->job;
+	const char *text;
 
-	if (agent_is_dropped(job))
+	if (!smtp_outcome_any_open(d))
 		return;
-	if (!permanent)
-		smtp_site_error(job, err->dsn, text);
-	for (size_t i = 0; i < job->request.rcpt_count; i++) {
-		struct delivery_outcome *o = &job->outcomes[i];
-
-		if (o->status != 0)
-			continue;
-		o->status = permanent ? DELIVERY_BOUNCED : DELIVERY_DEFERRED;
-		o->dsn = span_str(arena_strdup(&job->arena, err->dsn));
-		o->text = span_str(text);
-		o->relay = SPAN_LIT("none");
-	}
-}
-
-void
-smtp_outcome_log(const struct agent_job *job, const struct smtp_session *session, int64_t ready)
-{
-	static const char *const names[] = {[DELIVERY_SENT] = "sent",
-	    [DELIVERY_DEFERRED] = "deferred",
-	    [DELIVERY_BOUNCED] = "bounced",
-	    [DELIVERY_UNTRIED] = "untried"};
-	int64_t now = clock_real_us();
-	struct buf line CLEANUP(buf_done) = {0};
-
-	for (size_t i = 0; i < job->request.rcpt_count; i++) {
-		const struct delivery_outcome *o = &job->outcomes[i];
-		const struct delivery_rcpt *r = &job->request.rcpts[i];
-		const struct mail_log_delivery d = {
-		    .queue_id = job->request.queue_id.ptr,
-		    .recipient = r->addr.ptr,
-		    .orig_recipient = r->orig_addr.len != 0 ? r->orig_addr.ptr : NULL,
-		    .relay = o->relay.ptr,
-		    .conn_use = session != NULL ? session->uses : 0,
-		    .times =
-			{
-			    .arrival = job->request.arrival,
-			    .active = job->request.activated,
-			    .handed = job->started,
-			    .connected = ready,
-			    .done = now,
-			},
-		    .dsn = o->dsn.ptr,
-		    .status = names[o->status],
-		    .text = o->text,
-		};
-
-		if (o->status == 0 || o->status == DELIVERY_UNTRIED)
-			continue;
-		buf_clear(&line);
-		mail_log_delivery(&line, &d);
-		log_info("%s", buf_str(&line));
-	}
+	/* All that was found had been tried over a kept connection. */
+	if (d->why.dsn[0] == '\0')
+		(void)smtp_why_set(
+		    &d->why, "4.3.0", "server unavailable or unable to receive mail");
+	text = arena_dup(&job->arena, buf_span(&d->why.text));
+	if (d->why.site && d->why.dsn[0] == '4')
+		smtp_outcome_site_error(job, d->why.dsn, text);
+	for (size_t i = 0; i < job->request.rcpt_count; i++)
+		if (smtp_outcome_is_open(d, i))
+			smtp_outcome_settle(d, NULL, i, d->why.dsn, text, (struct span){0});
 }

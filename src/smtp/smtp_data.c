@@ -259,10 +259,16 @@ smtp_data_write(struct smtp_data_out *w, struct span content, struct buf *out)
 }
 
 void
-smtp_data_write_end(struct smtp_data_out *w, struct buf *out)
+smtp_data_write_line_end(struct smtp_data_out *w, struct buf *out)
 {
 	if (w->column != 0)
 		buf_add(out, "\r\n", 2);
 	w->column = 0;
+}
+
+void
+smtp_data_write_end(struct smtp_data_out *w, struct buf *out)
+{
+	smtp_data_write_line_end(w, out);
 	buf_add(out, ".\r\n", 3);
 }

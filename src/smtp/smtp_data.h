@@ -60,6 +60,9 @@ struct smtp_data_out {
 /* Converts the next piece of a content: LF to CRLF, dots stuffed, long lines cut. Appends to `out`. */
 void smtp_data_write(struct smtp_data_out *w, struct span content, struct buf *out);
 
+/* Finishes an unfinished line, if there is one. */
+void smtp_data_write_line_end(struct smtp_data_out *w, struct buf *out);
+
 /* The end: finishes an unfinished line and appends ".\r\n". */
 void smtp_data_write_end(struct smtp_data_out *w, struct buf *out);
 

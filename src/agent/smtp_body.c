@@ -1,0 +1,151 @@
+/*
+ * smtp_body.c - sending the content: dot stuffing, conversion for servers without 8BITMIME, time limits. The content of an ordinary
+ * message goes out in one write, its dot with it; of a large one no more than a slice is in memory, however slow the server is.
+ */
+#include "agent/agent_content.h"
+#include "agent/smtp_int.h"
+#include "base/crash.h"
+#include "mail/mail_qp.h"
+#include "smtp/smtp_data.h"
+
+/* Bytes of a content that are converted at a time. Contents that came with the request are there already, larger ones are not. */
+#define SMTP_BODY_SLICE       65536
+#define SMTP_BODY_SLICE_LARGE 8192
+
+struct smtp_body {
+	struct smtp_session *session;
+	struct agent_job *job;
+	struct smtp_data_out out;
+	struct mail_qp *qp; /* owned; NULL: no conversion */
+	struct buf seven;   /* what it gave */
+	struct buf slice;   /* ready for the wire */
+	int64_t deadline;   /* smtp_per_request_deadline: for the whole content */
+	size_t slice_size;
+};
+
+/* The server may have said why before it closed: that reply is worth more than "lost connection". */
+static bool
+smtp_body_lost(struct smtp_session *session, enum stream_result why)
+{
+	if ((why == STREAM_ERROR || why == STREAM_EOF) &&
+	    smtp_session_reply(session, SMTP_STEP_BODY, session->state->data_done_timeout) &&
+	    smtp_reply_class(&session->reply) >= 4) {
+		session->broken = true;
+		return smtp_session_refused(session, SMTP_STEP_DOT);
+	}
+	return smtp_session_lost(session, SMTP_STEP_BODY, why);
+}
+
+/* How long the next bytes may take: each its own time, or all together at least smtp_min_data_rate. */
+static void
+smtp_body_set_deadline(struct smtp_body *b, size_t bytes)
+{
+	const struct smtp_state *s = b->session->state;
+
+	if (!s->request_deadline) {
+		stream_set_deadline(b->session->stream, clock_deadline(s->data_xfer_timeout));
+		return;
+	}
+	b->deadline += (int64_t)bytes * CLOCK_SECOND / (int64_t)MAX(s->min_data_rate, (size_t)1);
+	stream_set_deadline(b->session->stream, b->deadline);
+}
+
+static bool
+smtp_body_send(struct smtp_body *b, struct span part)
+{
+	enum stream_result r;
+
+	buf_clear(&b->slice);
+	if (b->qp != NULL) {
+		buf_clear(&b->seven);
+		mail_qp_write(b->qp, part, &b->seven);
+		part = buf_span(&b->seven);
+	}
+	smtp_data_write(&b->out, part, &b->slice);
+	smtp_body_set_deadline(b, b->slice.len);
+	r = stream_write_span(b->session->stream, buf_span(&b->slice));
+	if (r == STREAM_OK && b->slice_size == SMTP_BODY_SLICE_LARGE)
+		r = stream_flush(b->session->stream);
+	return r == STREAM_OK || smtp_body_lost(b->session, r);
+}
+
+/* True when all of it was written. */
+static bool
+smtp_body_content(struct smtp_body *b)
+{
+	struct smtp_session *session = b->session;
+	int64_t timeout = session->state->data_xfer_timeout;
+	bool last = false;
+
+	agent_content_rewind(b->job);
+	while (!last) {
+		struct span piece;
+
+		if (!agent_may_go_on(b->job) ||
+		    !agent_content_next(b->job, clock_deadline(timeout), &piece, &last))
+			return smtp_session_lost(session, SMTP_STEP_BODY, STREAM_CANCELLED);
+		while (piece.len != 0) {
+			struct span part = span_head(piece, b->slice_size);
+
+			piece = span_from(piece, part.len);
+			if (!smtp_body_send(b, part))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* The tail of the content and the final dot in one write: a pause between them costs a delayed ACK with some servers. */
+static bool
+smtp_body_end(struct smtp_body *b)
+{
+	struct smtp_session *session = b->session;
+	enum stream_result r;
+
+	buf_clear(&b->slice);
+	if (b->qp != NULL) {
+		buf_clear(&b->seven);
+		mail_qp_finish(b->qp, &b->seven);
+		smtp_data_write(&b->out, buf_span(&b->seven), &b->slice);
+	}
+	if (session->pix_slow_dot) {
+		/* A firewall that does not see a dot of its own packet. */
+		smtp_data_write_line_end(&b->out, &b->slice);
+		(void)stream_write_span(session->stream, buf_span(&b->slice));
+		buf_clear(&b->slice);
+		if (!smtp_session_flush(session, SMTP_STEP_BODY, session->state->data_xfer_timeout))
+			return false;
+		(void)task_sleep_until(clock_deadline(session->state->pix_delay));
+	}
+	/* Whoever took the mail over from our scheduler must not find it delivered twice. */
+	if (!agent_may_finish(b->job))
+		return smtp_session_lost(session, SMTP_STEP_BODY, STREAM_CANCELLED);
+	smtp_data_write_end(&b->out, &b->slice);
+	smtp_body_set_deadline(b, b->slice.len);
+	(void)stream_write_span(session->stream, buf_span(&b->slice));
+	CRASH_POINT("deliver-before-dot");
+	r = stream_flush(session->stream);
+	return r == STREAM_OK || smtp_body_lost(session, r);
+}
+
+bool
+smtp_body(struct smtp_session *session, struct agent_job *job)
+{
+	struct smtp_body b = {
+	    .session = session,
+	    .job = job,
+	    .out = {.line_limit = session->state->line_limit},
+	    .deadline = clock_deadline(session->state->data_xfer_timeout),
+	    .slice_size = job->request.content_inline ? SMTP_BODY_SLICE : SMTP_BODY_SLICE_LARGE,
+	};
+	bool ok;
+
+	if (smtp_envelope_is_downgraded(session))
+		b.qp = mail_qp_new();
+	ok = smtp_body_content(&b) && smtp_body_end(&b);
+	if (b.qp != NULL)
+		mail_qp_free(&b.qp);
+	buf_done(&b.seven);
+	buf_done(&b.slice);
+	return ok;
+}

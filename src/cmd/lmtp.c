@@ -1,0 +1,10 @@
+/*
+ * lmtp.c - the LMTP delivery agent; started by master.
+ */
+#include "agent/lmtp.h"
+
+int
+main(int argc, char **argv)
+{
+	return agent_main(argc, argv, &lmtp_agent_kind);
+}
