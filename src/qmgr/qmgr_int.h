@@ -1,13 +1,13 @@
 /*
  * qmgr_int.h - the scheduler's picture of the mail it has claimed, shared by the files of this room.
  *
- *	qmgr ── transports ── destinations ── todo list of entries
- *	  └──── messages ──── recipients ──── (each waiting recipient is in one entry)
+ *	qmgr ── transports ── jobs, destinations ── entries (qmgr_job.h)
+ *	  └──── messages ──── recipients ────────── (each waiting recipient is in one entry)
  *
  * A message is here from its claim until all its claimed recipients are recorded. An entry is some recipients of one message for one
  * destination: the unit of a delivery. Invariants:
  *	I1  each recipient of a message here is in exactly one of: an entry, a doubt (qmgr_doubt.h), the outcome list waiting for the
- *	    next record.
+ *	    next record; or is still to be resolved (message->resolved), by the claim or, for large lists, by a task of its own.
  *	I2  nothing is handed out while the lease is in doubt (qmgr->fenced, cluster_node_may_deliver()).
  *	I3  a recipient is forgotten only after queue_record said that its outcome is stored, or that the lease was lost.
  *	I4  no list changes while somebody walks it: only the scheduling functions, which never wait, touch them.
@@ -23,7 +23,7 @@
 #include "conf/conf.h"
 #include "mail/mail_queue_id.h"
 #include "net/net_connect.h"
-#include "qmgr/qmgr_window.h"
+#include "qmgr/qmgr_job.h"
 #include "queue/queue_claim.h"
 #include "queue/queue_order.h"
 #include "queue/queue_record.h"
@@ -32,44 +32,6 @@
 #include "service/link.h"
 #include "service/service.h"
 #include "task/task.h"
-
-struct qmgr_entry;
-struct qmgr_agent;
-
-/* What the scheduler does by itself instead of an agent. */
-enum qmgr_builtin {
-	QMGR_AGENT,   /* an agent does it */
-	QMGR_ERROR,   /* bounce with the nexthop as text */
-	QMGR_RETRY,   /* defer with the nexthop as text */
-	QMGR_DISCARD, /* succeed and drop */
-};
-
-struct qmgr_transport {
-	char *name; /* owned */
-	enum qmgr_builtin builtin;
-	struct qmgr_window_limits limits;
-	int recipient_limit;      /* recipients of one delivery */
-	struct hmap destinations; /* by nexthop */
-	struct list ready; /* destinations with something to do and room in their window, in turn */
-	struct list agents; /* enlisted agent processes */
-	struct list node;   /* in qmgr->transports */
-	size_t busy;        /* deliveries running */
-	int64_t since;      /* mono us: last time that an agent was enlisted, or the start */
-};
-
-struct qmgr_destination {
-	struct qmgr_transport *transport; /* borrowed: transports live as long as the process */
-	char *nexthop;                    /* owned */
-	struct qmgr_window window;
-	int busy;         /* deliveries running */
-	struct list todo; /* entries waiting */
-	size_t todo_count;
-	struct list ready; /* in transport->ready */
-	bool dead;
-	int64_t dead_until; /* mono us */
-	char *dead_reason;  /* owned; while dead */
-	char dead_dsn[12];
-};
 
 /* A claimed message. */
 struct qmgr_message {
@@ -82,22 +44,13 @@ struct qmgr_message {
 	size_t undecided;            /* recipients without an outcome */
 	size_t in_batch; /* while a batch is recorded: how many of its results are in it */
 	size_t holds;    /* somebody is using it: do not free */
+	uint32_t resolved; /* recipients whose destination has been looked up */
+	struct list jobs;  /* qmgr_job.h: one for each transport where it waits */
 	bool stays;      /* not all of it has left the queue */
 	enum queue_verb
 	    order; /* what an operator wants done with recipients under way; 0: nothing */
 	int64_t order_id;
 	struct list node; /* in qmgr->messages */
-};
-
-struct qmgr_entry {
-	struct qmgr_destination *destination;
-	struct qmgr_message *message;
-	uint32_t *rcpts; /* owned: indexes into message->envelope->rcpts */
-	size_t rcpt_count;
-	struct list node;         /* in destination->todo while waiting */
-	struct qmgr_agent *agent; /* while running */
-	uint32_t delivery;        /* its number on the agent's link */
-	int64_t handed;           /* mono us */
 };
 
 struct qmgr_agent {
@@ -128,8 +81,11 @@ struct qmgr {
 	bool stopping;
 
 	struct hmap transports; /* by name */
+	struct hmap services;   /* of master.cf, by name: who can be a transport */
 	struct list transport_list;
 	size_t dead_destinations;
+	int64_t flushed_until;          /* mono us: mail that an operator flushed is being claimed */
+	struct task_cond pauses_wanted; /* a pause of a destination or transport has begun */
 
 	struct list messages; /* claimed, oldest first */
 	struct hmap messages_by_id;
@@ -157,7 +113,7 @@ struct qmgr {
 	struct task_cond upkeep_wanted; /* an operator has ordered something */
 	bool takeover_wanted;           /* a node was declared dead */
 	int64_t takeover_after; /* mono us: by then the agents have told what they have under way */
-	int64_t trouble_logged; /* mono us */
+	int64_t trouble_logged;         /* mono us */
 	struct task_group tasks;
 };
 

@@ -49,6 +49,7 @@ qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed, bool stays)
 	m->envelope = &claimed->envelope;
 	m->activated = clock_real_us();
 	m->stays = stays;
+	list_init(&m->jobs);
 	m->open = m->undecided = m->envelope->rcpt_count;
 	mail_queue_id_format(m->envelope->msg_id, m->queue_id);
 	qmgr_message_attrs(m);
@@ -66,7 +67,7 @@ qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed, bool stays)
 static void
 qmgr_message_free(struct qmgr *q, struct qmgr_message *m)
 {
-	MUST(m->undecided == 0);
+	MUST(m->undecided == 0 && list_is_empty(&m->jobs));
 	list_remove(&m->node);
 	if (hmap_get(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id)) == m)
 		(void)hmap_remove(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id));
@@ -112,6 +113,12 @@ qmgr_message_unhold(struct qmgr *q, struct qmgr_message *m)
 	m->holds--;
 	if (m->open == 0 && m->holds == 0)
 		qmgr_message_finish(q, m);
+}
+
+size_t
+qmgr_message_unread(const struct qmgr_message *m)
+{
+	return m->claimed->next_rcpt >= 0 ? m->envelope->rcpt_count : 0;
 }
 
 bool

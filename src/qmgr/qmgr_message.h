@@ -25,6 +25,9 @@ void qmgr_message_unhold(struct qmgr *q, struct qmgr_message *m);
 /* "from=<>, status=expired, returned to sender": once for each recipient group that expires. */
 void qmgr_message_log_expired(const struct qmgr_message *m);
 
+/* Recipients of `m` that are not in memory yet, about: nobody has counted them. */
+size_t qmgr_message_unread(const struct qmgr_message *m);
+
 /* How much more may be claimed. */
 struct queue_budget;
 bool qmgr_message_budget(const struct qmgr *q, struct queue_budget *ret);

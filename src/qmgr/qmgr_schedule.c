@@ -1,8 +1,9 @@
 /*
  * qmgr_schedule.c - see qmgr_schedule.h. The states of a destination:
  *
- *	idle     nothing to do                  ready    work and room: in transport->ready
- *	full     work, window in use            dead     its site failed: nothing waits here, new work is deferred at once
+ *	idle     nothing to do                  ready      work and room: in transport->ready
+ *	full     work, window in use            suspended  work, but a pause (rate delay) is not over
+ *	dead     its site failed: nothing waits here, new work is deferred at once (qmgr_dead.h)
  */
 #include "qmgr/qmgr_schedule.h"
 
@@ -10,68 +11,20 @@
 
 #include "base/mem.h"
 #include "qmgr/qmgr_agent.h"
+#include "qmgr/qmgr_dead.h"
 #include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
+#include "qmgr/qmgr_rate.h"
 #include "qmgr/qmgr_transport.h"
 
 /* How long mail waits for an agent of its transport before it is deferred (Postfix: the connect fails at once). */
-#define QMGR_AGENT_WAIT (10 * CLOCK_SECOND)
+#define QMGR_AGENT_WAIT    (10 * CLOCK_SECOND)
+/* Recipients of a large list that are looked up in one go. */
+#define QMGR_RESOLVE_SLICE 100
 
-void
-qmgr_entry_free(struct qmgr_entry **e)
-{
-	if (*e == NULL)
-		return;
-	MUST(!list_is_linked(&(*e)->node));
-	mem_free((*e)->rcpts);
-	mem_free(*e);
-	*e = NULL;
-}
-
-/* Puts a destination into or out of the line of its transport: ready means work and room. */
-static void
-qmgr_destination_line_up(struct qmgr_destination *d)
-{
-	bool ready = !d->dead && !list_is_empty(&d->todo) && d->busy < d->window.window;
-
-	if (d->transport->limits.limit == 0)
-		ready = !d->dead && !list_is_empty(&d->todo);
-	if (ready && !list_is_linked(&d->ready))
-		list_add(&d->transport->ready, &d->ready);
-	else if (!ready)
-		list_remove(&d->ready);
-}
-
-/* The entry of this message that waits last in the list and has room for one more recipient; else a new one. */
-static struct qmgr_entry *
-qmgr_entry_for(struct qmgr_destination *d, struct qmgr_message *m)
-{
-	struct qmgr_entry *last =
-	    list_is_empty(&d->todo) ? NULL : CONTAINER_OF(d->todo.prev, struct qmgr_entry, node);
-	struct qmgr_entry *e;
-
-	if (last != NULL && last->message == m &&
-	    last->rcpt_count < (size_t)d->transport->recipient_limit)
-		return last;
-	e = mem_new(struct qmgr_entry);
-	e->destination = d;
-	e->message = m;
-	list_add(&d->todo, &e->node);
-	d->todo_count++;
-	return e;
-}
-
-static void
-qmgr_entry_add(struct qmgr_entry *e, uint32_t rcpt)
-{
-	/* Grown by doubling: entries of large lists reach the recipient limit one by one. */
-	if ((e->rcpt_count & (e->rcpt_count - 1)) == 0)
-		e->rcpts = mem_resize(
-		    e->rcpts, e->rcpt_count != 0 ? e->rcpt_count * 2 : 1, sizeof(*e->rcpts));
-	e->rcpts[e->rcpt_count++] = rcpt;
-}
+/* ---- recipients that are not handed to an agent ------------------------------------------------------------------ */
 
 /* "5.1.1 text" or "text": what error: and retry: carry as their nexthop. */
 static void
@@ -106,25 +59,6 @@ qmgr_builtin_outcome(struct qmgr_transport *t, const char *nexthop, struct qmgr_
 	UNREACHED();
 }
 
-static void
-qmgr_defer_dead(struct qmgr *q, struct qmgr_destination *d, struct qmgr_message *m, uint32_t rcpt)
-{
-	struct buf text CLEANUP(buf_done) = {0};
-	struct qmgr_outcome o = {
-	    .status = DELIVERY_DEFERRED,
-	    .relay = "none",
-	    .program = "error",
-	    .transport = d->transport->name,
-	    .nexthop = d->nexthop,
-	    .destination_dead = true,
-	};
-
-	buf_printf(&text, "delivery temporarily suspended: %s", d->dead_reason);
-	o.text = buf_str(&text);
-	(void)snprintf(o.dsn, sizeof(o.dsn), "%s", d->dead_dsn[0] != '\0' ? d->dead_dsn : "4.4.1");
-	qmgr_outcome_add(q, m, rcpt, &o);
-}
-
 /* The outcome is recorded as fenced, which forgets the recipient here and changes nothing there. */
 static void
 qmgr_schedule_lost(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
@@ -157,10 +91,50 @@ qmgr_schedule_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt,
 	};
 }
 
+/* defer_transports holds back what nobody has flushed. */
+static bool
+qmgr_is_held_back(
+    const struct qmgr *q, const struct qmgr_transport *t, const struct qmgr_message *m)
+{
+	return t->deferred && !(m->claimed->from_deferred && clock_mono_us() < q->flushed_until);
+}
+
+/* A recipient whose transport does not deliver (now). True: it has an outcome. */
+static bool
+qmgr_schedule_refuse(struct qmgr *q, struct qmgr_transport *t, const char *nexthop,
+    struct qmgr_message *m, uint32_t rcpt)
+{
+	struct qmgr_outcome o = {.program = t->name, .transport = t->name, .nexthop = nexthop};
+
+	if (t->builtin != QMGR_AGENT) {
+		qmgr_builtin_outcome(t, nexthop, &o);
+		qmgr_outcome_add(q, m, rcpt, &o);
+		return true;
+	}
+	if (qmgr_is_held_back(q, t, m)) {
+		qmgr_dead_defer(q, m, rcpt, t->name, nexthop, "4.3.2", "deferred transport");
+		return true;
+	}
+	if (t->unknown && !t->failure.on)
+		qmgr_dead_transport(q, t, "No such file or directory");
+	if (t->failure.on)
+		qmgr_dead_defer(q, m, rcpt, t->name, nexthop, t->failure.dsn, t->failure.reason);
+	return t->failure.on;
+}
+
+/* ---- recipients to entries --------------------------------------------------------------------------------------- */
+
 void
 qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 {
 	struct arena arena CLEANUP(arena_done) = {0};
+	const char *addr = m->envelope->rcpts[rcpt].addr;
+	struct qmgr_job_owner owner = {
+	    .message = m,
+	    .jobs = &m->jobs,
+	    .queued = m->activated,
+	    .unread = qmgr_message_unread(m),
+	};
 	struct rewrite_route route;
 	struct qmgr_transport *t;
 	struct qmgr_destination *d;
@@ -173,35 +147,65 @@ qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 		return;
 	qmgr_schedule_route(q, m, rcpt, &arena, &route);
 	t = qmgr_transport_get(q, route.transport);
-	if (t->builtin != QMGR_AGENT) {
-		struct qmgr_outcome o = {
-		    .program = t->name, .transport = t->name, .nexthop = route.nexthop};
-
-		qmgr_builtin_outcome(t, route.nexthop, &o);
-		qmgr_outcome_add(q, m, rcpt, &o);
+	if (qmgr_schedule_refuse(q, t, route.nexthop, m, rcpt))
 		return;
+	d = qmgr_destination_get(q, t, route.nexthop, addr);
+	if (d->failure.on)
+		return qmgr_dead_defer_for(q, d, m, rcpt);
+	qmgr_job_add(d, &owner, rcpt);
+}
+
+static void
+qmgr_schedule_slice(struct qmgr *q, struct qmgr_message *m, uint32_t end)
+{
+	while (m->resolved < end)
+		qmgr_schedule_rcpt(q, m, m->resolved++);
+}
+
+struct qmgr_resolve {
+	struct qmgr *qmgr;
+	struct qmgr_message *message; /* held */
+};
+
+/* The rest of a large list, with pauses for the others. */
+static void
+qmgr_resolve_run(void *arg)
+{
+	struct qmgr_resolve *r = arg;
+	struct qmgr_message *m = r->message;
+	uint32_t count = (uint32_t)m->envelope->rcpt_count;
+
+	while (m->resolved < count) {
+		/* Leaving: what is not resolved stays leased, as what waits does. */
+		if (task_yield() == TASK_CANCELLED)
+			break;
+		qmgr_schedule_slice(r->qmgr, m, MIN(count, m->resolved + QMGR_RESOLVE_SLICE));
+		qmgr_schedule_run(r->qmgr);
 	}
-	d = qmgr_destination_get(t, route.nexthop);
-	if (d->dead)
-		return qmgr_defer_dead(q, d, m, rcpt);
-	qmgr_entry_add(qmgr_entry_for(d, m), rcpt);
-	qmgr_destination_line_up(d);
+	qmgr_message_unhold(r->qmgr, m);
+	mem_free(r);
 }
 
 void
 qmgr_schedule_message(struct qmgr *q, struct qmgr_message *m)
 {
-	for (uint32_t i = 0; i < m->envelope->rcpt_count; i++)
-		qmgr_schedule_rcpt(q, m, i);
+	uint32_t count = (uint32_t)m->envelope->rcpt_count;
+	struct qmgr_resolve *r;
+
+	qmgr_schedule_slice(q, m, MIN(count, QMGR_RESOLVE_SLICE));
+	if (m->resolved == count)
+		return;
+	r = mem_new(struct qmgr_resolve);
+	*r = (struct qmgr_resolve){.qmgr = q, .message = m};
+	m->holds++;
+	if (task_group_start(&q->tasks, "resolve", qmgr_resolve_run, r) != NULL)
+		return;
+	qmgr_schedule_slice(q, m, count);
+	qmgr_message_unhold(q, m);
+	mem_free(r);
 }
 
-/* Takes an entry that waits out of its list. */
-static void
-qmgr_entry_unlink(struct qmgr_entry *e)
-{
-	list_remove(&e->node);
-	e->destination->todo_count--;
-}
+/* ---- entries to agents ------------------------------------------------------------------------------------------- */
 
 /* Drops an entry that waits if its mail is somebody else's by now. */
 static bool
@@ -209,38 +213,32 @@ qmgr_entry_drop_lost(struct qmgr *q, struct qmgr_entry *e)
 {
 	if (!queue_lease_is_lost(e->message->claimed->lease))
 		return false;
-	qmgr_entry_unlink(e);
+	qmgr_job_withdraw(e);
 	for (size_t i = 0; i < e->rcpt_count; i++)
 		qmgr_schedule_lost(q, e->message, e->rcpts[i]);
 	qmgr_entry_free(&e);
 	return true;
 }
 
-/* One entry of the destination at the front of the line goes to a slot; the destination then joins the end of the line. */
+/* The next entry goes to a free slot. */
 static bool
 qmgr_schedule_one(struct qmgr *q, struct qmgr_transport *t)
 {
-	struct qmgr_destination *d = LIST_FIRST(&t->ready, struct qmgr_destination, ready);
+	struct qmgr_destination *d = qmgr_job_next(t);
 	struct qmgr_agent *agent;
-	struct qmgr_entry *e;
 
-	if (d == NULL)
+	if (d == NULL || t->rate_locked)
 		return false;
 	agent = qmgr_agent_pick(t, d->nexthop);
 	if (agent == NULL)
 		return false;
-	e = LIST_FIRST(&d->todo, struct qmgr_entry, node);
-	MUST(e != NULL);
-	if (qmgr_entry_drop_lost(q, e)) {
-		qmgr_destination_line_up(d);
+	if (qmgr_entry_drop_lost(q, qmgr_job_first(d)))
 		return true;
-	}
-	qmgr_entry_unlink(e);
-	d->busy++;
+	if (qmgr_job_could_preempt(t) && qmgr_job_preempt(t, clock_real_us()))
+		return true; /* and look again who is next */
 	t->busy++;
-	list_remove(&d->ready);
-	qmgr_destination_line_up(d);
-	qmgr_agent_hand_out(agent, e);
+	qmgr_rate_began(t);
+	qmgr_agent_hand_out(agent, qmgr_job_take(d));
 	return true;
 }
 
@@ -255,43 +253,7 @@ qmgr_schedule_run(struct qmgr *q)
 	}
 }
 
-/* Everything that waits for a destination that just died is deferred. */
-static void
-qmgr_destination_flush_dead(struct qmgr *q, struct qmgr_destination *d)
-{
-	while (!list_is_empty(&d->todo)) {
-		struct qmgr_entry *e = LIST_FIRST(&d->todo, struct qmgr_entry, node);
-
-		list_remove(&e->node);
-		d->todo_count--;
-		for (size_t i = 0; i < e->rcpt_count; i++)
-			qmgr_defer_dead(q, d, e->message, e->rcpts[i]);
-		qmgr_entry_free(&e);
-	}
-}
-
-static void
-qmgr_destination_die(
-    struct qmgr *q, struct qmgr_destination *d, const char *reason, const char *dsn)
-{
-	mem_free(d->dead_reason);
-	d->dead_reason = mem_strdup(reason);
-	(void)snprintf(d->dead_dsn, sizeof(d->dead_dsn), "%s", dsn);
-	q->dead_destinations += !d->dead;
-	d->dead = true;
-	d->dead_until = clock_deadline(conf_time(q->service->conf, CONF_minimal_backoff_time));
-	qmgr_destination_line_up(d);
-	qmgr_destination_flush_dead(q, d);
-}
-
-static void
-qmgr_destination_revive(struct qmgr *q, struct qmgr_destination *d)
-{
-	q->dead_destinations--;
-	d->dead = false;
-	qmgr_window_revive(&d->window, &d->transport->limits, d->busy);
-	qmgr_destination_line_up(d);
-}
+/* ---- ends, pauses ------------------------------------------------------------------------------------------------ */
 
 void
 qmgr_schedule_ended(
@@ -300,40 +262,15 @@ qmgr_schedule_ended(
 	struct qmgr_transport *t = d->transport;
 
 	MUST(d->busy > 0 && t->busy > 0);
-	if (site_error == NULL)
-		qmgr_window_success(&d->window, &t->limits, d->busy);
-	else if (!d->dead && qmgr_window_failure(&d->window, &t->limits))
-		qmgr_destination_die(q, d, site_error, dsn);
+	qmgr_dead_learn(q, d, site_error, dsn);
 	d->busy--;
 	t->busy--;
+	if (t->destination_rate_delay != 0 || t->rate_locked) {
+		qmgr_rate_ended(d, clock_mono_us());
+		task_cond_wake_all(&q->pauses_wanted);
+	}
 	task_cond_wake_all(&q->record_done);
-	qmgr_destination_line_up(d);
-}
-
-static void
-qmgr_transport_revive(struct qmgr *q, struct qmgr_transport *t, int64_t now)
-{
-	struct hmap_cursor cursor = {0};
-	struct span key;
-	void *value;
-
-	while (hmap_next(&t->destinations, &cursor, &key, &value)) {
-		struct qmgr_destination *d = value;
-
-		if (d->dead && d->dead_until <= now)
-			qmgr_destination_revive(q, d);
-	}
-}
-
-/* Mail for a transport without any agent is deferred, as Postfix does when it cannot reach one. */
-static void
-qmgr_transport_give_up(struct qmgr *q, struct qmgr_transport *t)
-{
-	while (!list_is_empty(&t->ready)) {
-		struct qmgr_destination *d = LIST_FIRST(&t->ready, struct qmgr_destination, ready);
-
-		qmgr_destination_die(q, d, "mail transport unavailable", "4.3.0");
-	}
+	qmgr_job_check(d);
 }
 
 void
@@ -342,96 +279,101 @@ qmgr_schedule_tick(struct qmgr *q)
 	int64_t now = clock_mono_us();
 
 	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
-		qmgr_transport_revive(q, t, now);
+		qmgr_dead_revive(q, t, now);
 		if (!list_is_empty(&t->agents))
 			t->since = now;
-		else if (!list_is_empty(&t->ready) && now - t->since > QMGR_AGENT_WAIT)
-			qmgr_transport_give_up(q, t);
+		else if (!list_is_empty(&t->jobs) && now - t->since > QMGR_AGENT_WAIT)
+			qmgr_dead_transport(q, t, "Connection refused");
 	}
 }
 
-/* Takes all waiting recipients of `m` out of one destination's list and gives them to fn(). */
-static void
-qmgr_destination_take(struct qmgr *q, struct qmgr_destination *d, struct qmgr_message *m,
-    void (*fn)(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *arg), void *arg)
+void
+qmgr_schedule_revive_all(struct qmgr *q)
 {
-	LIST_FOREACH_SAFE (e, &d->todo, struct qmgr_entry, node) {
-		if (e->message != m)
-			continue;
-		list_remove(&e->node);
-		d->todo_count--;
-		for (size_t i = 0; i < e->rcpt_count; i++)
-			fn(q, m, e->rcpts[i], arg);
-		qmgr_entry_free(&e);
-	}
-	qmgr_destination_line_up(d);
+	/* What is deferred from now on is not due before this time. */
+	q->flushed_until = clock_deadline(conf_time(q->service->conf, CONF_minimal_backoff_time));
+	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node)
+		qmgr_dead_revive(q, t, CLOCK_NEVER);
+}
+
+void
+qmgr_schedule_pauses_task(void *arg)
+{
+	struct qmgr *q = arg;
+	int64_t next;
+
+	do {
+		int64_t now = clock_mono_us();
+
+		next = CLOCK_NEVER;
+		LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+			int64_t at = qmgr_rate_release(t, now);
+
+			next = MIN(next, at);
+		}
+		qmgr_schedule_run(q);
+	} while (task_cond_wait(&q->pauses_wanted, next) != TASK_CANCELLED);
+}
+
+/* ---- what waits, of one message or of all -------------------------------------------------------------------------- */
+
+/* Frees the entry, and with its last one its peer and job. */
+static void
+qmgr_schedule_collect(struct qmgr_entry *e, struct buf *rcpts)
+{
+	qmgr_job_withdraw(e);
+	buf_add(rcpts, e->rcpts, e->rcpt_count * sizeof(*e->rcpts));
+	qmgr_entry_free(&e);
 }
 
 void
 qmgr_schedule_take_waiting(struct qmgr *q, struct qmgr_message *m,
     void (*fn)(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *arg), void *arg)
 {
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
-		struct hmap_cursor cursor = {0};
-		struct span key;
-		void *value;
+	struct buf rcpts CLEANUP(buf_done) = {0};
+	struct qmgr_job *job;
 
-		while (hmap_next(&t->destinations, &cursor, &key, &value))
-			qmgr_destination_take(q, value, m, fn, arg);
+	/* All are taken before the first fn(), which may queue recipients again. */
+	while ((job = LIST_FIRST(&m->jobs, struct qmgr_job, siblings)) != NULL) {
+		struct qmgr_peer *peer =
+		    CONTAINER_OF(job->peers.next, struct qmgr_peer, by_job); /* J3 */
+
+		qmgr_schedule_collect(
+		    CONTAINER_OF(peer->entries.next, struct qmgr_entry, node), &rcpts);
+	}
+	for (size_t at = 0; at < rcpts.len; at += sizeof(uint32_t)) {
+		uint32_t rcpt;
+
+		memcpy(&rcpt, rcpts.ptr + at, sizeof(rcpt));
+		fn(q, m, rcpt, arg);
 	}
 }
 
 static void
-qmgr_destination_drop_lost(struct qmgr *q, struct qmgr_destination *d)
+qmgr_schedule_give_up(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *arg UNUSED)
 {
-	LIST_FOREACH_SAFE (e, &d->todo, struct qmgr_entry, node)
-		(void)qmgr_entry_drop_lost(q, e);
-	qmgr_destination_line_up(d);
+	qmgr_schedule_lost(q, m, rcpt);
 }
 
 void
 qmgr_schedule_drop_lost(struct qmgr *q)
 {
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
-		struct hmap_cursor cursor = {0};
-		struct span key;
-		void *value;
-
-		while (hmap_next(&t->destinations, &cursor, &key, &value))
-			qmgr_destination_drop_lost(q, value);
+	LIST_FOREACH (m, &q->messages, struct qmgr_message, node) {
+		if (queue_lease_is_lost(m->claimed->lease))
+			qmgr_schedule_take_waiting(q, m, qmgr_schedule_give_up, NULL);
 	}
 }
 
 static void
-qmgr_schedule_again(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *arg)
+qmgr_schedule_again(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *arg UNUSED)
 {
-	struct buf *rcpts = arg;
-
-	(void)q;
-	(void)m;
-	buf_add(rcpts, &rcpt, sizeof(rcpt));
+	qmgr_schedule_rcpt(q, m, rcpt);
 }
 
 void
 qmgr_schedule_recheck(struct qmgr *q, struct qmgr_message *m)
 {
-	struct buf rcpts CLEANUP(buf_done) = {0};
-
 	m->holds++;
-	qmgr_schedule_take_waiting(q, m, qmgr_schedule_again, &rcpts);
-	for (size_t at = 0; at < rcpts.len; at += sizeof(uint32_t)) {
-		uint32_t rcpt;
-
-		memcpy(&rcpt, rcpts.ptr + at, sizeof(rcpt));
-		qmgr_schedule_rcpt(q, m, rcpt);
-	}
+	qmgr_schedule_take_waiting(q, m, qmgr_schedule_again, NULL);
 	qmgr_message_unhold(q, m);
-}
-
-void
-qmgr_schedule_revive_all(struct qmgr *q)
-{
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
-		qmgr_transport_revive(q, t, CLOCK_NEVER);
-	}
 }

@@ -1,7 +1,6 @@
 /*
- * qmgr_schedule.h - which delivery runs next: entries join the list of their destination; a destination with work and room in
- * its window stands in the line of its transport; free slots take from the front of that line, one entry each, so that
- * neither a large list nor a busy destination holds back the others. Nothing here waits.
+ * qmgr_schedule.h - recipients become entries of jobs, entries become deliveries: whenever a slot of an agent is free, the entry that
+ * Postfix's preemptive scheduler would choose (qmgr_job.h) gets it. Nothing here waits, except the task.
  */
 #ifndef QMGR_QMGR_SCHEDULE_H
 #define QMGR_QMGR_SCHEDULE_H
@@ -16,7 +15,7 @@ struct qmgr_destination;
 struct qmgr_entry;
 struct delivery_result;
 
-/* Resolves the recipients of a message just claimed, and queues them by destination. */
+/* Resolves the recipients of a message just claimed, and queues them by destination; those of a large list little by little. */
 void qmgr_schedule_message(struct qmgr *q, struct qmgr_message *m);
 
 /* Queues one recipient again (its agent died, or said that it tried nothing). */
@@ -49,7 +48,7 @@ void qmgr_schedule_recheck(struct qmgr *q, struct qmgr_message *m);
 /* Operators flush: every dead destination may be tried again now. */
 void qmgr_schedule_revive_all(struct qmgr *q);
 
-/* Frees an entry that is in no list. */
-void qmgr_entry_free(struct qmgr_entry **e);
+/* The task that ends the pauses between deliveries (qmgr_rate.h), to the end of the process. */
+void qmgr_schedule_pauses_task(void *qmgr);
 
 #endif

@@ -233,9 +233,7 @@ qmgr_configure(struct qmgr *q)
 	rewrite_free(&q->rewrite);
 	q->rewrite = rewrite;
 	q->bounce = bounce_settings_from(q->service->conf);
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
-		qmgr_transport_configure(q, t);
-	}
+	qmgr_transport_configure_all(q);
 }
 
 static void
@@ -268,6 +266,7 @@ qmgr_run(struct service *s)
 	(void)task_group_start(&q->tasks, "claim incoming", qmgr_claim_incoming_task, q);
 	(void)task_group_start(&q->tasks, "claim deferred", qmgr_claim_deferred_task, q);
 	(void)task_group_start(&q->tasks, "claim pages", qmgr_claim_page_task, q);
+	(void)task_group_start(&q->tasks, "pauses", qmgr_schedule_pauses_task, q);
 	(void)task_group_start(&q->tasks, "upkeep", qmgr_claim_upkeep_task, q);
 	qmgr_open_door(q, &q->agent_door, "private/qmgr", qmgr_agent_session);
 	qmgr_open_door(q, &q->poke_door, "public/qmgr", qmgr_poke_session);

@@ -1,5 +1,5 @@
 /*
- * qmgr_transport.h - transports and destinations: their limits from main.cf, found or made by name.
+ * qmgr_transport.h - transports and destinations: their settings from main.cf, found or made by name.
  */
 #ifndef QMGR_QMGR_TRANSPORT_H
 #define QMGR_QMGR_TRANSPORT_H
@@ -11,14 +11,22 @@ struct qmgr;
 struct qmgr_transport;
 struct qmgr_destination;
 
-/* The transport, made on first use. Never NULL: one that no master.cf line serves simply never gets an agent. */
+/*
+ * The transport, made on first use. Never NULL: one that master.cf does not know (t->unknown) and one whose agents do not come
+ * never deliver.
+ */
 struct qmgr_transport *qmgr_transport_get(struct qmgr *q, const char *name);
 
-/* The destination of a transport, made on first use; a small one idle for long is forgotten by qmgr_transport_sweep(). */
-struct qmgr_destination *qmgr_destination_get(struct qmgr_transport *t, const char *nexthop);
+/*
+ * The destination of a recipient, made on first use; one idle for long is forgotten by qmgr_transport_sweep(). Its name is the
+ * nexthop; where a delivery has one recipient only, it is the recipient: user@nexthop, without an address extension, so that
+ * limits count by recipient.
+ */
+struct qmgr_destination *qmgr_destination_get(
+    struct qmgr *q, struct qmgr_transport *t, const char *nexthop, const char *rcpt);
 
-/* Reads the limits anew (reload). */
-void qmgr_transport_configure(struct qmgr *q, struct qmgr_transport *t);
+/* Reads main.cf and master.cf anew (start, reload); waiting mail keeps its place. */
+void qmgr_transport_configure_all(struct qmgr *q);
 
 /* Forgets destinations with nothing to do and nothing to remember. */
 void qmgr_transport_sweep(struct qmgr *q);

@@ -3,46 +3,69 @@
  */
 #include "qmgr/qmgr_window.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* A change happens only when the feedback gathered exceeds a whole step by half a feedback (hysteresis 1). */
 #define QMGR_WINDOW_STEP 1.0
+
+static bool
+qmgr_feedback_refuse(struct span text, struct err *err)
+{
+	return err_set(
+	    err, ERR_CONFIG, "4.3.5", "malformed or unreasonable feedback: %.*s", SPAN_ARG(text));
+}
+
+/* A decimal number, whole. */
+static bool
+qmgr_feedback_number(struct span text, double *ret)
+{
+	char number[32];
+	char *end;
+
+	if (text.len == 0 || text.len >= sizeof(number))
+		return false;
+	memcpy(number, text.ptr, text.len);
+	number[text.len] = '\0';
+	*ret = strtod(number, &end);
+	return *end == '\0';
+}
 
 bool
 qmgr_feedback_parse(struct span text, struct qmgr_feedback *ret, struct err *err)
 {
 	size_t slash = span_find(text, '/');
 	struct span divisor = span_trim(span_from(text, slash + 1));
-	char number[32];
-	char *end;
-	double value;
+	struct qmgr_feedback f = {0};
+	double by = 1;
 
-	struct span head = span_trim(span_head(text, slash));
-
-	if (head.len == 0 || head.len >= sizeof(number))
-		return err_set(err, ERR_CONFIG, "4.3.5", "bad feedback \"%.*s\"", SPAN_ARG(text));
-	memcpy(number, head.ptr, head.len);
-	number[head.len] = '\0';
-	value = strtod(number, &end);
-	ret->per_concurrency = span_equal_nocase_str(divisor, "concurrency");
-	if (*end == '\0' && divisor.len != 0 && !ret->per_concurrency) {
-		uint64_t by;
-
-		if (!span_number(divisor, 1000000, &by) || by == 0)
-			return err_set(
-			    err, ERR_CONFIG, "4.3.5", "bad feedback \"%.*s\"", SPAN_ARG(text));
-		value /= (double)by;
-	}
-	if (*end != '\0' || value < 0 || value > 1)
-		return err_set(err, ERR_CONFIG, "4.3.5", "bad feedback \"%.*s\"", SPAN_ARG(text));
-	ret->base = value;
+	if (!qmgr_feedback_number(span_trim(span_head(text, slash)), &f.base))
+		return qmgr_feedback_refuse(text, err);
+	if (span_equal_nocase_str(divisor, "concurrency"))
+		f.by = QMGR_FEEDBACK_CONCURRENCY;
+	else if (span_equal_nocase_str(divisor, "sqrt_concurrency"))
+		f.by = QMGR_FEEDBACK_SQRT_CONCURRENCY;
+	else if (slash < text.len && (!qmgr_feedback_number(divisor, &by) || by < 1e-6))
+		return qmgr_feedback_refuse(text, err);
+	f.base /= by;
+	if (!(f.base >= 0 && f.base <= 1))
+		return qmgr_feedback_refuse(text, err);
+	*ret = f;
 	return true;
 }
 
-static double
+double
 qmgr_feedback_value(const struct qmgr_feedback *f, int window)
 {
-	return f->per_concurrency ? f->base / window : f->base;
+	switch (f->by) {
+	case QMGR_FEEDBACK_FIXED:
+		return f->base;
+	case QMGR_FEEDBACK_CONCURRENCY:
+		return f->base / window;
+	case QMGR_FEEDBACK_SQRT_CONCURRENCY:
+		return f->base / sqrt(window);
+	}
+	UNREACHED();
 }
 
 static int
@@ -57,6 +80,12 @@ void
 qmgr_window_init(struct qmgr_window *w, const struct qmgr_window_limits *limits)
 {
 	*w = (struct qmgr_window){.window = qmgr_window_cap(limits, limits->initial)};
+}
+
+void
+qmgr_window_limit(struct qmgr_window *w, const struct qmgr_window_limits *limits)
+{
+	w->window = qmgr_window_cap(limits, w->window);
 }
 
 void

@@ -12,10 +12,16 @@
 #include "base/err.h"
 #include "base/span.h"
 
-/* A feedback: a number, or a number divided by the window ("1/concurrency"). */
+/* A feedback: a number, or a number divided by the window or its square root. */
+enum qmgr_feedback_by {
+	QMGR_FEEDBACK_FIXED,
+	QMGR_FEEDBACK_CONCURRENCY,      /* "1/concurrency" */
+	QMGR_FEEDBACK_SQRT_CONCURRENCY, /* "1/sqrt_concurrency" */
+};
+
 struct qmgr_feedback {
 	double base;
-	bool per_concurrency;
+	enum qmgr_feedback_by by;
 };
 
 struct qmgr_window_limits {
@@ -33,10 +39,16 @@ struct qmgr_window {
 	double fail_cohorts;
 };
 
-/* Parses "1", "0.5", "1/8", "1/concurrency"; values outside 0..1 are refused. */
+/* Parses "1", "0.5", "1/8", "1/concurrency", "1/sqrt_concurrency"; values outside 0..1 are refused. */
 bool qmgr_feedback_parse(struct span text, struct qmgr_feedback *ret, struct err *err) MUST_CHECK;
 
+/* The feedback of one delivery at this window. */
+double qmgr_feedback_value(const struct qmgr_feedback *f, int window);
+
 void qmgr_window_init(struct qmgr_window *w, const struct qmgr_window_limits *limits);
+
+/* Other limits are in force: the window keeps to them. */
+void qmgr_window_limit(struct qmgr_window *w, const struct qmgr_window_limits *limits);
 
 /* A delivery ended without trouble of the site; `busy` = deliveries running, this one included. */
 void qmgr_window_success(struct qmgr_window *w, const struct qmgr_window_limits *limits, int busy);

@@ -129,6 +129,10 @@ def usage(table):
         if not f.startswith("src/conf/conf_check"):
             with open(f, encoding="utf-8") as s:
                 used |= set(re.findall(r"\bCONF_([a-z0-9]\w*)", s.read()))
+    # <service>_<suffix> is read as transport_<suffix>, whose default names a default_... or another parameter.
+    suffixes = [n[len("transport"):] for n in used if n.startswith("transport_")]
+    used |= {service + s for s in suffixes for service in ("smtp", "lmtp", "relay", "local", "virtual")}
+    used |= {n for r in table if r.name in used for n in re.findall(r"\$\{?(\w+)", r.default)}
     for r in table:
         if r.name in used and r.status in ("NOTYET", "BUILTIN"):
             print("%s is used, but its row says %s" % (r.name, r.status))

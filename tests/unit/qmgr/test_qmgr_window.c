@@ -40,7 +40,7 @@ test_failures_per_concurrency(void **state UNUSED)
 	struct qmgr_window_limits limits = defaults;
 	int windows[] = {1, 2, 5, 10, 20};
 
-	limits.negative.per_concurrency = true;
+	limits.negative.by = QMGR_FEEDBACK_CONCURRENCY;
 	for (size_t i = 0; i < ARRAY_LEN(windows); i++) {
 		struct qmgr_window w = {.window = windows[i]};
 		int failures = 1;
@@ -100,9 +100,10 @@ test_feedback_syntax(void **state UNUSED)
 	struct qmgr_feedback f;
 	struct err err;
 
-	assert_true(
-	    qmgr_feedback_parse(SPAN_LIT("1"), &f, &err) && f.base == 1.0 && !f.per_concurrency);
-	assert_true(qmgr_feedback_parse(SPAN_LIT("1/concurrency"), &f, &err) && f.per_concurrency);
+	assert_true(qmgr_feedback_parse(SPAN_LIT("1"), &f, &err) && f.base == 1.0 &&
+		    f.by == QMGR_FEEDBACK_FIXED);
+	assert_true(qmgr_feedback_parse(SPAN_LIT("1/concurrency"), &f, &err) &&
+		    f.by == QMGR_FEEDBACK_CONCURRENCY);
 	assert_true(qmgr_feedback_parse(SPAN_LIT("1/8"), &f, &err) && f.base == 0.125);
 	assert_true(qmgr_feedback_parse(SPAN_LIT("0.5 / concurrency"), &f, &err) && f.base == 0.5);
 	assert_false(qmgr_feedback_parse(SPAN_LIT("2"), &f, &err));

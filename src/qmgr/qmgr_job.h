@@ -1,0 +1,197 @@
+/*
+ * qmgr_job.h - which entry of a transport runs next: Postfix's preemptive scheduler (SCHEDULER_README). Pure: no clock, no log, no
+ * input or output; the simulation in tests/unit/qmgr drives it as the scheduler does.
+ *
+ *	transport ── jobs ── peers ── entries        a job is one message on one transport, a peer its part for one destination
+ *	     └── destinations ── peers               the same peers, in the order of their jobs
+ *
+ * Jobs run in the order in which they came. The job at the front gathers a slot with each entry that it hands out; a later, smaller job may
+ * buy its way before it with them, so that single mails pass large lists, and lists are slowed down by k/(k-1) at most. A
+ * job whose destinations are all full is passed over as if it were not there. Invariants:
+ *	J1  a destination is in the transport's heap exactly while it has an entry, room in its window, and is neither dead nor suspended;
+ *	    the heap's order is that of the jobs of their first peers, and between peers of one job whose turn it is.
+ *	J2  the peers of a destination are in the order of their jobs' ranks; so are the transport's jobs.
+ *	J3  a peer has an entry, a job has a peer: with its last one it is freed.
+ */
+#ifndef QMGR_QMGR_JOB_H
+#define QMGR_QMGR_JOB_H
+
+#include "base/base.h"
+#include "base/hmap.h"
+#include "base/list.h"
+#include "qmgr/qmgr_window.h"
+
+struct qmgr_message;
+struct qmgr_agent;
+
+/* What the scheduler does by itself instead of an agent. */
+enum qmgr_builtin {
+	QMGR_AGENT,   /* an agent does it */
+	QMGR_ERROR,   /* bounce with the nexthop as text */
+	QMGR_RETRY,   /* defer with the nexthop as text */
+	QMGR_DISCARD, /* succeed and drop */
+};
+
+/* The price of overtaking. */
+struct qmgr_slots {
+	int cost;     /* *_delivery_slot_cost, below 2: nobody overtakes */
+	int loan;     /* *_delivery_slot_loan */
+	int discount; /* *_delivery_slot_discount, percent */
+	int minimum;  /* *_minimum_delivery_slots */
+};
+
+/* Recipients in memory. */
+struct qmgr_pool {
+	size_t limit;         /* *_recipient_limit */
+	size_t extra;         /* *_extra_recipient_limit */
+	size_t refill_limit;  /* *_recipient_refill_limit */
+	int64_t refill_delay; /* *_recipient_refill_delay, us */
+};
+
+/* A site or an agent failed: nothing is tried before `until`. */
+struct qmgr_failure {
+	bool on;
+	int64_t until; /* mono us */
+	char *reason;  /* owned */
+	char dsn[12];
+};
+
+/* A binary heap of destinations. */
+struct qmgr_heap {
+	struct qmgr_destination **items; /* owned */
+	size_t count;
+	size_t room;
+};
+
+struct qmgr_transport {
+	char *name; /* owned */
+	enum qmgr_builtin builtin;
+	bool unknown;  /* master.cf has no such service */
+	bool deferred; /* defer_transports names it */
+	struct qmgr_window_limits limits;
+	struct qmgr_slots slots;
+	struct qmgr_pool pool;
+	size_t recipient_limit;         /* recipients of one delivery; 0: any number */
+	int64_t destination_rate_delay; /* us */
+	int64_t transport_rate_delay;   /* us */
+
+	struct hmap destinations; /* by name */
+	struct list jobs;         /* in the order in which they are served */
+	struct list jobs_by_time; /* in the order in which they came */
+	struct qmgr_heap ready;   /* destinations that could take an entry now */
+	struct qmgr_job *look_at; /* where the search for a candidate goes on, or NULL */
+	uint64_t turn;            /* the last one given to a peer */
+	size_t waiting;           /* recipients in entries that wait */
+
+	struct list dead;      /* destinations, the first to revive first */
+	struct list suspended; /* destinations, the first to go on first */
+	bool rate_locked;      /* a delivery runs, or ended less than transport_rate_delay ago */
+	int64_t rate_until;    /* mono us; 0: not known before the delivery ends */
+	struct qmgr_failure failure;
+
+	struct list agents; /* enlisted agent processes */
+	struct list node;   /* in qmgr->transports */
+	size_t busy;        /* deliveries running */
+	int64_t since;      /* mono us: last time that an agent was enlisted, or the start */
+};
+
+struct qmgr_destination {
+	struct qmgr_transport *transport; /* borrowed: transports live as long as the process */
+	char *name;                       /* owned; nexthop, or user@nexthop */
+	char *nexthop;                    /* owned */
+	struct qmgr_window window;
+	int busy;          /* deliveries running */
+	struct list peers; /* with entries waiting */
+	size_t todo_count; /* entries waiting */
+	size_t ready_at;   /* place in transport->ready, from 1; 0: not in it */
+	struct list dead;  /* in transport->dead */
+	struct qmgr_failure failure;
+	struct list suspended; /* in transport->suspended */
+	int64_t suspended_until;
+};
+
+struct qmgr_job {
+	struct qmgr_transport *transport;
+	struct qmgr_message *message;
+	struct list node;     /* in transport->jobs */
+	struct list by_time;  /* in transport->jobs_by_time */
+	struct list siblings; /* in message->jobs */
+	struct list peers;
+	int64_t rank;    /* grows along transport->jobs */
+	int64_t queued;  /* real us: when its message was taken up */
+	size_t entries;  /* made so far, those handed out included */
+	size_t selected; /* of these, handed out */
+	size_t unread;   /* recipients of the message that are not in memory, about */
+	int64_t slots;   /* gathered, less those spent; may be below 0 */
+
+	struct qmgr_job *parent; /* that was overtaken last; NULL: none, or it ended */
+	struct list children;    /* jobs that overtook this one */
+	struct list child_node;  /* in parent->children */
+	size_t bought;           /* entries for which the parent was charged */
+	size_t selected_before;  /* `selected` at that time */
+};
+
+struct qmgr_peer {
+	struct qmgr_job *job;
+	struct qmgr_destination *destination;
+	struct list entries;
+	struct list by_job;         /* in job->peers */
+	struct list by_destination; /* in destination->peers */
+	uint64_t turn;              /* when it was served last */
+};
+
+/* Some recipients of one message for one destination: the unit of a delivery. */
+struct qmgr_entry {
+	struct qmgr_destination *destination;
+	struct qmgr_message *message;
+	struct qmgr_peer *peer; /* while waiting */
+	uint32_t *rcpts;        /* owned: indexes into message->envelope->rcpts */
+	size_t rcpt_count;
+	struct list node;         /* in peer->entries while waiting */
+	struct qmgr_agent *agent; /* while running */
+	uint32_t delivery;        /* its number on the agent's link */
+	int64_t handed;           /* mono us */
+};
+
+/* An empty transport / destination; names and limits are the caller's. */
+void qmgr_job_init_transport(struct qmgr_transport *t);
+void qmgr_job_done_transport(struct qmgr_transport *t);
+void qmgr_job_init_destination(struct qmgr_destination *d, struct qmgr_transport *t);
+
+/* A message as the functions below see it. */
+struct qmgr_job_owner {
+	struct qmgr_message *message;
+	struct list *jobs; /* its jobs */
+	int64_t queued;    /* real us: when it was taken up */
+	size_t unread;     /* recipients that are still to be read, about */
+};
+
+/* Queues recipient number `rcpt` of a message for `d`: in its last waiting entry if that has room, else in a new one. */
+void qmgr_job_add(struct qmgr_destination *d, const struct qmgr_job_owner *owner, uint32_t rcpt);
+
+/* To be called after a change of d->busy, window, dead or suspended: J1. */
+void qmgr_job_check(struct qmgr_destination *d);
+
+/* The destination whose first entry is next; NULL: nothing can run. */
+struct qmgr_destination *qmgr_job_next(const struct qmgr_transport *t);
+
+/*
+ * Lets the best later job overtake the job whose turn it is, if there is one and the slots gathered are enough. True: the order has
+ * changed. `now`: real us.
+ */
+bool qmgr_job_could_preempt(const struct qmgr_transport *t);
+bool qmgr_job_preempt(struct qmgr_transport *t, int64_t now);
+
+/* Takes out the entry that qmgr_job_next() meant, for delivery; it counts for the job. The caller owns it. */
+struct qmgr_entry *qmgr_job_take(struct qmgr_destination *d);
+
+/* Takes out a waiting entry that is not to be delivered (now). The caller owns it. */
+void qmgr_job_withdraw(struct qmgr_entry *e);
+
+/* The first entry that waits for `d`, or NULL. */
+struct qmgr_entry *qmgr_job_first(const struct qmgr_destination *d);
+
+/* Frees an entry that is in no list. */
+void qmgr_entry_free(struct qmgr_entry **e);
+
+#endif
