@@ -263,12 +263,15 @@ cluster_counter_is_open(const struct cluster_counter *c, struct span key)
 }
 
 unsigned
-cluster_counter_events(const struct cluster_counter *c, struct span key, unsigned kind)
+cluster_counter_events(struct cluster_counter *c, struct span key, unsigned kind)
 {
 	struct counted *k = hmap_get(&c->keys, key);
 
 	MUST(kind < KINDS);
-	return k != NULL ? sum_events(k, kind) : 0;
+	if (k == NULL)
+		return 0;
+	turn(c, k);
+	return sum_events(k, kind);
 }
 
 /* ---- what the others have ------------------------------------------------------------------------------------------ */

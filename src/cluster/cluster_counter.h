@@ -43,7 +43,7 @@ unsigned cluster_counter_event(struct cluster_counter *c, struct span key, unsig
 
 /* The same numbers, nothing counted. For tests and reports. */
 unsigned cluster_counter_is_open(const struct cluster_counter *c, struct span key);
-unsigned cluster_counter_events(const struct cluster_counter *c, struct span key, unsigned kind);
+unsigned cluster_counter_events(struct cluster_counter *c, struct span key, unsigned kind);
 
 /* Exchanges with the others now. False: the database is away. Waits. For tests; the task does it by itself. */
 bool cluster_counter_exchange(
