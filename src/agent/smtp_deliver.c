@@ -243,7 +243,7 @@ smtp_deliver(struct agent_job *job)
 	smtp_deliver_kept(&d, nexthop);
 	if (!smtp_deliver_is_over(&d))
 		smtp_deliver_to(&d, job->request.nexthop);
-	if (agent_may_go_on(job))
+	if (agent_may_go_on(job) || job->in_doubt)
 		smtp_outcome_leftover(&d);
 	smtp_cache_end(s, nexthop);
 	buf_done(&d.why.text);

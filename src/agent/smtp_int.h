@@ -76,6 +76,7 @@ struct smtp_state {
 	bool keep_8bit; /* disable_mime_output_conversion */
 	bool cache_on_demand;
 	bool soft_bounce;
+	bool assume_final; /* lmtp_assume_final */
 	bool tls_required;
 	bool probe_to_data; /* smtp_address_verify_target = data */
 	const char *cache_destinations;

@@ -147,7 +147,7 @@ smtp_outcome_log(const struct smtp_delivery *d, const struct smtp_session *sessi
 	log_info("%s", buf_str(&line));
 }
 
-/* Texts are in the job's arena. `session` NULL: there is none to name. */
+/* Texts are in the job's arena. `session` NULL: there is none to name, and nothing was sent. */
 static void
 smtp_outcome_settle(struct smtp_delivery *d, const struct smtp_session *session, size_t rcpt,
     const char *dsn, const char *text, struct span reply)
@@ -164,6 +164,10 @@ smtp_outcome_settle(struct smtp_delivery *d, const struct smtp_session *session,
 	o->remote_mta = o->diagnostic = (struct span){0};
 	if (session != NULL)
 		o->relay = span_str(smtp_outcome_relay(session, job));
+	if (o->status == DELIVERY_SENT) {
+		o->passed_on = smtp_session_offers(session, SMTP_EHLO_DSN);
+		o->final = d->state->assume_final && !o->passed_on;
+	}
 	if (session != NULL && reply.len != 0) {
 		o->remote_mta = span_str(arena_strdup(&job->arena, session->host.name));
 		o->diagnostic = span_str(arena_printf(&job->arena, "smtp; %.*s", SPAN_ARG(reply)));
@@ -296,7 +300,7 @@ smtp_outcome_leftover(struct smtp_delivery *d)
 	struct agent_job *job = d->job;
 	const char *text;
 
-	if (!smtp_outcome_any_open(d))
+	if (!smtp_outcome_any_open(d) || agent_is_dropped(job))
 		return;
 	/* All that was found had been tried over a kept connection. */
 	if (d->why.dsn[0] == '\0')

@@ -152,6 +152,8 @@ qmgr_decide(const struct qmgr *q, const struct qmgr_message *m, const struct qmg
 		break;
 	}
 	r->notify = qmgr_decide_notify(r);
+	if (o->passed_on)
+		r->notify &= ~QUEUE_NOTIFY_SUCCESS;
 }
 
 /* ---- gathering ---- */
@@ -370,6 +372,7 @@ qmgr_outcome_of_report(const struct delivery_outcome *in, struct qmgr_outcome *r
 	*ret = (struct qmgr_outcome){
 	    .status = in->status,
 	    .final = in->final,
+	    .passed_on = in->passed_on,
 	    .text = span_dup(in->text),
 	    .relay = span_dup(in->relay),
 	    .remote_mta = span_dup(in->remote_mta),

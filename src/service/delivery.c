@@ -10,7 +10,7 @@
 /* The least bytes that one element can take: bounds the counts. */
 #define RCPT_MIN    (4 + 5 + 5 + 5 + 4 + 5)
 #define ATTR_MIN    (5 + 5)
-#define OUTCOME_MIN (4 + 1 + 1 + 7 * 5)
+#define OUTCOME_MIN (4 + 1 + 1 + 1 + 7 * 5)
 
 /* ---- writing ------------------------------------------------------------------------------------------------ */
 
@@ -102,6 +102,7 @@ write_outcome(struct buf *b, const struct delivery_outcome *outcome)
 	buf_add_u32(b, outcome->rcpt_no);
 	buf_add_u8(b, (uint8_t)outcome->status);
 	put_flag(b, outcome->final);
+	put_flag(b, outcome->passed_on);
 	put_bytes(b, outcome->dsn);
 	put_bytes(b, outcome->text);
 	put_bytes(b, outcome->relay);
@@ -344,6 +345,7 @@ parse_outcome(struct reader *r, struct delivery_outcome *ret)
 		r->failed = true;
 	ret->status = (enum delivery_status)status;
 	ret->final = take_flag(r);
+	ret->passed_on = take_flag(r);
 	ret->dsn = take_bytes(r);
 	ret->text = take_bytes(r);
 	ret->relay = take_bytes(r);

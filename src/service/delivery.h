@@ -87,6 +87,7 @@ struct delivery_outcome {
 	uint32_t rcpt_no;
 	enum delivery_status status;
 	bool final; /* sent, and in its mailbox: a success report says "delivered", not "relayed" */
+	bool passed_on; /* sent, to a server that reports success itself (DSN): we do not */
 	struct span dsn;          /* "2.0.0" */
 	struct span text;         /* what stands in the parentheses of the log line */
 	struct span relay;        /* "host[ip]:port", "none" */
