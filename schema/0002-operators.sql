@@ -201,6 +201,10 @@ BEGIN
 	IF verb IN ('hold', 'delete', 'expire', 'bounce', 'reroute') THEN
 		PERFORM mailq.take_out(ids);
 	END IF;
+	IF verb = 'release' THEN
+		-- An order to hold that a scheduler has not obeyed yet must not come after it.
+		UPDATE mailq.queue_order SET done = clock_timestamp() WHERE msg_id = ANY (ids) AND done IS NULL AND verb = 'hold';
+	END IF;
 	IF verb IN ('release', 'requeue', 'bounce') THEN
 		WITH let_go AS (DELETE FROM mailq.held WHERE msg_id = ANY (ids) RETURNING *)
 		INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt,

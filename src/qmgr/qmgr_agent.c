@@ -13,6 +13,7 @@
 #include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_order.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_schedule.h"
 #include "qmgr/qmgr_transport.h"
@@ -62,6 +63,33 @@ qmgr_agent_tell_lease(struct qmgr *q, int64_t epoch, int64_t until)
 	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
 		LIST_FOREACH (a, &t->agents, struct qmgr_agent, node) {
 			qmgr_agent_send_lease(a, epoch, until);
+		}
+	}
+}
+
+static void
+qmgr_agent_cancel_of(struct qmgr_agent *a, const struct qmgr_message *m)
+{
+	struct hmap_cursor cursor = {0};
+	struct span key;
+	void *value;
+
+	while (hmap_next(&a->entries, &cursor, &key, &value)) {
+		const struct qmgr_entry *e = value;
+
+		if (m != NULL && e->message != m)
+			continue;
+		(void)link_send_begin(a->link, DELIVERY_CANCEL, e->delivery);
+		link_send_end(a->link);
+	}
+}
+
+void
+qmgr_agent_cancel(struct qmgr *q, const struct qmgr_message *m)
+{
+	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+		LIST_FOREACH (a, &t->agents, struct qmgr_agent, node) {
+			qmgr_agent_cancel_of(a, m);
 		}
 	}
 }
@@ -154,7 +182,7 @@ qmgr_agent_outcome(struct qmgr *q, struct qmgr_entry *e, const struct delivery_o
 		return;
 	}
 	if (in->status == DELIVERY_UNTRIED)
-		return qmgr_schedule_rcpt(q, e->message, index);
+		return qmgr_order_rcpt_untried(q, e->message, index);
 	qmgr_outcome_from_agent(e, in, &o);
 	qmgr_outcome_add(q, e->message, index, &o);
 	qmgr_outcome_done(&o);

@@ -14,6 +14,7 @@
 struct qmgr;
 struct qmgr_agent;
 struct qmgr_entry;
+struct qmgr_message;
 struct qmgr_transport;
 
 /* One agent process, from its HELLO to its end: a session of the private/qmgr socket. Owns `stream`. Waits. */
@@ -29,6 +30,12 @@ void qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e);
 
 /* Tells all agents until when they may finish deliveries of this epoch. Never waits. */
 void qmgr_agent_tell_lease(struct qmgr *q, int64_t epoch, int64_t until);
+
+/*
+ * Asks the agents to drop what they have of `m` (NULL: of everything) and have not begun to send: somebody wants it stopped, and a peer
+ * that does not answer would keep its slot for minutes. Each delivery still reports, as untried or with what was done. Never waits.
+ */
+void qmgr_agent_cancel(struct qmgr *q, const struct qmgr_message *m);
 
 /* Is any delivery running? */
 bool qmgr_agent_busy(const struct qmgr *q);

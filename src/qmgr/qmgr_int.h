@@ -49,6 +49,7 @@ struct qmgr_message {
 	bool stays;      /* not all of it has left the queue */
 	enum queue_verb
 	    order; /* what an operator wants done with recipients under way; 0: nothing */
+	int32_t order_rcpt; /* -1: of them all */
 	int64_t order_id;
 	struct list node; /* in qmgr->messages */
 };
@@ -110,6 +111,7 @@ struct qmgr {
 	struct hmap doubts; /* struct qmgr_doubt by message and recipient */
 	size_t doubts_held; /* recipients that they keep back */
 
+	bool ordered; /* operators have ordered something for messages here */
 	struct task_cond upkeep_wanted; /* an operator has ordered something */
 	bool takeover_wanted;           /* a node was declared dead */
 	int64_t takeover_after; /* mono us: by then the agents have told what they have under way */

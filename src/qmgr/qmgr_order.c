@@ -4,6 +4,7 @@
 #include "qmgr/qmgr_order.h"
 
 #include "base/mem.h"
+#include "qmgr/qmgr_agent.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
@@ -28,6 +29,24 @@ qmgr_order_apply(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *ar
 	qmgr_outcome_add(q, m, rcpt, &o);
 }
 
+enum queue_verb
+qmgr_order_of(const struct qmgr_message *m, int32_t rcpt_no)
+{
+	return m->order != 0 && (m->order_rcpt < 0 || m->order_rcpt == rcpt_no) ? m->order : 0;
+}
+
+void
+qmgr_order_rcpt_untried(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
+{
+	struct queue_order order = {
+	    .rcpt_no = -1, .verb = qmgr_order_of(m, m->envelope->rcpts[rcpt].rcpt_no)};
+
+	if (order.verb == 0 || queue_lease_is_lost(m->claimed->lease))
+		qmgr_schedule_rcpt(q, m, rcpt);
+	else
+		qmgr_order_apply(q, m, rcpt, &order);
+}
+
 /* True when the order is obeyed, or will be with no further look at it. */
 static bool
 qmgr_order_obey(struct qmgr *q, const struct queue_order *order)
@@ -39,12 +58,29 @@ qmgr_order_obey(struct qmgr *q, const struct queue_order *order)
 	if (order->verb == QUEUE_VERB_FLUSH || order->verb == QUEUE_VERB_RELEASE)
 		return true; /* it is being delivered */
 	m->holds++;
+	/* Once: what is under way is asked to end, whatever it is waiting for. */
+	if (m->order_id != order->order_id && order->verb != QUEUE_VERB_REQUEUE)
+		qmgr_agent_cancel(q, m);
+	q->ordered = true;
 	m->order = order->verb;
+	m->order_rcpt = order->rcpt_no;
 	m->order_id = order->order_id;
 	qmgr_schedule_take_waiting(q, m, qmgr_order_apply, (void *)(uintptr_t)order);
 	qmgr_message_unhold(q, m);
 	/* Recipients under way stay pending until their outcome; the next look finds the message gone. */
 	return false;
+}
+
+/* What was ordered may have been taken back: only what is pending still holds. */
+static void
+qmgr_order_forget(struct qmgr *q)
+{
+	if (!q->ordered)
+		return;
+	q->ordered = false;
+	LIST_FOREACH (m, &q->messages, struct qmgr_message, node) {
+		m->order = 0;
+	}
 }
 
 static void
@@ -73,6 +109,7 @@ qmgr_order_run(struct qmgr *q)
 		return qmgr_trouble(q, &err);
 	if (flush)
 		qmgr_schedule_revive_all(q);
+	qmgr_order_forget(q);
 	done.ids = mem_alloc(count * sizeof(*done.ids));
 	for (size_t i = 0; i < count; i++)
 		if (qmgr_order_obey(q, &orders[i]))

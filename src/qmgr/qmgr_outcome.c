@@ -15,6 +15,7 @@
 #include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_order.h"
 #include "qmgr/qmgr_schedule.h"
 
 /* Facts from agents about messages that nobody here holds: forgotten after this long, or when there are too many. */
@@ -125,7 +126,7 @@ static void
 qmgr_decide(const struct qmgr *q, const struct qmgr_message *m, const struct qmgr_outcome *o,
     struct queue_result *r)
 {
-	enum queue_verb order = o->order != 0 ? o->order : m->order;
+	enum queue_verb order = o->order != 0 ? o->order : qmgr_order_of(m, r->rcpt->rcpt_no);
 
 	r->action = "failed";
 	if (order != 0 && o->status == DELIVERY_DEFERRED && qmgr_decide_order(q, m, order, r)) {
@@ -473,7 +474,7 @@ qmgr_outcome_of_doubt(
 	struct qmgr_outcome o;
 
 	if (in->status == DELIVERY_UNTRIED)
-		return qmgr_schedule_rcpt(q, m, rcpt);
+		return qmgr_order_rcpt_untried(q, m, rcpt);
 	qmgr_outcome_of_report(in, &o);
 	qmgr_outcome_add_resolved(q, m, rcpt, &o);
 	qmgr_outcome_done(&o);

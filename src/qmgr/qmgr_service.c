@@ -131,6 +131,7 @@ qmgr_node_lost(void *arg, int64_t epoch)
 	log_warn(
 	    "another node has taken over the mail of epoch %lld: starting anew", (long long)epoch);
 	queue_desk_set_epoch(q->desk, 0);
+	qmgr_agent_cancel(q, NULL);
 	qmgr_schedule_drop_lost(q);
 	qmgr_doubt_drop_lost(q);
 }
