@@ -3,16 +3,22 @@
  */
 #include "conf/postconf.h"
 
+#include "base/buf.h"
 #include "base/log.h"
+#include "table/table.h"
 
 int
 main(int argc, char **argv)
 {
-	static const struct postconf_lists lists = {
+	struct buf map_types CLEANUP(buf_done) = {0};
+	struct postconf_lists lists = {
 	    .lock_types = "flock\nfcntl\ndotlock\n",
 	    .server_sasl_types = "dovecot\n",
 	};
 
+	for (size_t i = 0; table_type_name(i) != NULL; i++)
+		buf_printf(&map_types, "%s\n", table_type_name(i));
+	lists.map_types = buf_str(&map_types);
 	log_setup(&(struct log_settings){.tag = "postconf", .fd = -1, .also_stderr = true});
 	return postconf_main(argc, argv, &lists);
 }

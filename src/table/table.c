@@ -45,7 +45,7 @@ table_type_name(size_t index)
 	return index < ARRAY_LEN(table_types) ? table_types[index]->name : NULL;
 }
 
-static const struct table_type *
+const struct table_type *
 table_type_find(struct span name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(table_types); i++)
@@ -234,7 +234,7 @@ table_fail(const struct table *t, struct span key, struct err *err)
 	return TABLE_ERROR;
 }
 
-static enum table_result
+enum table_result
 table_ask(struct table *t, struct span key, struct buf *value, struct err *err)
 {
 	bool utf8 = table_is_utf8(t);

@@ -22,6 +22,10 @@ struct table_type {
 	/* `key` is folded already; `value` is empty. An `err` text without the table's name. */
 	enum table_result (*lookup)(
 	    struct table *t, struct span key, struct buf *value, struct err *err);
+	/* Calls `each` for every entry until it says false; NULL: this type cannot. */
+	bool (*each)(struct table *t,
+	    bool (*each)(void *arg, struct span key, struct span value, struct err *err), void *arg,
+	    struct err *err);
 	/* Releases a state; never NULL. */
 	void (*close)(void *state);
 	/* The suffix of the file that changes are looked for in, "" for the name itself; NULL: no file. */
@@ -52,6 +56,18 @@ extern const struct table_type table_text_type, table_inline_type, table_static_
     table_fail_type, table_environ_type, table_unix_type, table_hash_type, table_btree_type,
     table_lmdb_type, table_cidr_type, table_pcre_type, table_regexp_type, table_union_type,
     table_pipe_type, table_random_type, table_proxy_type;
+
+/* The type of that name, or NULL. */
+const struct table_type *table_type_find(struct span name);
+
+/*
+ * The lookup itself: the key is folded as the table is, nothing is logged, `err` has the bare reason and need not be set. The
+ * table must be without trouble.
+ */
+enum table_result table_ask(struct table *t, struct span key, struct buf *value, struct err *err);
+
+/* All of standard input. */
+bool table_read_input(struct buf *out, struct err *err) MUST_CHECK;
 
 /* Should keys of `t` be folded to lower case? */
 bool table_folds(const struct table *t);

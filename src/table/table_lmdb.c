@@ -178,6 +178,7 @@ const struct table_type table_lmdb_type = {
     .name = "lmdb",
     .open = table_lmdb_open,
     .lookup = table_lmdb_lookup,
+    .each = table_lmdb_each,
     .close = table_lmdb_close,
     .suffix = TABLE_INDEX_SUFFIX,
 };
@@ -187,6 +188,7 @@ const struct table_type table_hash_type = {
     .name = "hash",
     .open = table_lmdb_open,
     .lookup = table_lmdb_lookup,
+    .each = table_lmdb_each,
     .close = table_lmdb_close,
     .suffix = TABLE_INDEX_SUFFIX,
 };
@@ -195,6 +197,7 @@ const struct table_type table_btree_type = {
     .name = "btree",
     .open = table_lmdb_open,
     .lookup = table_lmdb_lookup,
+    .each = table_lmdb_each,
     .close = table_lmdb_close,
     .suffix = TABLE_INDEX_SUFFIX,
 };

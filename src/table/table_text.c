@@ -37,6 +37,22 @@ table_text_lookup(struct table *t, struct span key, struct buf *value, struct er
 	return TABLE_FOUND;
 }
 
+static bool
+table_text_each(struct table *t,
+    bool (*each)(void *arg, struct span key, struct span value, struct err *err), void *arg,
+    struct err *err)
+{
+	const struct table_text *text = t->state;
+	struct hmap_cursor at = {0};
+	struct span key;
+	void *value;
+
+	while (hmap_next(&text->values, &at, &key, &value))
+		if (!each(arg, key, span_str(value), err))
+			return false;
+	return true;
+}
+
 /* The value as it is stored: with TABLE_FILE_VALUES what the files hold. False: has been logged. */
 static bool
 table_text_value(const struct table *t, struct span given, struct buf *out, const char *where)
@@ -180,6 +196,7 @@ const struct table_type table_text_type = {
     .name = "texthash",
     .open = table_text_open,
     .lookup = table_text_lookup,
+    .each = table_text_each,
     .close = table_text_close,
     .suffix = "",
 };
@@ -188,5 +205,6 @@ const struct table_type table_inline_type = {
     .name = "inline",
     .open = table_inline_open,
     .lookup = table_text_lookup,
+    .each = table_text_each,
     .close = table_text_close,
 };
