@@ -1,7 +1,7 @@
 /*
- * cleanup.c - see cleanup.h. The content gathers whole in memory up to the inline limit. Where it grows beyond, its header
- * section is completed and everything moves to an upload, chunk by chunk, so that a session never holds more than the inline
- * limit and one piece of input.
+ * cleanup.c - see cleanup.h. The content gathers whole in memory up to the inline limit. Where it grows beyond, everything moves to
+ * an upload, chunk by chunk, once its header section has ended, so that a session never holds more than the inline limit, a
+ * header section and one piece of input.
  */
 #include "cleanup/cleanup.h"
 
@@ -9,57 +9,25 @@
 
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/hmap.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/utf8.h"
+#include "cleanup/cleanup_int.h"
 #include "mail/mail_addr.h"
-#include "mail/mail_date.h"
-#include "mail/mail_header.h"
 #include "mail/mail_log.h"
-#include "mail/mail_msgid.h"
 #include "queue/queue_front.h"
 #include "queue/queue_upload.h"
+#include "rewrite/rewrite.h"
+#include "table/table.h"
 
 /* How long a client waits for its 250; it would give up itself some minutes later (RFC 5321 section 4.5.3.2.6). */
 #define CLEANUP_STORE_TIMEOUT (120 * CLOCK_SECOND)
 
-/* A header section is completed as a whole, so it is kept in memory as a whole: up to this, or the inline limit. */
+/* The header section is kept in memory as a whole: up to this, or the inline limit. */
 #define CLEANUP_HEADERS_MAX (4u << 20)
 
-struct cleanup {
-	const struct cleanup_settings *settings; /* borrowed */
-	struct queue_front *front;               /* borrowed */
-	struct cleanup_envelope envelope;
-	struct queue_rcpt *rcpts; /* owned */
-	size_t rcpt_count;
-	struct buf content;          /* what is not uploaded yet */
-	size_t counted;              /* bytes of `content` that cleanup_added() has seen */
-	uint64_t size;               /* with CRLF line ends, for the limit */
-	uint64_t stored_size;        /* bytes uploaded so far */
-	struct queue_upload *upload; /* owned; NULL while the content is small */
-	bool completed;              /* the header section is done */
-	bool header_utf8;            /* it has bytes that are not ASCII */
-	char *message_id;            /* owned; for the log */
-	bool failed;                 /* sticky: `err` says why; further content is dropped */
-	struct err err;
-};
-
-struct cleanup_settings
-cleanup_settings_from(const struct conf *conf)
-{
-	return (struct cleanup_settings){
-	    .hostname = conf_str(conf, CONF_myhostname),
-	    .mail_name = conf_str(conf, CONF_mail_name),
-	    .message_size_limit = conf_size(conf, CONF_message_size_limit),
-	    .inline_limit = conf_size(conf, CONF_queue_inline_size_limit),
-	    .header_limit = conf_size(conf, CONF_header_size_limit),
-	    .hop_limit = (unsigned)conf_int(conf, CONF_hopcount_limit),
-	    .always_add_headers = conf_bool(conf, CONF_always_add_missing_headers),
-	    .origin = conf_str(conf, CONF_myorigin),
-	    .from_obsolete = conf_is(conf, CONF_header_from_format, "obsolete"),
-	    .long_queue_ids = conf_bool(conf, CONF_enable_long_queue_ids),
-	};
-}
+/* A line that has not ended yet is passed on in pieces of at least this size. */
+#define CLEANUP_PIECE 4096
 
 struct cleanup *
 cleanup_new(const struct cleanup_settings *settings, struct queue_front *front)
@@ -72,16 +40,24 @@ cleanup_new(const struct cleanup_settings *settings, struct queue_front *front)
 }
 
 void
-cleanup_free(struct cleanup **c)
+cleanup_free(struct cleanup **cp)
 {
-	if (*c == NULL)
+	struct cleanup *c = *cp;
+
+	if (c == NULL)
 		return;
-	queue_upload_free(&(*c)->upload);
-	buf_done(&(*c)->content);
-	mem_free((*c)->rcpts);
-	mem_free((*c)->message_id);
-	mem_free(*c);
-	*c = NULL;
+	queue_upload_free(&c->upload);
+	cleanup_mime_done(&c->mime);
+	buf_done(&c->in);
+	buf_done(&c->header);
+	buf_done(&c->content);
+	hmap_done(&c->dups);
+	arena_done(&c->arena);
+	mem_free(c->rcpts);
+	mem_free(c->message_id);
+	mem_free(c->resent_id);
+	mem_free(c);
+	*cp = NULL;
 }
 
 struct cleanup_envelope *
@@ -90,26 +66,106 @@ cleanup_envelope(struct cleanup *c)
 	return &c->envelope;
 }
 
+/* Was a recipient like this added before? Only the first duplicate_filter_limit are remembered. */
+static bool
+cleanup_is_dup(struct cleanup *c, const struct queue_rcpt *r, const char *orig_addr)
+{
+	struct buf key CLEANUP(buf_done) = {0};
+
+	buf_printf(&key, "%s\n%u\n%s\n%s", r->dsn_orcpt != NULL ? r->dsn_orcpt : "", r->dsn_notify,
+	    c->settings->no_orig_rcpt ? "" : orig_addr, r->addr);
+	mail_addr_fold(key.ptr, key.len);
+	if (hmap_get(&c->dups, buf_span(&key)) != NULL)
+		return true;
+	if (c->settings->dup_limit == 0 || c->dups.count < c->settings->dup_limit)
+		(void)hmap_put(&c->dups, buf_span(&key), c);
+	return false;
+}
+
 void
 cleanup_add_rcpt(struct cleanup *c, const char *addr, const char *orig_addr, const char *dsn_orcpt,
     unsigned dsn_notify)
 {
+	const struct queue_rcpt rcpt = {
+	    .addr = addr,
+	    .orig_addr =
+		strcmp(addr, orig_addr) != 0 && !c->settings->no_orig_rcpt ? orig_addr : NULL,
+	    .dsn_orcpt = dsn_orcpt,
+	    .dsn_notify = dsn_notify,
+	};
+
+	if (cleanup_is_dup(c, &rcpt, orig_addr))
+		return;
 	/* Grown by doubling; the front end has bounded the number. */
 	if ((c->rcpt_count & (c->rcpt_count - 1)) == 0)
 		c->rcpts = mem_resize(
 		    c->rcpts, c->rcpt_count != 0 ? c->rcpt_count * 2 : 1, sizeof(*c->rcpts));
-	c->rcpts[c->rcpt_count++] = (struct queue_rcpt){
-	    .addr = addr,
-	    .orig_addr = strcmp(addr, orig_addr) != 0 ? orig_addr : NULL,
-	    .dsn_orcpt = dsn_orcpt,
-	    .dsn_notify = dsn_notify,
-	};
+	c->rcpts[c->rcpt_count++] = rcpt;
 }
+
+/* ---- what actions ask for --------------------------------------------------------------------------------------- */
+
+/* In standard form, as any envelope address. */
+static const char *
+cleanup_address(struct cleanup *c, const char *addr)
+{
+	return c->settings->rewrite != NULL
+		   ? rewrite_address(c->settings->rewrite, &c->arena, span_str(addr))
+		   : arena_strdup(&c->arena, addr);
+}
+
+void
+cleanup_redirect(struct cleanup *c, const char *addr)
+{
+	c->redirect = cleanup_address(c, addr);
+}
+
+void
+cleanup_filter(struct cleanup *c, const char *filter)
+{
+	c->envelope.content_filter = arena_strdup(&c->arena, filter);
+}
+
+void
+cleanup_hold(struct cleanup *c, const char *why)
+{
+	if (c->held == NULL)
+		c->held = arena_strdup(&c->arena, why);
+}
+
+void
+cleanup_discard(struct cleanup *c)
+{
+	c->discarded = true;
+}
+
+void
+cleanup_add_bcc(struct cleanup *c, const char *addr)
+{
+	cleanup_add_rcpt(
+	    c, cleanup_address(c, addr), arena_strdup(&c->arena, addr), NULL, QUEUE_NOTIFY_NEVER);
+}
+
+/* All recipients become one, under the first one's name. */
+static void
+cleanup_apply_redirect(struct cleanup *c)
+{
+	struct queue_rcpt *r = &c->rcpts[0];
+
+	if (c->redirect == NULL || c->rcpt_count == 0)
+		return;
+	if (r->orig_addr == NULL)
+		r->orig_addr = r->addr;
+	r->addr = c->redirect;
+	c->rcpt_count = 1;
+}
+
+/* ---- content ----------------------------------------------------------------------------------------------------- */
 
 struct buf *
 cleanup_content(struct cleanup *c)
 {
-	return &c->content;
+	return c->raw ? &c->content : &c->in;
 }
 
 uint64_t
@@ -118,177 +174,20 @@ cleanup_size(const struct cleanup *c)
 	return c->size;
 }
 
-/* Further content is of no use: forget what is there. */
-static void
+void
 cleanup_fail(struct cleanup *c)
 {
 	c->failed = true;
+	buf_clear(&c->in);
 	buf_clear(&c->content);
 	c->counted = 0;
 	queue_upload_free(&c->upload);
-}
-
-/* A word of a display name that is more than atoms needs quotes (RFC 5322 section 3.2.5). */
-static void
-cleanup_add_phrase(struct buf *out, struct span name)
-{
-	bool quote = false;
-
-	for (size_t i = 0; i < name.len && !quote; i++)
-		quote = strchr("()<>[]:;@\\,.\"", name.ptr[i]) != NULL;
-	if (!quote) {
-		buf_add_span(out, name);
-		return;
-	}
-	buf_add_char(out, '"');
-	for (size_t i = 0; i < name.len; i++) {
-		if (name.ptr[i] == '"' || name.ptr[i] == '\\')
-			buf_add_char(out, '\\');
-		buf_add_char(out, name.ptr[i]);
-	}
-	buf_add_char(out, '"');
-}
-
-/* Backslashes before what would end a comment. */
-static void
-cleanup_add_comment(struct buf *out, struct span text)
-{
-	buf_add_str(out, " (");
-	for (size_t i = 0; i < text.len; i++) {
-		if (strchr("()\\", text.ptr[i]) != NULL)
-			buf_add_char(out, '\\');
-		buf_add_char(out, text.ptr[i]);
-	}
-	buf_add_char(out, ')');
-}
-
-/* The value of a From: made here: the envelope sender, with his name if it is known. */
-static void
-cleanup_from(const struct cleanup *c, struct buf *out)
-{
-	const struct cleanup_envelope *e = &c->envelope;
-	struct buf addr CLEANUP(buf_done) = {0};
-	struct span name = span_str(e->full_name);
-
-	if (e->sender[0] != '\0')
-		mail_addr_quote(&addr, span_str(e->sender));
-	else
-		buf_printf(&addr, "MAILER-DAEMON@%s", c->settings->origin);
-	if (name.len != 0 && !c->settings->from_obsolete) {
-		cleanup_add_phrase(out, name);
-		buf_printf(out, " <%s>", buf_str(&addr));
-		return;
-	}
-	buf_add_span(out, buf_span(&addr));
-	if (name.len != 0)
-		cleanup_add_comment(out, name);
-}
-
-/* The headers that a message must have, made up where a local client left them out (RFC 5322 section 3.6). */
-static void
-cleanup_missing_headers(struct cleanup *c, const struct mail_header_scan *scan, struct buf *out)
-{
-	const struct cleanup_envelope *e = &c->envelope;
-	enum mail_header_id from = scan->resent ? MAIL_HEADER_RESENT_FROM : MAIL_HEADER_FROM;
-	enum mail_header_id date = scan->resent ? MAIL_HEADER_RESENT_DATE : MAIL_HEADER_DATE;
-	enum mail_header_id id =
-	    scan->resent ? MAIL_HEADER_RESENT_MESSAGE_ID : MAIL_HEADER_MESSAGE_ID;
-
-	if (!mail_header_has(scan, id)) {
-		struct buf value CLEANUP(buf_done) = {0};
-
-		mail_msgid_write(&value, !c->settings->long_queue_ids, e->arrival / CLOCK_SECOND,
-		    e->queue_id, c->settings->hostname);
-		buf_printf(out, "%s: %s\n", mail_header_name(id), buf_str(&value));
-		if (c->message_id == NULL)
-			c->message_id = buf_take(&value);
-	}
-	if (!mail_header_has(scan, date)) {
-		buf_printf(out, "%s: ", mail_header_name(date));
-		mail_date_write(out, e->arrival / CLOCK_SECOND);
-		buf_add_char(out, '\n');
-	}
-	if (!mail_header_has(scan, from)) {
-		buf_printf(out, "%s: ", mail_header_name(from));
-		cleanup_from(c, out);
-		buf_add_char(out, '\n');
-	}
-}
-
-/* Does anything in the header section have to go? */
-static bool
-cleanup_has_dropped(const struct mail_header_scan *scan)
-{
-	for (int id = 1; id < MAIL_HEADER_ID_COUNT; id++)
-		if (mail_header_has(scan, id) && (mail_header_flags(id) & MAIL_HEADER_DROP) != 0)
-			return true;
-	return false;
-}
-
-/* Copies the header section without Bcc:, Return-Path: and the like (message_drop_headers). */
-static void
-cleanup_copy_headers(struct span content, struct buf *out)
-{
-	struct mail_header_iter iter;
-	struct mail_header header;
-
-	mail_header_start(&iter, content);
-	while (mail_header_next(&iter, &header))
-		if ((mail_header_flags(header.id) & MAIL_HEADER_DROP) == 0)
-			buf_add_span(out, header.raw);
-}
-
-/*
- * Completes the header section at the front of c->content. Everything after it stays as it is; a message whose header section
- * does not end with an empty line gets one.
- */
-static void
-cleanup_complete_headers(struct cleanup *c)
-{
-	struct mail_header_scan scan;
-	struct buf head CLEANUP(buf_done) = {0};
-	struct span content = buf_span(&c->content);
-	bool add = c->envelope.complete_headers || c->settings->always_add_headers;
-	bool drop;
-
-	c->completed = true;
-	mail_header_scan(content, &scan);
-	if (scan.received > c->settings->hop_limit + 1) { /* our own is one of them */
-		(void)err_set_smtp(&c->err, ERR_PERM, 554, "5.4.0", "Error: too many hops");
-		return cleanup_fail(c);
-	}
-	c->header_utf8 = !utf8_is_ascii(span_head(content, scan.headers));
-	if (scan.message_id.len != 0)
-		c->message_id = span_dup(scan.message_id);
-	drop = cleanup_has_dropped(&scan);
-	if (add)
-		cleanup_missing_headers(c, &scan, &head);
-	if (!drop && head.len == 0 && scan.blank)
-		return;
-	if (drop || head.len != 0 || !scan.blank) {
-		struct buf whole = {0};
-
-		if (drop)
-			cleanup_copy_headers(content, &whole);
-		else
-			buf_add_span(&whole, span_head(content, scan.headers));
-		buf_add_span(&whole, buf_span(&head));
-		if (scan.blank || scan.body < content.len)
-			buf_add_char(&whole, '\n');
-		buf_add_span(&whole, span_from(content, scan.body));
-		buf_done(&c->content);
-		c->content = whole;
-	}
 }
 
 /* Moves what has gathered into the upload. */
 static void
 cleanup_upload(struct cleanup *c)
 {
-	if (!c->completed)
-		cleanup_complete_headers(c);
-	if (c->failed)
-		return;
 	if (c->upload == NULL)
 		c->upload = queue_upload_new(c->front);
 	if (!queue_upload_add(
@@ -296,24 +195,8 @@ cleanup_upload(struct cleanup *c)
 		return cleanup_fail(c);
 	c->stored_size += c->content.len;
 	buf_clear(&c->content);
-	c->counted = 0;
-}
-
-/* Has the header section come to its end? The last line may still grow, so it does not count. */
-static bool
-cleanup_has_headers(const struct cleanup *c)
-{
-	struct span content = buf_span(&c->content);
-	size_t last = span_find_last(content, '\n');
-	struct mail_header_scan scan;
-
-	if (c->completed)
-		return true;
-	if (last == content.len)
-		return false;
-	content = span_head(content, last + 1);
-	mail_header_scan(content, &scan);
-	return scan.blank || scan.body < content.len;
+	if (c->raw)
+		c->counted = 0;
 }
 
 static uint64_t
@@ -327,25 +210,99 @@ cleanup_count_lines(struct span s)
 	return lines;
 }
 
+/* Does anybody want to look at the lines of the body? */
+static bool
+cleanup_looks_at_body(const struct cleanup *c)
+{
+	const struct cleanup_settings *s = c->settings;
+
+	if (s->strip_chars != NULL || s->reject_chars != NULL)
+		return true;
+	if (c->envelope.no_checks || c->unchecked)
+		return !s->no_mime && (s->strict_headers || s->strict_body || s->strict_domain);
+	if (!table_list_is_empty(s->checks[CLEANUP_BODY]))
+		return true;
+	return !s->no_mime && (s->strict_headers || s->strict_body || s->strict_domain ||
+				  !table_list_is_empty(s->checks[CLEANUP_MIME]) ||
+				  !table_list_is_empty(s->checks[CLEANUP_NESTED]));
+}
+
+/* message_strip_characters; `piece` itself when there is nothing to do. */
+static struct span
+cleanup_strip(const struct cleanup *c, struct span piece, struct buf *room)
+{
+	const struct cleanup_settings *s = c->settings;
+
+	if (s->strip_chars == NULL)
+		return piece;
+	for (size_t i = 0; i < piece.len; i++)
+		if (memchr(s->strip_chars, piece.ptr[i], s->strip_count) == NULL)
+			buf_add_char(room, piece.ptr[i]);
+	return buf_span(room);
+}
+
+static void
+cleanup_line(struct cleanup *c, struct span piece)
+{
+	const struct cleanup_settings *s = c->settings;
+	bool ends = piece.len != 0 && piece.ptr[piece.len - 1] == '\n';
+	bool starts = !c->mid_line;
+	struct buf room CLEANUP(buf_done) = {0};
+
+	for (size_t i = 0; s->reject_chars != NULL && i < piece.len; i++)
+		if (memchr(s->reject_chars, piece.ptr[i], s->reject_count) != NULL)
+			return cleanup_check_refuse_characters(
+			    c, span_head(piece, piece.len - (ends ? 1 : 0)));
+	c->mid_line = !ends;
+	cleanup_mime_line(c, cleanup_strip(c, piece, &room), starts, ends);
+}
+
+/* All lines of `in` that are complete; the rest too, in pieces, when it is long or the content has ended. */
+static void
+cleanup_lines(struct cleanup *c, bool all)
+{
+	size_t at = 0;
+
+	while (!c->failed && at < c->in.len) {
+		struct span rest = span_from(buf_span(&c->in), at);
+		size_t lf = span_find(rest, '\n');
+		size_t len = lf < rest.len ? lf + 1 : rest.len;
+
+		if (c->completed && !cleanup_looks_at_body(c)) {
+			c->raw = true;
+			buf_add_span(&c->content, rest);
+			at = c->in.len;
+			break;
+		}
+		if (lf == rest.len && !all && rest.len < CLEANUP_PIECE)
+			break;
+		cleanup_line(c, span_head(rest, len));
+		at += len;
+	}
+	if (c->failed)
+		return;
+	buf_consume(&c->in, at);
+	c->counted = c->raw ? c->content.len : c->in.len;
+}
+
 void
 cleanup_added(struct cleanup *c)
 {
-	struct span added = span_from(buf_span(&c->content), c->counted);
+	struct span added = span_from(buf_span(cleanup_content(c)), c->counted);
 
 	c->size += added.len + cleanup_count_lines(added);
-	c->counted = c->content.len;
-	if (c->failed) {
-		buf_clear(&c->content);
-		c->counted = 0;
-		return;
-	}
+	c->counted += added.len;
+	if (c->failed)
+		return cleanup_fail(c);
 	if (c->settings->message_size_limit != 0 && c->size > c->settings->message_size_limit) {
 		(void)err_set_smtp(&c->err, ERR_PERM, 552, "5.3.4", "Error: message file too big");
 		return cleanup_fail(c);
 	}
-	if (c->content.len <= c->settings->inline_limit)
+	if (!c->raw)
+		cleanup_lines(c, false);
+	if (c->failed || c->content.len <= c->settings->inline_limit)
 		return;
-	if (cleanup_has_headers(c))
+	if (c->completed)
 		return cleanup_upload(c);
 	if (c->content.len > CLEANUP_HEADERS_MAX) {
 		(void)err_set_smtp(
@@ -353,6 +310,25 @@ cleanup_added(struct cleanup *c)
 		cleanup_fail(c);
 	}
 }
+
+/* The content has ended. */
+static void
+cleanup_end(struct cleanup *c)
+{
+	cleanup_added(c);
+	if (!c->failed && !c->raw)
+		cleanup_lines(c, true);
+	if (!c->failed)
+		cleanup_mime_finish(c);
+	if (c->failed || c->upload == NULL)
+		return;
+	cleanup_upload(c);
+	if (!c->failed &&
+	    !queue_upload_finish(c->upload, clock_deadline(CLEANUP_STORE_TIMEOUT), &c->err))
+		cleanup_fail(c);
+}
+
+/* ---- storing ----------------------------------------------------------------------------------------------------- */
 
 /* An attribute; NULL and "": none. */
 static size_t
@@ -406,10 +382,13 @@ cleanup_attributes(const struct cleanup *c, struct queue_attr *attrs)
 }
 
 static void
-cleanup_log_message_id(const struct cleanup *c)
+cleanup_log_ids(const struct cleanup *c)
 {
 	struct buf text CLEANUP(buf_done) = {0};
 
+	if (c->resent_id != NULL)
+		log_info_as(
+		    "cleanup", "%s: resent-message-id=%s", c->envelope.queue_id, c->resent_id);
 	mail_log_message_id(&text, c->envelope.queue_id, span_str(c->message_id));
 	log_info_as("cleanup", "%s", buf_str(&text));
 }
@@ -435,6 +414,7 @@ cleanup_store(struct cleanup *c, struct err *err)
 		},
 	    .content = buf_span(&c->content),
 	    .upload = c->upload,
+	    .hold = c->held,
 	};
 
 	return queue_front_store(c->front, &m, clock_deadline(CLEANUP_STORE_TIMEOUT), err);
@@ -443,20 +423,15 @@ cleanup_store(struct cleanup *c, struct err *err)
 bool
 cleanup_finish(struct cleanup *c, struct err *err)
 {
-	cleanup_added(c);
-	if (!c->failed && !c->completed)
-		cleanup_complete_headers(c);
-	if (!c->failed && c->upload != NULL) {
-		cleanup_upload(c);
-		if (!c->failed &&
-		    !queue_upload_finish(c->upload, clock_deadline(CLEANUP_STORE_TIMEOUT), &c->err))
-			cleanup_fail(c);
-	}
+	cleanup_end(c);
 	if (c->failed) {
 		*err = c->err;
 		return false;
 	}
-	cleanup_log_message_id(c);
+	cleanup_log_ids(c);
+	if (c->discarded)
+		return true;
+	cleanup_apply_redirect(c);
 	CRASH_POINT("accept-before-store");
 	if (!cleanup_store(c, err))
 		return false;

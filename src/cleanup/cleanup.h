@@ -19,20 +19,59 @@
 struct cleanup;
 struct queue_front;
 
-/* From main.cf, once per configuration; strings are borrowed from it. */
+struct rewrite;
+struct table_list;
+
+/* Where in a message a header stands; which checks it meets. */
+enum cleanup_class {
+	CLEANUP_PRIMARY, /* the message's own headers */
+	CLEANUP_MIME, /* headers about a part of it; of these, in the primary section, the MIME ones too */
+	CLEANUP_NESTED, /* headers of an attached message */
+	CLEANUP_BODY,   /* no header */
+	CLEANUP_CLASS_COUNT,
+};
+
+/* From main.cf, once per configuration; strings are borrowed from it. A zero-filled one checks and rewrites nothing. */
 struct cleanup_settings {
 	const char *hostname;
 	const char *mail_name;
 	size_t message_size_limit; /* bytes; 0 = none */
 	size_t inline_limit;       /* larger contents are uploaded in chunks */
-	size_t header_limit;       /* bytes of the header section that are looked at */
+	size_t header_limit;       /* bytes of one header that are kept */
 	unsigned hop_limit;
 	bool always_add_headers; /* always_add_missing_headers */
 	bool long_queue_ids;     /* enable_long_queue_ids: the shape of a Message-Id made here */
 	const char *origin;      /* myorigin */
 	bool from_obsolete;      /* header_from_format = obsolete */
+	const char *undisclosed; /* undisclosed_recipients_header; "" or NULL: none */
+	const char *
+	    remote_domain; /* remote_header_rewrite_domain; "" or NULL: headers of strangers stay as they are */
+	bool append_dot; /* append_dot_mydomain */
+	uint64_t drop;   /* message_drop_headers: bits (1 << enum mail_header_id) ... */
+	const char
+	    *drop_others; /* ... and the whole list, when it has names without an id; NULL: none */
+	const char *strip_chars;  /* message_strip_characters, owned; NULL: none */
+	const char *reject_chars; /* message_reject_characters, owned */
+	size_t strip_count;       /* their bytes: NUL may be among them */
+	size_t reject_count;
+	size_t line_limit;     /* line_length_limit */
+	size_t token_limit;    /* header_address_token_limit */
+	size_t dup_limit;      /* duplicate_filter_limit */
+	bool no_orig_rcpt;     /* enable_original_recipient = no */
+	bool detect_8bit;      /* detect_8bit_encoding_header */
+	bool detect_utf8;      /* smtputf8_autodetect_classes has sendmail, and smtputf8_enable */
+	bool no_mime;          /* disable_mime_input_processing */
+	bool strict_headers;   /* strict_7bit_headers */
+	bool strict_body;      /* strict_8bitmime_body */
+	bool strict_domain;    /* strict_mime_encoding_domain */
+	size_t mime_depth;     /* mime_nesting_limit */
+	size_t boundary_limit; /* mime_boundary_length_limit */
+	size_t body_limit;     /* body_checks_size_limit */
+	struct table_list *checks[CLEANUP_CLASS_COUNT]; /* owned; header_checks, ..., body_checks */
+	struct rewrite *rewrite; /* owned; NULL: header addresses stay as they are */
 };
-struct cleanup_settings cleanup_settings_from(const struct conf *conf);
+struct cleanup_settings cleanup_settings_from(struct conf *conf);
+void cleanup_settings_done(struct cleanup_settings *settings);
 
 /* What the front end knows of the message; all borrowed until cleanup_finish(). */
 struct cleanup_envelope {
@@ -50,6 +89,7 @@ struct cleanup_envelope {
 	const char *full_name;      /* of the sender, for a From: made here; NULL: none */
 	const char *content_filter; /* transport:nexthop; "" or NULL: none */
 	const char *verp;           /* two VERP delimiters; NULL: none */
+	bool no_checks;             /* receive_override_options = no_header_body_checks */
 	const char *client_name;    /* from here on NULL when `local` */
 	const char *client_address;
 	const char *client_reverse_name;
@@ -76,6 +116,17 @@ struct cleanup_envelope *cleanup_envelope(struct cleanup *c);
 /* One recipient, in order; strings are borrowed until cleanup_finish(). */
 void cleanup_add_rcpt(struct cleanup *c, const char *addr, const char *orig_addr,
     const char *dsn_orcpt, unsigned dsn_notify);
+
+/*
+ * What an action of an access rule or of header_checks asks for; texts are copied. The redirect address gets the message instead of
+ * all recipients; a filter is "transport:nexthop"; a held message waits for an operator; a discarded one is forgotten by a
+ * cleanup_finish() that says true.
+ */
+void cleanup_redirect(struct cleanup *c, const char *addr);
+void cleanup_filter(struct cleanup *c, const char *filter);
+void cleanup_hold(struct cleanup *c, const char *why);
+void cleanup_discard(struct cleanup *c);
+void cleanup_add_bcc(struct cleanup *c, const char *addr);
 
 /* Where content is appended, LF line ends. Call cleanup_added() after each piece. */
 struct buf *cleanup_content(struct cleanup *c);

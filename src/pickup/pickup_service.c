@@ -80,6 +80,7 @@ pickup_setup_unref(struct pickup_setup **setup)
 	if (old == NULL || --old->refs > 0)
 		return;
 	rewrite_free(&old->rewrite);
+	cleanup_settings_done(&old->cleanup);
 	conf_unref(&old->conf);
 	mem_free(old);
 }

@@ -1,0 +1,278 @@
+/*
+ * cleanup_header.c - one header after the other: checked, counted, rewritten, dropped; and at the end of the section those that are
+ * missing.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "cleanup/cleanup_int.h"
+#include "mail/mail_addr.h"
+#include "mail/mail_date.h"
+#include "mail/mail_msgid.h"
+
+#define BIT(id) (UINT64_C(1) << (id))
+#define VISIBLE                                                                                    \
+	(BIT(MAIL_HEADER_TO) | BIT(MAIL_HEADER_CC) | BIT(MAIL_HEADER_RESENT_TO) |                  \
+	    BIT(MAIL_HEADER_RESENT_CC))
+
+/* A word of a display name that is more than atoms needs quotes (RFC 5322 section 3.2.5). */
+static void
+add_phrase(struct buf *out, struct span name)
+{
+	bool quote = false;
+
+	for (size_t i = 0; i < name.len && !quote; i++)
+		quote = strchr("()<>[]:;@\\,.\"", name.ptr[i]) != NULL;
+	if (!quote) {
+		buf_add_span(out, name);
+		return;
+	}
+	buf_add_char(out, '"');
+	for (size_t i = 0; i < name.len; i++) {
+		if (name.ptr[i] == '"' || name.ptr[i] == '\\')
+			buf_add_char(out, '\\');
+		buf_add_char(out, name.ptr[i]);
+	}
+	buf_add_char(out, '"');
+}
+
+/* Backslashes before what would end a comment. */
+static void
+add_comment(struct buf *out, struct span text)
+{
+	buf_add_str(out, " (");
+	for (size_t i = 0; i < text.len; i++) {
+		if (strchr("()\\", text.ptr[i]) != NULL)
+			buf_add_char(out, '\\');
+		buf_add_char(out, text.ptr[i]);
+	}
+	buf_add_char(out, ')');
+}
+
+/* The value of a From: made here: the envelope sender, with his name if it is known. */
+static void
+add_from(const struct cleanup *c, struct buf *out)
+{
+	const struct cleanup_envelope *e = &c->envelope;
+	struct buf addr CLEANUP(buf_done) = {0};
+	struct span name = span_str(e->full_name);
+
+	if (e->sender[0] != '\0')
+		mail_addr_quote(&addr, span_str(e->sender));
+	else
+		buf_printf(&addr, "MAILER-DAEMON@%s", c->settings->origin);
+	if (name.len != 0 && !c->settings->from_obsolete) {
+		add_phrase(out, name);
+		buf_printf(out, " <%s>", buf_str(&addr));
+		return;
+	}
+	buf_add_span(out, buf_span(&addr));
+	if (name.len != 0)
+		add_comment(out, name);
+}
+
+static bool
+has(const struct cleanup *c, enum mail_header_id id)
+{
+	return (c->present >> id & 1) != 0;
+}
+
+/* For mail that does not say to whom it goes (undisclosed_recipients_header). */
+static void
+add_undisclosed(struct cleanup *c)
+{
+	const char *text = c->settings->undisclosed;
+
+	if (text == NULL || text[0] == '\0')
+		return;
+	if (mail_header_name_length(span_str(text)) == 0)
+		log_warn(
+		    "bad undisclosed_recipients_header header text \"%s\" -- need \"headername: headervalue\"",
+		    text);
+	else
+		buf_printf(&c->content, "%s\n", text);
+}
+
+/* The headers that a message must have, made up where a local client left them out (RFC 5322 section 3.6). */
+static void
+add_missing(struct cleanup *c)
+{
+	const struct cleanup_envelope *e = &c->envelope;
+	struct buf *out = &c->content;
+	enum mail_header_id from = c->resent ? MAIL_HEADER_RESENT_FROM : MAIL_HEADER_FROM;
+	enum mail_header_id date = c->resent ? MAIL_HEADER_RESENT_DATE : MAIL_HEADER_DATE;
+	enum mail_header_id id = c->resent ? MAIL_HEADER_RESENT_MESSAGE_ID : MAIL_HEADER_MESSAGE_ID;
+
+	if (!has(c, id)) {
+		struct buf value CLEANUP(buf_done) = {0};
+
+		mail_msgid_write(&value, !c->settings->long_queue_ids, e->arrival / CLOCK_SECOND,
+		    e->queue_id, c->settings->hostname);
+		buf_printf(out, "%s: %s\n", mail_header_name(id), buf_str(&value));
+		if (c->resent)
+			c->resent_id = buf_take(&value);
+		else
+			c->message_id = buf_take(&value);
+	}
+	if (!has(c, date)) {
+		buf_printf(out, "%s: ", mail_header_name(date));
+		mail_date_write(out, e->arrival / CLOCK_SECOND);
+		buf_add_char(out, '\n');
+	}
+	if (!has(c, from)) {
+		buf_printf(out, "%s: ", mail_header_name(from));
+		add_from(c, out);
+		buf_add_char(out, '\n');
+	}
+	if ((c->present & VISIBLE) == 0)
+		add_undisclosed(c);
+}
+
+void
+cleanup_header_end(struct cleanup *c, bool blank)
+{
+	if (c->completed || c->failed)
+		return;
+	c->completed = true;
+	if (cleanup_rewrite_wanted(c) || c->settings->always_add_headers)
+		add_missing(c);
+	if (blank)
+		buf_add_char(&c->content, '\n');
+}
+
+/* ---- one header ------------------------------------------------------------------------------------------------ */
+
+/* Is the header one that message_drop_headers names? */
+static bool
+is_dropped(const struct cleanup *c, const struct mail_header *h)
+{
+	struct span rest = span_str(c->settings->drop_others);
+	struct span name;
+
+	if (h->id != MAIL_HEADER_OTHER)
+		return (c->settings->drop >> h->id & 1) != 0;
+	while (span_word(&rest, ", \t\r\n", &name))
+		if (span_equal_nocase(name, h->name))
+			return true;
+	return false;
+}
+
+static void
+count_hop(struct cleanup *c)
+{
+	if (++c->received < c->settings->hop_limit)
+		return;
+	log_warn("%s: message rejected: hopcount exceeded", c->envelope.queue_id);
+	(void)err_set_smtp(&c->err, ERR_PERM, 554, "5.4.0", "Error: too many hops");
+	cleanup_fail(c);
+}
+
+/* Quoted-printable and base64 are 7-bit, whatever the client said of the body (RFC 6152). */
+static void
+note_encoding(struct cleanup *c, struct span value)
+{
+	if (!c->settings->detect_8bit)
+		return;
+	value = span_trim(value);
+	if (span_equal_nocase_str(value, "8bit") || span_equal_nocase_str(value, "binary"))
+		c->envelope.body_8bit = true;
+	else if (span_equal_nocase_str(value, "7bit") || span_equal_nocase_str(value, "base64") ||
+		 span_equal_nocase_str(value, "quoted-printable"))
+		c->envelope.body_8bit = false;
+}
+
+static void
+note_id(char **ret, struct span value)
+{
+	if (*ret == NULL)
+		*ret = span_dup(span_trim(value));
+}
+
+/* A known header of the message itself. */
+static void
+take_primary(struct cleanup *c, const struct mail_header *h)
+{
+	unsigned flags = mail_header_flags(h->id);
+
+	c->present |= BIT(h->id);
+	c->resent |= (flags & MAIL_HEADER_RESENT) != 0;
+	if (h->id == MAIL_HEADER_MESSAGE_ID)
+		note_id(&c->message_id, h->value);
+	else if (h->id == MAIL_HEADER_RESENT_MESSAGE_ID)
+		note_id(&c->resent_id, h->value);
+	else if (h->id == MAIL_HEADER_RECEIVED)
+		count_hop(c);
+	if (c->failed || is_dropped(c, h))
+		return;
+	if ((flags & (MAIL_HEADER_SENDERS | MAIL_HEADER_RECIPIENTS)) == 0 ||
+	    !cleanup_rewrite_header(c, h, &c->content))
+		buf_add_span(&c->content, h->raw);
+}
+
+static void
+take(struct cleanup *c, enum cleanup_class where, struct span raw)
+{
+	struct mail_header_iter iter;
+	struct mail_header h;
+
+	mail_header_start(&iter, raw);
+	if (!mail_header_next(&iter, &h)) {
+		buf_add_span(&c->content, raw);
+		return;
+	}
+	if (h.id == MAIL_HEADER_CONTENT_TRANSFER_ENCODING)
+		note_encoding(c, h.value);
+	if (where == CLEANUP_PRIMARY && (h.id != MAIL_HEADER_OTHER || is_dropped(c, &h)) &&
+	    (mail_header_flags(h.id) & MAIL_HEADER_MIME) == 0)
+		take_primary(c, &h);
+	else
+		buf_add_span(&c->content, h.raw);
+}
+
+/* The whole header in one piece, without the line end of its last line. */
+static struct span
+text_of(struct span raw)
+{
+	return span_head(raw, raw.len - (raw.len != 0 && raw.ptr[raw.len - 1] == '\n'));
+}
+
+void
+cleanup_header_take(struct cleanup *c)
+{
+	enum cleanup_class where = c->mime.where;
+	struct span raw = buf_span(&c->header);
+	struct buf text CLEANUP(buf_done) = {0};
+	struct mail_header_iter iter;
+	struct mail_header h;
+	bool is_mime;
+
+	mail_header_start(&iter, raw);
+	if (raw.len == 0 || c->failed || !mail_header_next(&iter, &h))
+		return;
+	if (!utf8_is_ascii(raw)) {
+		c->header_utf8 |= where == CLEANUP_PRIMARY;
+		if (c->settings->strict_headers)
+			return cleanup_check_refuse_mime(
+			    c, "improper use of 8-bit data in message header", text_of(raw));
+	}
+	is_mime = (mail_header_flags(h.id) & MAIL_HEADER_MIME) != 0;
+	cleanup_mime_header(c, &h);
+	/* MIME headers have a table of their own, wherever they stand. */
+	if (is_mime)
+		where = CLEANUP_MIME;
+	switch (cleanup_check(c, where, text_of(raw), &c->content, &text)) {
+	case CLEANUP_KEEP:
+		break;
+	case CLEANUP_DROP:
+		return;
+	case CLEANUP_REPLACE:
+		buf_add_char(&text, '\n');
+		raw = buf_span(&text);
+		break;
+	}
+	if (!c->failed)
+		take(c, c->mime.where, raw);
+}
