@@ -218,7 +218,7 @@ cleanup_looks_at_body(const struct cleanup *c)
 
 	if (s->strip_chars != NULL || s->reject_chars != NULL)
 		return true;
-	if (c->envelope.no_checks || c->unchecked)
+	if (c->settings->no_checks || c->unchecked)
 		return !s->no_mime && (s->strict_headers || s->strict_body || s->strict_domain);
 	if (!table_list_is_empty(s->checks[CLEANUP_BODY]))
 		return true;

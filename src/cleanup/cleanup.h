@@ -60,6 +60,7 @@ struct cleanup_settings {
 	bool no_orig_rcpt;     /* enable_original_recipient = no */
 	bool detect_8bit;      /* detect_8bit_encoding_header */
 	bool detect_utf8;      /* smtputf8_autodetect_classes has sendmail, and smtputf8_enable */
+	bool no_checks;        /* receive_override_options = no_header_body_checks */
 	bool no_mime;          /* disable_mime_input_processing */
 	bool strict_headers;   /* strict_7bit_headers */
 	bool strict_body;      /* strict_8bitmime_body */
@@ -89,7 +90,6 @@ struct cleanup_envelope {
 	const char *full_name;      /* of the sender, for a From: made here; NULL: none */
 	const char *content_filter; /* transport:nexthop; "" or NULL: none */
 	const char *verp;           /* two VERP delimiters; NULL: none */
-	bool no_checks;             /* receive_override_options = no_header_body_checks */
 	const char *client_name;    /* from here on NULL when `local` */
 	const char *client_address;
 	const char *client_reverse_name;

@@ -18,6 +18,9 @@ static const char *const titles[CLEANUP_CLASS_COUNT] = {
     [CLEANUP_BODY] = "body_checks",
 };
 
+/* As Postfix's cleanup would say it, whoever we are. */
+#define warn(...) log_info_as("cleanup", "warning: " __VA_ARGS__)
+
 /* One line under judgement. */
 struct check {
 	struct cleanup *c;
@@ -102,8 +105,8 @@ act_reject(struct check *k)
 	if (text.len == 0)
 		text = SPAN_LIT("message content rejected");
 	if (dsn[0] != '4' && dsn[0] != '5') {
-		log_warn("bad DSN action in %s: REJECT %.*s -- need 4.x.x or 5.x.x",
-		    titles[k->where], SPAN_ARG(k->arg));
+		warn("bad DSN action in %s: REJECT %.*s -- need 4.x.x or 5.x.x", titles[k->where],
+		    SPAN_ARG(k->arg));
 		dsn[0] = '4';
 	}
 	refuse(k, text, dsn[0] == '4' ? 450 : 550, dsn);
@@ -130,8 +133,8 @@ act_filter(struct check *k)
 	char *filter = arena_dup(&k->c->arena, k->arg);
 
 	if (strchr(filter, ':') == NULL) {
-		log_warn("%s: bad FILTER command %s in %s -- missing destination",
-		    k->c->envelope.queue_id, filter, titles[k->where]);
+		warn("bad FILTER command %s in %s -- need transport:destination", filter,
+		    titles[k->where]);
 		return CLEANUP_KEEP;
 	}
 	log_action(k, "filter", k->arg);
@@ -161,12 +164,11 @@ static enum cleanup_verdict
 act_prepend(struct check *k)
 {
 	if (k->arg.len == 0) {
-		log_warn("%s: PREPEND action without text in %s", k->c->envelope.queue_id,
-		    titles[k->where]);
+		warn("PREPEND action without text in %s map", titles[k->where]);
 	} else if (k->where != CLEANUP_BODY && mail_header_name_length(k->arg) == 0) {
-		log_warn(
-		    "%s: bad PREPEND header text \"%.*s\" in %s -- need \"headername: headervalue\"",
-		    k->c->envelope.queue_id, SPAN_ARG(k->arg), titles[k->where]);
+		warn(
+		    "bad PREPEND header text \"%.*s\" in %s map -- need \"headername: headervalue\"",
+		    SPAN_ARG(k->arg), titles[k->where]);
 	} else {
 		log_action(k, "prepend", k->arg);
 		buf_add_span(k->prepend, k->arg);
@@ -179,14 +181,13 @@ static enum cleanup_verdict
 act_replace(struct check *k)
 {
 	if (k->arg.len == 0) {
-		log_warn("%s: REPLACE action without text in %s", k->c->envelope.queue_id,
-		    titles[k->where]);
+		warn("REPLACE action without text in %s map", titles[k->where]);
 		return CLEANUP_KEEP;
 	}
 	if (k->where != CLEANUP_BODY && mail_header_name_length(k->arg) == 0) {
-		log_warn(
-		    "%s: bad REPLACE header text \"%.*s\" in %s -- need \"headername: headervalue\"",
-		    k->c->envelope.queue_id, SPAN_ARG(k->arg), titles[k->where]);
+		warn(
+		    "bad REPLACE header text \"%.*s\" in %s map -- need \"headername: headervalue\"",
+		    SPAN_ARG(k->arg), titles[k->where]);
 		return CLEANUP_KEEP;
 	}
 	log_action(k, "replace", k->arg);
@@ -199,8 +200,8 @@ is_address(struct check *k, const char *action)
 {
 	if (span_find(k->arg, '@') < k->arg.len)
 		return true;
-	log_warn("%s: bad %s target \"%.*s\" in %s -- need user@domain", k->c->envelope.queue_id,
-	    action, SPAN_ARG(k->arg), titles[k->where]);
+	warn("bad %s target \"%.*s\" in %s map -- need user@domain", action, SPAN_ARG(k->arg),
+	    titles[k->where]);
 	return false;
 }
 
@@ -284,8 +285,7 @@ act(struct check *k, struct span value)
 	for (size_t i = 0; i < ARRAY_LEN(actions); i++)
 		if (span_equal_nocase_str(span_head(value, len), actions[i].name))
 			return actions[i].act(k);
-	log_warn("%s: unknown command in %s map: %.*s", k->c->envelope.queue_id, titles[k->where],
-	    SPAN_ARG(value));
+	warn("unknown command in %s map: %.*s", titles[k->where], SPAN_ARG(value));
 	return CLEANUP_KEEP;
 }
 
@@ -298,14 +298,14 @@ cleanup_check(struct cleanup *c, enum cleanup_class where, struct span text, str
 	struct check k = {.c = c, .where = where, .text = text, .prepend = prepend, .ret = ret};
 	struct err err;
 
-	if (c->unchecked || c->envelope.no_checks || table_list_is_empty(tables))
+	if (c->unchecked || c->settings->no_checks || table_list_is_empty(tables))
 		return CLEANUP_KEEP;
 	k.what = where == CLEANUP_BODY ? "body" : "header";
 	switch (table_list_lookup(tables, text, TABLE_KEY_FULL, &value, &err)) {
 	case TABLE_FOUND:
 		return act(&k, buf_span(&value));
 	case TABLE_ERROR:
-		log_warn("%s: %s map lookup problem -- message not accepted, try again later",
+		warn("%s: %s map lookup problem -- message not accepted, try again later",
 		    c->envelope.queue_id, titles[where]);
 		(void)err_set_smtp(
 		    &c->err, ERR_TEMP, 451, "4.3.0", "Error: queue file write error");

@@ -165,7 +165,8 @@ count_hop(struct cleanup *c)
 {
 	if (++c->received < c->settings->hop_limit)
 		return;
-	log_warn("%s: message rejected: hopcount exceeded", c->envelope.queue_id);
+	log_info_as(
+	    "cleanup", "warning: %s: message rejected: hopcount exceeded", c->envelope.queue_id);
 	(void)err_set_smtp(&c->err, ERR_PERM, 554, "5.4.0", "Error: too many hops");
 	cleanup_fail(c);
 }

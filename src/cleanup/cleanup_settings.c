@@ -75,6 +75,7 @@ read_mime(const struct conf *conf, struct cleanup_settings *s)
 {
 	bool strict = conf_bool(conf, CONF_strict_8bitmime);
 
+	s->no_checks = conf_has(conf, CONF_receive_override_options, "no_header_body_checks");
 	s->no_mime = conf_bool(conf, CONF_disable_mime_input_processing);
 	s->strict_headers = strict || conf_bool(conf, CONF_strict_7bit_headers);
 	s->strict_body = strict || conf_bool(conf, CONF_strict_8bitmime_body);

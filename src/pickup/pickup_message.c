@@ -284,8 +284,6 @@ begin_message(struct message *m)
 	e->sender = "";
 	e->complete_headers = true;
 	e->local = true;
-	e->no_checks =
-	    conf_has(m->setup->conf, CONF_receive_override_options, "no_header_body_checks");
 	e->content_filter = conf_str(m->setup->conf, CONF_content_filter);
 }
 
