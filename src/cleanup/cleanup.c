@@ -123,7 +123,7 @@ cleanup_redirect(struct cleanup *c, const char *addr)
 void
 cleanup_filter(struct cleanup *c, const char *filter)
 {
-	c->envelope.content_filter = arena_strdup(&c->arena, filter);
+	c->filter = arena_strdup(&c->arena, filter);
 }
 
 void
@@ -151,7 +151,10 @@ static void
 cleanup_apply_redirect(struct cleanup *c)
 {
 	struct queue_rcpt *r = &c->rcpts[0];
+	const char *redirect = c->envelope.redirect;
 
+	if (c->redirect == NULL && redirect != NULL && redirect[0] != '\0')
+		cleanup_redirect(c, redirect);
 	if (c->redirect == NULL || c->rcpt_count == 0)
 		return;
 	if (r->orig_addr == NULL)
@@ -367,7 +370,8 @@ cleanup_attributes(const struct cleanup *c, struct queue_attr *attrs)
 	n = cleanup_attribute(attrs, n, SPAN_LIT("sasl_username"), e->sasl_username);
 	if (e->forwarded)
 		n = cleanup_attributes_forwarded(e, attrs, n);
-	n = cleanup_attribute(attrs, n, SPAN_LIT("content_filter"), e->content_filter);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("content_filter"),
+	    c->filter != NULL ? c->filter : e->content_filter);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("verp"), e->verp);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("envid"), e->envid);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("ret"), e->ret);
@@ -414,7 +418,7 @@ cleanup_store(struct cleanup *c, struct err *err)
 		},
 	    .content = buf_span(&c->content),
 	    .upload = c->upload,
-	    .hold = c->held,
+	    .hold = c->held != NULL ? c->held : c->envelope.hold,
 	};
 
 	return queue_front_store(c->front, &m, clock_deadline(CLEANUP_STORE_TIMEOUT), err);
@@ -429,7 +433,7 @@ cleanup_finish(struct cleanup *c, struct err *err)
 		return false;
 	}
 	cleanup_log_ids(c);
-	if (c->discarded)
+	if (c->discarded || c->envelope.discard)
 		return true;
 	cleanup_apply_redirect(c);
 	CRASH_POINT("accept-before-store");

@@ -89,6 +89,9 @@ struct cleanup_envelope {
 	bool local;           /* submitted on this host, by sendmail or by ourselves: no client */
 	const char *full_name;      /* of the sender, for a From: made here; NULL: none */
 	const char *content_filter; /* transport:nexthop; "" or NULL: none */
+	const char *redirect;       /* one recipient in place of all; "" or NULL: none */
+	const char *hold;           /* to be put on hold, for this reason; NULL: no */
+	bool discard;               /* to be accepted and forgotten */
 	const char *verp;           /* two VERP delimiters; NULL: none */
 	const char *client_name;    /* from here on NULL when `local` */
 	const char *client_address;
@@ -116,17 +119,6 @@ struct cleanup_envelope *cleanup_envelope(struct cleanup *c);
 /* One recipient, in order; strings are borrowed until cleanup_finish(). */
 void cleanup_add_rcpt(struct cleanup *c, const char *addr, const char *orig_addr,
     const char *dsn_orcpt, unsigned dsn_notify);
-
-/*
- * What an action of an access rule or of header_checks asks for; texts are copied. The redirect address gets the message instead of
- * all recipients; a filter is "transport:nexthop"; a held message waits for an operator; a discarded one is forgotten by a
- * cleanup_finish() that says true.
- */
-void cleanup_redirect(struct cleanup *c, const char *addr);
-void cleanup_filter(struct cleanup *c, const char *filter);
-void cleanup_hold(struct cleanup *c, const char *why);
-void cleanup_discard(struct cleanup *c);
-void cleanup_add_bcc(struct cleanup *c, const char *addr);
 
 /* Where content is appended, LF line ends. Call cleanup_added() after each piece. */
 struct buf *cleanup_content(struct cleanup *c);

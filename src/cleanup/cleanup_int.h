@@ -65,6 +65,8 @@ struct cleanup {
 	bool header_utf8;  /* it has bytes that are not ASCII */
 	bool unchecked;    /* PASS, REJECT, DISCARD or REDIRECT: no further checks */
 	bool discarded;
+	const char *
+	    filter; /* what the checks ask for instead of the front end; in the arena; NULL: nothing */
 	const char *held;     /* in the arena; NULL: not on hold */
 	const char *redirect; /* in the arena; NULL: none */
 	char *message_id;     /* owned; for the log */
@@ -75,6 +77,13 @@ struct cleanup {
 
 /* Nothing further is kept; c->err must have been set. */
 void cleanup_fail(struct cleanup *c);
+
+/* What an action of the checks asks for; texts are copied. */
+void cleanup_redirect(struct cleanup *c, const char *addr);
+void cleanup_filter(struct cleanup *c, const char *filter);
+void cleanup_hold(struct cleanup *c, const char *why);
+void cleanup_discard(struct cleanup *c);
+void cleanup_add_bcc(struct cleanup *c, const char *addr);
 
 /* ---- cleanup_header.c ------------------------------------------------------------------------------------------ */
 
