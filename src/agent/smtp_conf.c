@@ -73,7 +73,6 @@ static const struct smtp_conf_row smtp_conf_texts[] = {
 	SMTP_CONF_ROW(smtp_fallback_relay, lmtp_fallback_relay, fallback_relay),
 	SMTP_CONF_ROW(smtp_tcp_port, lmtp_tcp_port, tcp_port),
 	SMTP_CONF_ROW(smtp_connection_cache_destinations, lmtp_connection_cache_destinations, cache_destinations),
-	SMTP_CONF_ROW(smtp_pix_workarounds, lmtp_pix_workarounds, pix_workarounds),
 };
 /* clang-format on */
 
@@ -211,6 +210,8 @@ smtp_conf_discard(struct smtp_state *s)
 void
 smtp_conf_load(struct smtp_state *s)
 {
+	smtp_filter_unref(&s->filter);
+	s->filter = smtp_filter_new(s->conf, s->lmtp);
 	smtp_conf_rows(s);
 	smtp_conf_names(s);
 	smtp_conf_protocols(s);

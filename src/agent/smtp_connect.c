@@ -72,15 +72,25 @@ smtp_connect_is_masked(const struct smtp_reply *reply)
 	return true;
 }
 
+/* Best effort: table trouble counts as no entry. */
 static void
 smtp_connect_pix(struct smtp_session *session, const struct agent_job *job)
 {
 	const struct smtp_state *s = session->state;
-	enum conf_param p = s->lmtp ? CONF_lmtp_pix_workarounds : CONF_smtp_pix_workarounds;
 	bool young = clock_real_us() - job->request.arrival < s->pix_threshold;
+	struct buf listed CLEANUP(buf_done) = {0};
+	struct span rest;
+	struct span word;
+	bool trouble;
 
-	session->pix_no_esmtp = conf_has(s->conf, p, "disable_esmtp");
-	session->pix_slow_dot = conf_has(s->conf, p, "delay_dotcrlf") && !young;
+	rest = smtp_filter_pix(session->filter, session->address, &listed, &trouble)
+		   ? buf_span(&listed)
+		   : span_str(conf_str(
+			 s->conf, s->lmtp ? CONF_lmtp_pix_workarounds : CONF_smtp_pix_workarounds));
+	while (span_word(&rest, ", \t\r\n", &word)) {
+		session->pix_no_esmtp |= span_equal_nocase_str(word, "disable_esmtp");
+		session->pix_slow_dot |= span_equal_nocase_str(word, "delay_dotcrlf") && !young;
+	}
 	if (!session->pix_no_esmtp && !session->pix_slow_dot)
 		return;
 	log_info("%s: enabling PIX workarounds: %s%s%s for %s[%s]:%u", job->request.queue_id.ptr,
@@ -147,16 +157,37 @@ smtp_connect_greet(struct smtp_session *session, const struct agent_job *job, bo
 
 /* ---- EHLO ----------------------------------------------------------------------------------------------------- */
 
-static void
-smtp_connect_extensions(struct smtp_session *session)
+/* What to overlook of the server's extensions. False: a table cannot tell. */
+static bool
+smtp_connect_discard(struct smtp_session *session, unsigned *ret)
 {
 	struct smtp_state *s = session->state;
+	struct buf listed CLEANUP(buf_done) = {0};
+	const char *text = conf_str(
+	    s->conf, s->lmtp ? CONF_lmtp_discard_lhlo_keywords : CONF_smtp_discard_ehlo_keywords);
+	struct err err;
+	bool trouble;
 
-	if (s->discard != 0 && (s->discard & SMTP_EHLO_SILENT) == 0)
-		log_info("discarding EHLO keywords: %s",
-		    conf_str(s->conf, s->lmtp ? CONF_lmtp_discard_lhlo_keywords
-					      : CONF_smtp_discard_ehlo_keywords));
-	smtp_ehlo_parse(buf_span(&session->reply.text), s->discard, &session->ehlo);
+	*ret = s->discard;
+	if (smtp_filter_discard(session->filter, session->address, &listed, &trouble)) {
+		text = buf_str(&listed);
+		if (!smtp_ehlo_parse_discard(buf_span(&listed), ret, &err))
+			log_warn("%s: %s", session->address, err.text);
+	}
+	if (*ret != 0 && (*ret & SMTP_EHLO_SILENT) == 0)
+		log_info("discarding EHLO keywords: %s", text);
+	return !trouble;
+}
+
+static bool
+smtp_connect_extensions(struct smtp_session *session, enum smtp_step step)
+{
+	unsigned discard;
+
+	if (!smtp_connect_discard(session, &discard))
+		return smtp_session_table_trouble(session, step);
+	smtp_ehlo_parse(buf_span(&session->reply.text), discard, &session->ehlo);
+	return true;
 }
 
 /* The best host of a destination that answers with our name is ourselves: the mail would go round for ever. */
@@ -181,8 +212,7 @@ smtp_connect_lhlo(struct smtp_session *session)
 		return false;
 	if (smtp_reply_class(&session->reply) != 2)
 		return smtp_session_refused(session, SMTP_STEP_LHLO);
-	smtp_connect_extensions(session);
-	return true;
+	return smtp_connect_extensions(session, SMTP_STEP_LHLO);
 }
 
 static bool
@@ -194,10 +224,8 @@ smtp_connect_hello(struct smtp_session *session, bool esmtp)
 		if (!smtp_session_ask(
 			session, SMTP_STEP_EHLO, s->helo_timeout, "EHLO %s", s->helo_name))
 			return false;
-		if (smtp_reply_class(&session->reply) == 2) {
-			smtp_connect_extensions(session);
-			return true;
-		}
+		if (smtp_reply_class(&session->reply) == 2)
+			return smtp_connect_extensions(session, SMTP_STEP_EHLO);
 		if (session->reply.code == 421)
 			return smtp_session_refused(session, SMTP_STEP_EHLO);
 	}

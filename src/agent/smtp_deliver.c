@@ -29,6 +29,7 @@ smtp_deliver_kept(struct smtp_delivery *d, const char *nexthop)
 
 	if (session == NULL)
 		return;
+	session->filter = d->filter;
 	t = &session->trouble;
 	if (smtp_mail(session, d)) {
 		d->sessions++;
@@ -52,6 +53,7 @@ smtp_deliver_host(struct smtp_delivery *d, const struct smtp_host *host, bool be
 	struct smtp_session *session = smtp_session_new(s, host);
 
 	session->best_mx = best;
+	session->filter = d->filter;
 	if (smtp_connect(session, d->job)) {
 		d->sessions++;
 		d->final_server =
@@ -111,7 +113,7 @@ smtp_deliver_site(struct smtp_delivery *d, const struct smtp_target *target, con
 	bool self;
 
 	d->why.text = (struct buf){0};
-	smtp_host_find(d->state, target, &hosts, &self, &d->why);
+	smtp_host_find(d->state, d->filter, target, &hosts, &self, &d->why);
 	best = hosts.count != 0 ? hosts.list[0].preference : 0;
 	/* A backup of the destination that handed its mail on to a fallback relay could get it back. */
 	if (self || span_equal_str(span_str(d->why.dsn), "5.4.6"))
@@ -234,6 +236,7 @@ smtp_deliver(struct agent_job *job)
 	struct smtp_delivery d = {
 	    .state = s,
 	    .job = job,
+	    .filter = smtp_filter_ref(s->filter),
 	    .accepted = arena_alloc(&job->arena, job->request.rcpt_count * sizeof(bool)),
 	};
 
@@ -247,6 +250,7 @@ smtp_deliver(struct agent_job *job)
 		smtp_outcome_leftover(&d);
 	smtp_cache_end(s, nexthop);
 	buf_done(&d.why.text);
+	smtp_filter_unref(&d.filter);
 	conf_unref(&conf);
 }
 

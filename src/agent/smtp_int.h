@@ -11,6 +11,7 @@
  *	smtp_mail.c      one transaction: MAIL, RCPT, DATA and the replies
  *	smtp_envelope.c  the text of these commands
  *	smtp_body.c      the content: dot stuffing, conversion for 7-bit servers, deadlines
+ *	smtp_filter.c    the tables that change replies, outcomes and DNS answers
  *	smtp_cache.c     connections kept for the next delivery to the same nexthop
  *	smtp_outcome.c   what a failure means: next host, defer, bounce
  */
@@ -18,6 +19,7 @@
 #define AGENT_SMTP_INT_H
 
 #include "agent/agent.h"
+#include "agent/smtp_filter.h"
 #include "agent/smtp_order.h"
 #include "agent/smtp_target.h"
 #include "base/hmap.h"
@@ -29,8 +31,6 @@
 #include "smtp/smtp_ehlo.h"
 #include "smtp/smtp_reply.h"
 
-struct table_list;
-
 /* How an address may be used. */
 struct smtp_bind {
 	bool set;
@@ -40,7 +40,8 @@ struct smtp_bind {
 /* The agent's own state: settings of the present configuration, and the connection cache. */
 struct smtp_state {
 	struct agent *agent;
-	struct conf *conf; /* counted */
+	struct conf *conf;          /* counted */
+	struct smtp_filter *filter; /* counted */
 	bool lmtp;
 	const char *helo_name;
 	const char *hostname;
@@ -80,7 +81,6 @@ struct smtp_state {
 	bool tls_required;
 	bool probe_to_data; /* smtp_address_verify_target = data */
 	const char *cache_destinations;
-	const char *pix_workarounds;
 	int64_t pix_threshold;
 	int64_t pix_delay;
 	int64_t connect_timeout;
@@ -126,8 +126,9 @@ struct smtp_trouble {
 };
 
 struct smtp_session {
-	struct smtp_state *state; /* borrowed */
-	struct stream *stream;    /* owned */
+	struct smtp_state *state;   /* borrowed */
+	struct smtp_filter *filter; /* borrowed from the delivery; NULL outside of one */
+	struct stream *stream;      /* owned */
 	struct smtp_host host;
 	char address[NET_ADDR_TEXT];
 	struct smtp_ehlo ehlo;
@@ -157,8 +158,9 @@ struct smtp_why {
 
 /* One delivery under way. */
 struct smtp_delivery {
-	struct smtp_state *state; /* borrowed */
-	struct agent_job *job;    /* borrowed */
+	struct smtp_state *state;   /* borrowed */
+	struct agent_job *job;      /* borrowed */
+	struct smtp_filter *filter; /* counted */
 	bool *accepted;  /* in the job's arena: recipients the server took in this transaction */
 	size_t sessions; /* connections that got as far as a transaction */
 	struct net_addr tried; /* the address of the kept connection that was used; len 0: none */
@@ -178,8 +180,8 @@ void smtp_conf_load(struct smtp_state *s);
  * The addresses of `target` in the order to be tried. With none of them, `why` says why. *ret_self: this host is a mail
  * exchanger of it. Waits.
  */
-void smtp_host_find(struct smtp_state *s, const struct smtp_target *target, struct smtp_hosts *ret,
-    bool *ret_self, struct smtp_why *why);
+void smtp_host_find(struct smtp_state *s, struct smtp_filter *filter,
+    const struct smtp_target *target, struct smtp_hosts *ret, bool *ret_self, struct smtp_why *why);
 void smtp_hosts_done(struct smtp_hosts *hosts);
 
 /* Sets the reason; returns false. */
@@ -209,6 +211,9 @@ bool smtp_session_refused(struct smtp_session *session, enum smtp_step step);
 /* We refuse to go on: the text is the trouble. Returns false. */
 bool smtp_session_object(struct smtp_session *session, enum smtp_step step, const char *dsn,
     const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* A table cannot tell what to do: the connection is given up, the mail waits. Returns false. */
+bool smtp_session_table_trouble(struct smtp_session *session, enum smtp_step step);
 
 /* Ends a transaction that was left open, so that another can follow. Waits. */
 bool smtp_session_reset(struct smtp_session *session) MUST_CHECK;

@@ -155,6 +155,7 @@ smtp_outcome_settle(struct smtp_delivery *d, const struct smtp_session *session,
 	struct agent_job *job = d->job;
 	struct delivery_outcome *o = &job->outcomes[rcpt];
 
+	smtp_filter_status(d->filter, &job->arena, &dsn, &text);
 	o->status = dsn[0] == '2'   ? DELIVERY_SENT
 		    : dsn[0] == '4' ? DELIVERY_DEFERRED
 				    : DELIVERY_BOUNCED;

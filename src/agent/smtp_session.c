@@ -87,6 +87,14 @@ smtp_session_object(
 	return false;
 }
 
+bool
+smtp_session_table_trouble(struct smtp_session *session, enum smtp_step step)
+{
+	session->broken = true;
+	return smtp_session_object(session, step, "4.3.0",
+	    "local data error while talking to %s[%s]", session->host.name, session->address);
+}
+
 /* ---- commands and replies ------------------------------------------------------------------------------------- */
 
 bool
@@ -104,6 +112,7 @@ smtp_session_reply(struct smtp_session *session, enum smtp_step step, int64_t ti
 {
 	enum smtp_reply_step more = SMTP_REPLY_MORE;
 	int64_t deadline = clock_deadline(timeout);
+	struct buf filtered CLEANUP(buf_done) = {0};
 
 	smtp_reply_clear(&session->reply);
 	while (more == SMTP_REPLY_MORE) {
@@ -116,6 +125,8 @@ smtp_session_reply(struct smtp_session *session, enum smtp_step step, int64_t ti
 		r = stream_read_line(session->stream, SMTP_REPLY_TEXT_MAX, &line, NULL);
 		if (r != STREAM_OK && r != STREAM_TOO_LONG)
 			return smtp_session_lost(session, step, r);
+		if (!smtp_filter_reply(session->filter, &line, &filtered))
+			return smtp_session_table_trouble(session, step);
 		more = smtp_reply_line(&session->reply, line, false);
 	}
 	if (more == SMTP_REPLY_BAD)
