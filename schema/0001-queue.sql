@@ -413,20 +413,19 @@ CREATE TABLE mailq.node (
 	name    text NOT NULL
 ) WITH (fillfactor = 20);
 
--- Limits over all nodes: blocks of slots, leased under the lock of the limit's row.
+-- Limits over all nodes, by destination. Each node that has mail for it has a block of slots, given out under the lock of the limit's row.
 CREATE TABLE mailq.cluster_limit (
-	name    text PRIMARY KEY,
-	slots   int4 NOT NULL,      -- most at once over all nodes; 0: no such limit
-	rate    float8 NOT NULL,    -- messages a second over all nodes; 0: no such limit
-	changed timestamptz NOT NULL DEFAULT now()
-);
+	name  text PRIMARY KEY,
+	turns int8 NOT NULL DEFAULT 0 -- counts what was given out
+) WITH (fillfactor = 50);
 CREATE TABLE mailq.cluster_limit_block (
 	name    text NOT NULL REFERENCES mailq.cluster_limit ON DELETE CASCADE,
 	epoch   int8 NOT NULL,
-	slots   int4 NOT NULL CHECK (slots > 0),
-	leased  timestamptz NOT NULL DEFAULT now(),
+	slots   int4 NOT NULL CHECK (slots >= 0),
+	want    int4 NOT NULL,           -- deliveries that it would run at once
+	turn    int8 NOT NULL DEFAULT 0, -- when it got a slot last
 	PRIMARY KEY (name, epoch)
-);
+) WITH (fillfactor = 50);
 
 -- ---- history -----------------------------------------------------------------------------------------------------
 -- One row for each recipient's end. Partitions of a day; the queue id index while the day is open, the others when it closes (rule 16).
@@ -560,9 +559,7 @@ GRANT SELECT ON mailq.ring, mailq.history, mailq.process TO rowpost_scheduler;
 GRANT USAGE ON SEQUENCE mailq.batch_seq TO rowpost_scheduler;
 GRANT SELECT ON mailq.batch, mailq.active, mailq.incoming, mailq.result TO rowpost_scheduler;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mailq.deferred_message, mailq.deferred, mailq.held, mailq.notification,
-	mailq.destination, mailq.large, mailq.large_chunk, mailq.node, mailq.cluster_limit_block, mailq.queue_order
-	TO rowpost_scheduler;
-GRANT SELECT, UPDATE ON mailq.cluster_limit TO rowpost_scheduler; -- UPDATE: to lock its row
+	mailq.destination, mailq.large, mailq.large_chunk, mailq.node, mailq.queue_order TO rowpost_scheduler;
 GRANT SELECT ON mailq.flush TO rowpost_scheduler;
 GRANT INSERT ON mailq.history TO rowpost_scheduler;
 GRANT EXECUTE ON FUNCTION mailq.ring_rotate, mailq.ring_truncate, mailq.history_grow, mailq.history_keep, mailq.collect,

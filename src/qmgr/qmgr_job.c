@@ -40,6 +40,7 @@ qmgr_job_init_destination(struct qmgr_destination *d, struct qmgr_transport *t)
 {
 	d->transport = t;
 	list_init(&d->peers);
+	d->cluster_slots = t->cluster_limit > 0 ? 0 : -1;
 	qmgr_window_init(&d->window, &t->limits);
 }
 
@@ -49,6 +50,8 @@ static bool
 qmgr_job_is_ready(const struct qmgr_destination *d)
 {
 	if (d->failure.on || list_is_linked(&d->suspended) || list_is_empty(&d->peers))
+		return false;
+	if (d->cluster_slots >= 0 && d->busy >= d->cluster_slots)
 		return false;
 	return d->transport->limits.limit == 0 || d->busy < d->window.window;
 }

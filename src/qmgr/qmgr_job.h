@@ -69,6 +69,7 @@ struct qmgr_transport {
 	bool unknown;  /* master.cf has no such service */
 	bool deferred; /* defer_transports names it */
 	struct qmgr_window_limits limits;
+	int cluster_limit; /* deliveries to one destination in the whole cluster; 0: no such limit */
 	struct qmgr_slots slots;
 	struct qmgr_pool pool;
 	size_t recipient_limit;         /* recipients of one delivery; 0: any number */
@@ -100,11 +101,13 @@ struct qmgr_destination {
 	char *name;                       /* owned; nexthop, or user@nexthop */
 	char *nexthop;                    /* owned */
 	struct qmgr_window window;
-	int busy;          /* deliveries running */
-	struct list peers; /* with entries waiting */
-	size_t todo_count; /* entries waiting */
-	size_t ready_at;   /* place in transport->ready, from 1; 0: not in it */
-	struct list dead;  /* in transport->dead */
+	int busy;           /* deliveries running */
+	int cluster_slots;  /* that may run, by a limit over all nodes; -1: there is none */
+	bool cluster_asked; /* somebody waits for an answer about it: not to be freed */
+	struct list peers;  /* with entries waiting */
+	size_t todo_count;  /* entries waiting */
+	size_t ready_at;    /* place in transport->ready, from 1; 0: not in it */
+	struct list dead;   /* in transport->dead */
 	struct qmgr_failure failure;
 	struct list suspended; /* in transport->suspended */
 	int64_t suspended_until;

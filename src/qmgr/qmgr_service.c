@@ -15,6 +15,7 @@
 #include "qmgr/qmgr_claim.h"
 #include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
+#include "qmgr/qmgr_limit.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_schedule.h"
@@ -114,6 +115,8 @@ qmgr_node_begin(void *arg, int64_t epoch, bool fresh)
 	struct qmgr *q = arg;
 
 	queue_desk_set_epoch(q->desk, epoch);
+	if (fresh)
+		qmgr_limit_forget(q);
 	if (!fresh && !qmgr_claim_reread(q))
 		return false;
 	qmgr_schedule_drop_lost(q);
@@ -268,6 +271,7 @@ qmgr_run(struct service *s)
 	(void)task_group_start(&q->tasks, "claim deferred", qmgr_claim_deferred_task, q);
 	(void)task_group_start(&q->tasks, "claim pages", qmgr_claim_page_task, q);
 	(void)task_group_start(&q->tasks, "pauses", qmgr_schedule_pauses_task, q);
+	(void)task_group_start(&q->tasks, "limits", qmgr_limit_task, q);
 	(void)task_group_start(&q->tasks, "upkeep", qmgr_claim_upkeep_task, q);
 	qmgr_open_door(q, &q->agent_door, "private/qmgr", qmgr_agent_session);
 	qmgr_open_door(q, &q->poke_door, "public/qmgr", qmgr_poke_session);

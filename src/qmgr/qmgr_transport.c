@@ -80,6 +80,8 @@ qmgr_transport_configure_window(struct qmgr *q, struct qmgr_transport *t)
 
 	l->initial = qmgr_transport_int(q, name, CONF_transport_initial_destination_concurrency, 5);
 	l->limit = qmgr_transport_int(q, name, CONF_transport_destination_concurrency_limit, 20);
+	t->cluster_limit =
+	    qmgr_transport_int(q, name, CONF_transport_cluster_destination_concurrency_limit, 0);
 	l->failed_cohort_limit = qmgr_transport_int(
 	    q, name, CONF_transport_destination_concurrency_failed_cohort_limit, 1);
 	qmgr_transport_feedback(
@@ -155,6 +157,10 @@ qmgr_transport_configure_all(struct qmgr *q)
 			struct qmgr_destination *d = value;
 
 			qmgr_window_limit(&d->window, &t->limits);
+			if (t->cluster_limit == 0)
+				d->cluster_slots = -1;
+			else if (d->cluster_slots < 0)
+				d->cluster_slots = 0;
 			qmgr_job_check(d);
 		}
 	}
@@ -252,7 +258,7 @@ qmgr_transport_sweep_one(struct qmgr_transport *t)
 		struct qmgr_destination *d = value;
 
 		if (d->busy == 0 && list_is_empty(&d->peers) && !d->failure.on &&
-		    !list_is_linked(&d->suspended))
+		    d->cluster_slots <= 0 && !d->cluster_asked && !list_is_linked(&d->suspended))
 			qmgr_destination_free(d);
 	}
 }
