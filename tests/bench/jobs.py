@@ -73,12 +73,12 @@ def run_measured(bench, mta, **load_options):
     return load, before, bench.sink.counts(), cpu_ms, memory_mb
 
 
-def throughput(bench, mta, cell, seconds):
-    """One cell for `seconds` of accepting, then until all is delivered."""
+def throughput(bench, mta, cell, seconds, **options):
+    """One cell for `seconds` of accepting, then until all is delivered. options: more of load's."""
     run_id = bench.new_run_id()
     load, before, after, cpu_ms, memory_mb = run_measured(
         bench, mta, run_id=run_id, sessions=cell.sessions, size=cell.size, seconds=seconds, new=not cell.reuse,
-        deadline=seconds + 60)
+        deadline=seconds + 60, **options)
     delivered = after.messages - before.messages
     comparison = check_ledgers(bench, run_id, delivered)[2]
     end_to_end = delivered / ((after.last_ns - load["start_ns"]) / 1e9) if delivered else 0.0

@@ -16,11 +16,13 @@ class Mta:
     name = "?"
     start_limit = 60.0
 
-    def __init__(self, base, sink_port):
+    def __init__(self, base, sink_port, settings=None):
+        """settings: more of main.cf."""
         self.directory = os.path.join(base, self.name)
         self.config = os.path.join(self.directory, "etc")
         self.log = os.path.join(self.directory, "mail.log")
         self.sink_port = sink_port
+        self.settings = settings or {}
         self.port = tools.free_port()
         self.meter = None
         self.starter = None
@@ -69,6 +71,11 @@ class Mta:
                     _kill(pid, sig)
             time.sleep(0.05)
 
+    def pids_of(self, program):
+        """Its processes of that program."""
+        return [pid for pid in self.meter.pids()
+                if os.path.basename(measure.read_text(f"/proc/{pid}/cmdline").split("\0")[0]) == program]
+
     def restart(self):
         self.stop()
         self.start()
@@ -110,7 +117,7 @@ def relay_settings(mta):
         "inet_protocols": "ipv4",
         "smtpd_relay_restrictions": "permit_mynetworks, reject",
         "relayhost": f"[127.0.0.1]:{mta.sink_port}",
-    }
+    } | mta.settings
 
 
 def loopback_master_cf(text, port):
