@@ -424,8 +424,7 @@ agent_worker_configure(struct agent *agent, const struct agent_worker_kind *kind
 		p = agent->state = agent_worker_pool_new(agent, kind);
 	p->generation++;
 	agent_worker_tables_free(&p->tables);
-	p->tables =
-	    agent_worker_tables_new(agent->service->conf, kind->tables, kind->trusted_tables);
+	p->tables = agent_worker_tables_new(agent->service->conf, kind);
 	LIST_FOREACH_SAFE (w, &p->idle, struct agent_worker, in_idle) {
 		agent_worker_retire(w);
 	}

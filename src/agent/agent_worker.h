@@ -24,6 +24,8 @@ struct agent_worker_kind {
 	const enum conf_param *tables;
 	/* Tables that peers must not be able to answer for: no network types, no $1 substitution. */
 	bool trusted_tables;
+	/* Tables of which workers want to know the owner (alias_maps), asked one by one; CONF_COUNT: none. */
+	enum conf_param owned_tables;
 };
 
 /* agent_kind.configure(): opens the tables anew; workers of the old configuration end after their delivery. */

@@ -191,11 +191,7 @@ agent_work_log(struct agent_work *w, size_t i, const char *recipient, enum deliv
 	log_info("%s", buf_str(&line));
 }
 
-/*
- * What the administrator's filter makes of a status: "4.7.1 text" for "5.7.1 text". Success stays success, failure failure; a
- * filter that is broken or says otherwise changes nothing.
- */
-static void
+void
 agent_work_filter(
     struct agent_work *w, enum delivery_status *status, const char **dsn, const char **text)
 {

@@ -50,6 +50,8 @@ enum agent_work_key {
 	AGENT_WORK_WHOLE,   /* the key as it is */
 	AGENT_WORK_PART,    /* part of an address: not asked of patterns */
 	AGENT_WORK_MAILBOX, /* an address: user+ext@domain, user@domain, @domain */
+	AGENT_WORK_ALIAS, /* a name; the value begins with the number of the table's owner and a blank */
+	AGENT_WORK_ROUTE, /* an address as a person wrote it: its standard form, transport, nexthop, a line each */
 };
 
 /*
@@ -70,6 +72,13 @@ const char *agent_work_attr(struct agent_work *w, const char *name);
  */
 void agent_work_settle(struct agent_work *w, size_t i, enum delivery_status status, const char *dsn,
     const char *text, const char *diagnostic);
+
+/*
+ * What the administrator's filter makes of a status: "4.7.1 text" for "5.7.1 text". Success stays success, failure failure; a
+ * filter that is broken or says otherwise changes nothing. agent_work_settle() does this by itself.
+ */
+void agent_work_filter(
+    struct agent_work *w, enum delivery_status *status, const char **dsn, const char **text);
 
 /* The delivery's line in the log, for another address or status than recipient `i` itself has (aliases). */
 void agent_work_log(struct agent_work *w, size_t i, const char *recipient,

@@ -1,34 +1,84 @@
 /*
- * agent_worker_tables.c - see agent_worker_tables.h.
+ * agent_worker_tables.c - see agent_worker_tables.h. A lookup may still wait when a reload puts other tables in place: whoever
+ * is the last to use them closes them.
  */
 #include "agent/agent_worker_tables.h"
 
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+
+#include "base/log.h"
 #include "base/mem.h"
+#include "rewrite/rewrite.h"
 #include "table/table.h"
 #include "table/table_address.h"
 
 struct agent_worker_tables {
-	int users; /* a lookup may still wait when a reload puts others in place */
+	int users;
 	bool closed;
 	struct conf *conf;
 	const enum conf_param *params;
 	struct table_list **lists; /* in the order of params */
+	enum conf_param owned_param;
+	struct table **owned; /* its tables, one by one */
+	size_t owned_count;
+	struct rewrite *rewrite; /* only where owned tables are: local */
 };
 
+/* Cuts the next "type:name" off; braces protect what is inside. */
+static bool
+agent_worker_next_spec(struct span *rest, struct span *ret)
+{
+	size_t depth = 0, n = 0;
+
+	while (rest->len > 0 && strchr(", \t\r\n", rest->ptr[0]) != NULL)
+		*rest = span_from(*rest, 1);
+	while (n < rest->len && (depth > 0 || strchr(", \t\r\n", rest->ptr[n]) == NULL)) {
+		if (rest->ptr[n] == '{')
+			depth++;
+		else if (rest->ptr[n] == '}' && depth > 0)
+			depth--;
+		n++;
+	}
+	*ret = span_head(*rest, n);
+	*rest = span_from(*rest, n);
+	return n > 0;
+}
+
+static void
+agent_worker_open_owned(struct agent_worker_tables *t, unsigned flags)
+{
+	struct span rest = span_str(conf_str(t->conf, t->owned_param));
+	struct span spec;
+	struct err err;
+
+	while (agent_worker_next_spec(&rest, &spec)) {
+		t->owned = mem_resize(t->owned, t->owned_count + 1, sizeof(t->owned[0]));
+		t->owned[t->owned_count++] = table_open(t->conf, spec, flags);
+	}
+	if (!rewrite_new(t->conf, &t->rewrite, &err))
+		log_fatal(EX_CONFIG, "%s", err.text);
+}
+
 struct agent_worker_tables *
-agent_worker_tables_new(struct conf *conf, const enum conf_param *params, bool trusted)
+agent_worker_tables_new(struct conf *conf, const struct agent_worker_kind *kind)
 {
 	struct agent_worker_tables *t = mem_new(struct agent_worker_tables);
-	unsigned flags = trusted ? TABLE_NO_PROXY | TABLE_NO_SUBSTITUTION : TABLE_NO_SUBSTITUTION;
+	unsigned flags =
+	    kind->trusted_tables ? TABLE_NO_PROXY | TABLE_NO_SUBSTITUTION : TABLE_NO_SUBSTITUTION;
 	size_t count = 0;
 
 	t->conf = conf_ref(conf);
-	t->params = params;
-	while (params[count] != CONF_COUNT)
+	t->params = kind->tables;
+	t->owned_param = kind->owned_tables;
+	while (t->params[count] != CONF_COUNT)
 		count++;
 	t->lists = mem_zalloc((count + 1) * sizeof(struct table_list *));
 	for (size_t i = 0; i < count; i++)
-		t->lists[i] = table_list_of(conf, params[i], flags);
+		t->lists[i] = table_list_of(conf, t->params[i], flags);
+	if (t->owned_param != CONF_COUNT)
+		agent_worker_open_owned(t, TABLE_NO_PROXY | TABLE_NO_SUBSTITUTION);
 	return t;
 }
 
@@ -39,6 +89,10 @@ agent_worker_tables_release(struct agent_worker_tables *t)
 		return;
 	for (size_t i = 0; t->params[i] != CONF_COUNT; i++)
 		table_list_close(&t->lists[i]);
+	for (size_t i = 0; i < t->owned_count; i++)
+		table_close(&t->owned[i]);
+	rewrite_free(&t->rewrite);
+	mem_free(t->owned);
 	mem_free(t->lists);
 	conf_unref(&t->conf);
 	mem_free(t);
@@ -54,8 +108,10 @@ agent_worker_tables_free(struct agent_worker_tables **t)
 	*t = NULL;
 }
 
+/* ---- lookups ---- */
+
 static enum table_result
-agent_worker_tables_ask(struct agent_worker_tables *t, struct table_list *list,
+agent_worker_ask_list(struct agent_worker_tables *t, struct table_list *list,
     enum agent_work_key how, struct span key, struct buf *value, struct err *err)
 {
 	const struct table_address_rules rules = {
@@ -69,21 +125,72 @@ agent_worker_tables_ask(struct agent_worker_tables *t, struct table_list *list,
 	    list, key, how == AGENT_WORK_PART ? TABLE_KEY_PARTIAL : TABLE_KEY_FULL, value, err);
 }
 
+/* Whose the file behind "type:/file" is; root's for tables that are no files: they are the administrator's. */
+static unsigned
+agent_worker_owner(const struct table *t)
+{
+	const char *path = strchr(table_name(t), ':');
+	struct stat st;
+
+	if (path == NULL || path[1] != '/' || stat(path + 1, &st) != 0)
+		return 0;
+	return st.st_uid;
+}
+
+static enum table_result
+agent_worker_ask_owned(
+    struct agent_worker_tables *t, struct span key, struct buf *value, struct err *err)
+{
+	for (size_t i = 0; i < t->owned_count; i++) {
+		struct buf found CLEANUP(buf_done) = {0};
+		enum table_result r = table_lookup(t->owned[i], key, TABLE_KEY_FULL, &found, err);
+
+		if (r == TABLE_NOT_FOUND)
+			continue;
+		if (r == TABLE_FOUND)
+			buf_printf(
+			    value, "%u %s", agent_worker_owner(t->owned[i]), buf_str(&found));
+		return r;
+	}
+	return TABLE_NOT_FOUND;
+}
+
+static enum table_result
+agent_worker_ask_route(struct agent_worker_tables *t, struct span key, struct buf *value)
+{
+	struct arena arena CLEANUP(arena_done) = {0};
+	struct rewrite_route route;
+	const char *addr = rewrite_address(t->rewrite, &arena, key);
+
+	rewrite_resolve(t->rewrite, &arena, span_str(addr), &route);
+	buf_printf(value, "%s\n%s\n%s", addr, route.transport, route.nexthop);
+	return TABLE_FOUND;
+}
+
+static enum table_result
+agent_worker_ask(struct agent_worker_tables *t, enum conf_param param, enum agent_work_key how,
+    struct span key, struct buf *value, struct err *err)
+{
+	if (t->owned_param != CONF_COUNT && how == AGENT_WORK_ROUTE)
+		return agent_worker_ask_route(t, key, value);
+	if (how == AGENT_WORK_ALIAS)
+		return agent_worker_ask_owned(t, key, value, err);
+	for (size_t i = 0; t->params[i] != CONF_COUNT; i++)
+		if (t->params[i] == param)
+			return agent_worker_ask_list(t, t->lists[i], how, key, value, err);
+	return TABLE_NOT_FOUND;
+}
+
 enum agent_work_lookup
 agent_worker_tables_find(struct agent_worker_tables *t, enum conf_param param,
     enum agent_work_key how, struct span key, struct buf *value)
 {
-	enum table_result r = TABLE_NOT_FOUND;
+	enum table_result r;
 	struct err err;
 
-	for (size_t i = 0; t->params[i] != CONF_COUNT; i++) {
-		if (t->params[i] != param)
-			continue;
-		t->users++;
-		r = agent_worker_tables_ask(t, t->lists[i], how, key, value, &err);
-		t->users--;
-		break;
-	}
+	t->users++;
+	r = agent_worker_ask(t, param, how, key, value, &err);
+	t->users--;
 	if (r == TABLE_ERROR) {
 		buf_clear(value);
 		buf_add_str(value, err.text);

@@ -5,6 +5,7 @@
 #ifndef AGENT_AGENT_WORKER_TABLES_H
 #define AGENT_AGENT_WORKER_TABLES_H
 
+#include "agent/agent_worker.h"
 #include "agent/agent_worker_side.h"
 #include "base/base.h"
 #include "base/buf.h"
@@ -13,9 +14,9 @@
 
 struct agent_worker_tables;
 
-/* Opens the tables of `params`, up to CONF_COUNT. `trusted`: see agent_worker_kind. Keeps a reference to `conf`. */
+/* Opens the tables of the kind. Keeps a reference to `conf`. */
 struct agent_worker_tables *agent_worker_tables_new(
-    struct conf *conf, const enum conf_param *params, bool trusted);
+    struct conf *conf, const struct agent_worker_kind *kind);
 void agent_worker_tables_free(struct agent_worker_tables **t);
 
 /* See agent_work_lookup(). A parameter that was not opened finds nothing. May wait. */

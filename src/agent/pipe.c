@@ -290,6 +290,7 @@ static const enum conf_param pipe_tables[] = {
 static const struct agent_worker_kind pipe_worker_kind = {
     .work = pipe_work,
     .tables = pipe_tables,
+    .owned_tables = CONF_COUNT,
 };
 
 static void

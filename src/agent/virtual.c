@@ -180,6 +180,7 @@ static const enum conf_param virtual_tables[] = {
 static const struct agent_worker_kind virtual_worker_kind = {
     .work = virtual_work,
     .tables = virtual_tables,
+    .owned_tables = CONF_COUNT,
     .trusted_tables = true,
 };
 

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "qmgr/qmgr_content.h"
 #include "qmgr/qmgr_doubt.h"
+#include "qmgr/qmgr_forward.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_order.h"
@@ -183,6 +184,9 @@ qmgr_agent_outcome(struct qmgr *q, struct qmgr_entry *e, const struct delivery_o
 	}
 	if (in->status == DELIVERY_UNTRIED)
 		return qmgr_order_rcpt_untried(q, e->message, index);
+	if (qmgr_forward_takes(q, e->message, index, in, e->destination->transport->name,
+		e->destination->nexthop))
+		return;
 	qmgr_outcome_from_agent(e, in, &o);
 	qmgr_outcome_add(q, e->message, index, &o);
 	qmgr_outcome_done(&o);

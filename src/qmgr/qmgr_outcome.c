@@ -13,6 +13,7 @@
 #include "mail/mail_log.h"
 #include "mail/mail_retry.h"
 #include "qmgr/qmgr_doubt.h"
+#include "qmgr/qmgr_forward.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_order.h"
@@ -31,6 +32,7 @@ struct qmgr_record {
 	struct queue_result result;
 	struct qmgr_message *message;
 	char *texts; /* owned: the strings of `result` */
+	struct arena *arena; /* owned: its forwards; NULL: none */
 };
 
 struct qmgr_fact_key {
@@ -148,6 +150,7 @@ qmgr_decide(const struct qmgr *q, const struct qmgr_message *m, const struct qmg
 		break;
 	case DELIVERY_DEFERRED:
 	case DELIVERY_UNTRIED:
+	case DELIVERY_PASSED:
 		qmgr_decide_deferred(q, m, r);
 		r->no_attempt = o->destination_dead;
 		break;
@@ -235,6 +238,12 @@ qmgr_outcome_add(
 	rec->result.at = clock_real_us();
 	qmgr_record_texts(rec, o);
 	qmgr_decide(q, m, o, &rec->result);
+	rec->arena = o->arena;
+	/* What is tried again will be expanded again. */
+	if (rec->result.outcome == QUEUE_SENT || rec->result.outcome == QUEUE_BOUNCED) {
+		rec->result.forwards = o->forwards;
+		rec->result.forward_count = o->forward_count;
+	}
 	if (o->program != NULL)
 		qmgr_log_delivery(m, rec->result.rcpt, o, rec->result.at);
 	if (rec->result.outcome == QUEUE_EXPIRED)
@@ -253,6 +262,9 @@ qmgr_record_free(struct qmgr *q, struct qmgr_record *rec)
 {
 	list_remove(&rec->node);
 	q->record_count--;
+	if (rec->arena != NULL)
+		arena_done(rec->arena);
+	mem_free(rec->arena);
 	mem_free(rec->texts);
 	mem_free(rec);
 }
@@ -466,6 +478,18 @@ qmgr_outcome_unreported(
 	qmgr_outcome_add_resolved(q, m, rcpt, &o);
 }
 
+/* A local agent's report that is more than an outcome. */
+static bool
+qmgr_outcome_is_forward(
+    struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const struct delivery_outcome *in)
+{
+	struct arena arena CLEANUP(arena_done) = {0};
+	struct rewrite_route route;
+
+	qmgr_schedule_route(q, m, rcpt, &arena, &route);
+	return qmgr_forward_takes(q, m, rcpt, in, route.transport, route.nexthop);
+}
+
 /* The report of a recipient that was kept back for it. */
 static void
 qmgr_outcome_of_doubt(
@@ -475,6 +499,8 @@ qmgr_outcome_of_doubt(
 
 	if (in->status == DELIVERY_UNTRIED)
 		return qmgr_order_rcpt_untried(q, m, rcpt);
+	if (qmgr_outcome_is_forward(q, m, rcpt, in))
+		return;
 	qmgr_outcome_of_report(in, &o);
 	qmgr_outcome_add_resolved(q, m, rcpt, &o);
 	qmgr_outcome_done(&o);
@@ -492,7 +518,7 @@ qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result)
 
 		if (qmgr_doubt_end(q, result->msg_id, o->rcpt_no, &held, &rcpt))
 			qmgr_outcome_of_doubt(q, held, rcpt, o);
-		else if (o->status == DELIVERY_SENT)
+		else if (o->status == DELIVERY_SENT && o->forwards.len == 0)
 			qmgr_fact_add(q, result->msg_id, o);
 	}
 	/* Recipients that wait in this process already are taken out of their line. */

@@ -9,9 +9,11 @@
 #include "queue/queue_order.h"
 #include "service/delivery.h"
 
+struct arena;
 struct qmgr;
 struct qmgr_message;
 struct qmgr_entry;
+struct queue_message;
 
 /* One outcome, as its maker knows it. Texts are borrowed for the call of qmgr_outcome_add(). */
 struct qmgr_outcome {
@@ -28,6 +30,10 @@ struct qmgr_outcome {
 	const char *nexthop;
 	const char *remote_mta; /* NULL: none */
 	const char *diagnostic; /* NULL: none */
+	/* What a local agent makes of it, stored with it if it is settled; all in `arena`. NULL: nothing. */
+	const struct queue_message *forwards;
+	size_t forward_count;
+	struct arena *arena; /* taken over by qmgr_outcome_add(); NULL: none */
 	const char
 	    *program; /* not NULL: log the delivery line under this name (agents log their own) */
 };

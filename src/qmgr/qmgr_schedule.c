@@ -125,19 +125,31 @@ qmgr_schedule_refuse(struct qmgr *q, struct qmgr_transport *t, const char *nexth
 /* ---- recipients to entries --------------------------------------------------------------------------------------- */
 
 void
-qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
+qmgr_schedule_rcpt_to(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const char *transport,
+    const char *nexthop)
 {
-	struct arena arena CLEANUP(arena_done) = {0};
-	const char *addr = m->envelope->rcpts[rcpt].addr;
 	struct qmgr_job_owner owner = {
 	    .message = m,
 	    .jobs = &m->jobs,
 	    .queued = m->activated,
 	    .unread = qmgr_message_unread(m),
 	};
-	struct rewrite_route route;
-	struct qmgr_transport *t;
+	struct qmgr_transport *t = qmgr_transport_get(q, transport);
 	struct qmgr_destination *d;
+
+	if (qmgr_schedule_refuse(q, t, nexthop, m, rcpt))
+		return;
+	d = qmgr_destination_get(q, t, nexthop, m->envelope->rcpts[rcpt].addr);
+	if (d->failure.on)
+		return qmgr_dead_defer_for(q, d, m, rcpt);
+	qmgr_job_add(d, &owner, rcpt);
+}
+
+void
+qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
+{
+	struct arena arena CLEANUP(arena_done) = {0};
+	struct rewrite_route route;
 
 	if (qmgr_outcome_known(q, m, rcpt))
 		return;
@@ -146,13 +158,7 @@ qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 	if (qmgr_doubt_hold(q, m, rcpt))
 		return;
 	qmgr_schedule_route(q, m, rcpt, &arena, &route);
-	t = qmgr_transport_get(q, route.transport);
-	if (qmgr_schedule_refuse(q, t, route.nexthop, m, rcpt))
-		return;
-	d = qmgr_destination_get(q, t, route.nexthop, addr);
-	if (d->failure.on)
-		return qmgr_dead_defer_for(q, d, m, rcpt);
-	qmgr_job_add(d, &owner, rcpt);
+	qmgr_schedule_rcpt_to(q, m, rcpt, route.transport, route.nexthop);
 }
 
 static void

@@ -21,6 +21,10 @@ void qmgr_schedule_message(struct qmgr *q, struct qmgr_message *m);
 /* Queues one recipient again (its agent died, or said that it tried nothing). */
 void qmgr_schedule_rcpt(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt);
 
+/* The same, but to this transport: a local agent wants it so. */
+void qmgr_schedule_rcpt_to(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
+    const char *transport, const char *nexthop);
+
 /* Where a recipient goes: what the message says (a filter, an operator) before what the tables say. In `arena`. */
 void qmgr_schedule_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt,
     struct arena *arena, struct rewrite_route *ret);

@@ -142,6 +142,13 @@ needs_message(const struct queue_result *r)
 	return !is_final(r) || r->notify != 0;
 }
 
+/* Without the lease only what was sent counts; mail that goes on in new messages is sent when they are stored. */
+static enum plan
+lost_plan(const struct queue_result *r)
+{
+	return r->outcome == QUEUE_SENT && r->forward_count == 0 ? PLAN_FACT : PLAN_DROP;
+}
+
 /* Is this result about to be stored? */
 static bool
 is_valid(const struct settle *s, size_t i)
@@ -200,7 +207,7 @@ first_plans(struct settle *s)
 		if (!l->lost)
 			s->plans[i] = l->deferred ? PLAN_ROW : PLAN_RING;
 		else
-			s->plans[i] = r->outcome == QUEUE_SENT ? PLAN_FACT : PLAN_DROP;
+			s->plans[i] = lost_plan(r);
 	}
 }
 
@@ -234,7 +241,7 @@ lock_leases(struct settle *s, int16_t set)
 	db_result_free(&r);
 	for (size_t i = 0; i < s->count; i++)
 		if (is_ring(s, i, set) && s->plans[i] == PLAN_RING && !s->results[i]->lease->mine)
-			s->plans[i] = s->results[i]->outcome == QUEUE_SENT ? PLAN_FACT : PLAN_DROP;
+			s->plans[i] = lost_plan(s->results[i]);
 	return true;
 }
 

@@ -341,7 +341,7 @@ parse_outcome(struct reader *r, struct delivery_outcome *ret)
 
 	ret->rcpt_no = take_u32(r);
 	status = take_number(r, 1);
-	if (status < DELIVERY_SENT || status > DELIVERY_UNTRIED)
+	if (status < DELIVERY_SENT || status > DELIVERY_PASSED)
 		r->failed = true;
 	ret->status = (enum delivery_status)status;
 	ret->final = take_flag(r);

@@ -81,6 +81,7 @@ enum delivery_status {
 	DELIVERY_DEFERRED,
 	DELIVERY_BOUNCED,
 	DELIVERY_UNTRIED, /* nothing was sent for this recipient; the scheduler may hand it out again at once */
+	DELIVERY_PASSED, /* local agents: the transport in `text`, "transport:nexthop", is to deliver it */
 };
 
 struct delivery_outcome {
@@ -94,7 +95,7 @@ struct delivery_outcome {
 	struct span remote_mta;   /* for the DSN: "dns; host"; may be empty */
 	struct span diagnostic;   /* for the DSN: "smtp; 550 5.1.1 ..."; may be empty */
 	struct span reply_status; /* remote DSN code for the report; empty = dsn */
-	struct span forwards;     /* local agents: new recipients, one per LF; empty for others */
+	struct span forwards; /* local agents: what else comes of it (delivery_forward.h); empty for others */
 };
 
 struct delivery_result {

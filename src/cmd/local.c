@@ -1,0 +1,10 @@
+/*
+ * local.c - the local delivery agent; started by master.
+ */
+#include "agent/local.h"
+
+int
+main(int argc, char **argv)
+{
+	return agent_main(argc, argv, &local_agent_kind);
+}

@@ -1,0 +1,452 @@
+/*
+ * qmgr_forward.c - see qmgr_forward.h. A recipient that is passed on keeps what else comes of it in memory until the other transport
+ * has an outcome for it: only then does it happen. If it is deferred, or this process dies, the local agent is asked again.
+ */
+#include "qmgr/qmgr_forward.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "mail/mail_addr.h"
+#include "mail/mail_log.h"
+#include "mail/mail_received.h"
+#include "qmgr/qmgr_int.h"
+#include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_outcome.h"
+#include "qmgr/qmgr_schedule.h"
+#include "queue/queue_content.h"
+#include "service/delivery_forward.h"
+
+/* New messages that one recipient may become. */
+#define QMGR_FORWARD_MAX 1000
+/* Recipients that wait for another transport's outcome. */
+#define QMGR_PASSED_MAX  100000
+
+/* ---- passed on --------------------------------------------------------------------------------------------------- */
+
+struct qmgr_passed_key {
+	int64_t msg_id;
+	int64_t rcpt_no;
+};
+
+/* What else comes of a recipient that `transport` is to deliver. */
+struct qmgr_passed {
+	struct qmgr_passed_key key;
+	char *transport; /* owned */
+	char *forwards;  /* owned */
+};
+
+static struct hmap qmgr_passed;
+
+static void
+qmgr_passed_free(struct qmgr_passed *p)
+{
+	if (p == NULL)
+		return;
+	mem_free(p->transport);
+	mem_free(p->forwards);
+	mem_free(p);
+}
+
+static struct qmgr_passed *
+qmgr_passed_take(const struct qmgr_message *m, uint32_t rcpt)
+{
+	struct qmgr_passed_key key = {m->envelope->msg_id, m->envelope->rcpts[rcpt].rcpt_no};
+
+	return qmgr_passed.count == 0 ? NULL : hmap_remove(&qmgr_passed, HMAP_KEY(key));
+}
+
+static void
+qmgr_passed_keep(
+    const struct qmgr_message *m, uint32_t rcpt, const char *transport, struct span forwards)
+{
+	struct qmgr_passed *p;
+
+	if (forwards.len == 0)
+		return;
+	p = mem_new(struct qmgr_passed);
+	p->key = (struct qmgr_passed_key){m->envelope->msg_id, m->envelope->rcpts[rcpt].rcpt_no};
+	p->transport = mem_strdup(transport);
+	p->forwards = span_dup(forwards);
+	qmgr_passed_free(hmap_put(&qmgr_passed, HMAP_KEY(p->key), p));
+}
+
+/* "transport:nexthop" in the report. */
+static void
+qmgr_forward_pass(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
+    const struct delivery_outcome *in, const char *from, const char *from_nexthop)
+{
+	size_t colon = span_find(in->text, ':');
+	char *transport = span_dup(span_head(in->text, colon));
+	char *nexthop = span_dup(span_from(in->text, colon + 1));
+
+	if (transport[0] == '\0' || strcmp(transport, from) == 0 ||
+	    qmgr_passed.count >= QMGR_PASSED_MAX) {
+		const struct qmgr_outcome o = {
+		    .status = DELIVERY_DEFERRED,
+		    .dsn = "4.3.0",
+		    .text = "cannot be passed on now",
+		    .relay = "none",
+		    .transport = from,
+		    .nexthop = from_nexthop,
+		    .program = from,
+		};
+
+		qmgr_outcome_add(q, m, rcpt, &o);
+	} else {
+		qmgr_passed_keep(m, rcpt, transport, in->forwards);
+		qmgr_schedule_rcpt_to(q, m, rcpt, transport, nexthop);
+	}
+	mem_free(transport);
+	mem_free(nexthop);
+}
+
+/* ---- new messages ------------------------------------------------------------------------------------------------ */
+
+struct qmgr_forward {
+	struct qmgr *qmgr;
+	struct qmgr_message *message; /* held */
+	uint32_t rcpt;
+	struct arena *arena; /* of all texts and messages; goes with the outcome */
+	struct delivery_outcome report;
+	const char *transport;
+	const char *nexthop;
+	struct queue_message *messages;
+	size_t count;
+	struct queue_notice *failures;
+	size_t failure_count;
+};
+
+static void
+qmgr_forward_count(struct span records, size_t *messages, size_t *failures, size_t *rcpts)
+{
+	struct delivery_forward_record record;
+	enum delivery_forward_kind kind;
+
+	*messages = *failures = *rcpts = 0;
+	while ((kind = delivery_forward_next(&records, &record)) != DELIVERY_FORWARD_END &&
+	       kind != DELIVERY_FORWARD_MALFORMED) {
+		*messages += kind == DELIVERY_FORWARD_MESSAGE;
+		*failures += kind == DELIVERY_FORWARD_FAILURE;
+		*rcpts += kind == DELIVERY_FORWARD_RCPT;
+	}
+}
+
+/* The attributes of the message that say something about its content, and not where it came from. */
+static void
+qmgr_forward_attrs(const struct qmgr_forward *f, struct queue_envelope *e)
+{
+	static const char *const kept[] = {"encoding", "smtputf8", "message_id", "envid", "ret"};
+	struct queue_attr *attrs = arena_alloc(f->arena, ARRAY_LEN(kept) * sizeof(*attrs));
+
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+		struct span value = queue_envelope_attr(f->message->envelope, kept[i]);
+
+		if (value.len == 0)
+			continue;
+		attrs[e->attr_count].name = span_str(kept[i]);
+		attrs[e->attr_count++].value = value;
+	}
+	e->attrs = attrs;
+}
+
+static struct span
+qmgr_forward_content(
+    const struct qmgr_forward *f, int64_t msg_id, struct span delivered, struct span content)
+{
+	const struct bounce_settings *s = &f->qmgr->bounce;
+	char id[MAIL_QUEUE_ID_SIZE];
+	struct buf out = {0};
+	char *copy;
+	size_t len;
+
+	mail_queue_id_format(msg_id, id);
+	mail_received_write_internal(
+	    &out, s->hostname, s->mail_name, id, clock_real_us() / CLOCK_SECOND);
+	if (delivered.len != 0) {
+		buf_add_str(&out, "Delivered-To: ");
+		mail_addr_quote(&out, delivered);
+		buf_add_char(&out, '\n');
+	}
+	buf_add_span(&out, content);
+	len = out.len;
+	copy = arena_dup(f->arena, buf_span(&out));
+	buf_done(&out);
+	return span_of(copy, len);
+}
+
+static bool
+qmgr_forward_begin(struct qmgr_forward *f, const struct delivery_forward *from, struct span content,
+    struct queue_rcpt *rcpts, struct err *err)
+{
+	struct queue_message *m = &f->messages[f->count];
+
+	if (!queue_desk_mint(f->qmgr->desk, &m->envelope.msg_id, err))
+		return false;
+	f->count++;
+	m->envelope.sender = arena_dup(f->arena, from->sender);
+	m->envelope.arrival = clock_real_us();
+	m->content = qmgr_forward_content(f, m->envelope.msg_id, from->delivered, content);
+	m->envelope.size = m->content.len;
+	m->envelope.rcpts = rcpts;
+	qmgr_forward_attrs(f, &m->envelope);
+	return true;
+}
+
+static void
+qmgr_forward_rcpt(
+    struct qmgr_forward *f, const struct delivery_forward_rcpt *from, struct queue_rcpt *r)
+{
+	r->addr = arena_dup(f->arena, from->addr);
+	r->orig_addr = from->orig_addr.len != 0 ? arena_dup(f->arena, from->orig_addr) : NULL;
+	r->dsn_orcpt = from->dsn_orcpt.len != 0 ? arena_dup(f->arena, from->dsn_orcpt) : NULL;
+	r->dsn_notify = from->dsn_notify;
+	f->messages[f->count - 1].envelope.rcpt_count++;
+}
+
+static void
+qmgr_forward_failure(struct qmgr_forward *f, const struct delivery_failure *from)
+{
+	const struct queue_rcpt *rcpt = &f->message->envelope->rcpts[f->rcpt];
+
+	f->failures[f->failure_count++] = (struct queue_notice){
+	    .rcpt_no = rcpt->rcpt_no,
+	    .kind = QUEUE_NOTIFY_FAILURE,
+	    .action = "failed",
+	    .addr = arena_dup(f->arena, from->addr),
+	    .orig_addr = rcpt->orig_addr != NULL ? rcpt->orig_addr : rcpt->addr,
+	    .dsn_orcpt = rcpt->dsn_orcpt,
+	    .dsn_notify = rcpt->dsn_notify,
+	    .dsn = arena_dup(f->arena, from->dsn),
+	    .text = arena_dup(f->arena, from->text),
+	    .remote_mta = "",
+	    .diagnostic = arena_dup(f->arena, from->diagnostic),
+	    .at = clock_real_us(),
+	};
+}
+
+/* Turns the records into messages. */
+static bool
+qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
+{
+	struct span records = f->report.forwards;
+	struct delivery_forward_record record;
+	size_t messages, failures, count, used = 0;
+	struct queue_rcpt *rcpts;
+
+	qmgr_forward_count(records, &messages, &failures, &count);
+	if (messages > QMGR_FORWARD_MAX)
+		return err_set(err, ERR_TEMP, "4.3.0", "too many messages to forward");
+	f->messages = arena_alloc(f->arena, (messages + QUEUE_COMPOSE_MAX) * sizeof(*f->messages));
+	f->failures = arena_alloc(f->arena, (failures + 1) * sizeof(*f->failures));
+	rcpts = arena_alloc(f->arena, (count + 1) * sizeof(*rcpts));
+	for (;;) {
+		switch (delivery_forward_next(&records, &record)) {
+		case DELIVERY_FORWARD_MESSAGE:
+			if (!qmgr_forward_begin(f, &record.message, content, rcpts + used, err))
+				return false;
+			break;
+		case DELIVERY_FORWARD_RCPT:
+			if (f->count == 0)
+				return err_set(err, ERR_TEMP, "4.3.0", "malformed forward");
+			qmgr_forward_rcpt(f, &record.rcpt, &rcpts[used++]);
+			break;
+		case DELIVERY_FORWARD_FAILURE:
+			qmgr_forward_failure(f, &record.failure);
+			break;
+		case DELIVERY_FORWARD_END:
+			return true;
+		case DELIVERY_FORWARD_MALFORMED:
+			return err_set(err, ERR_TEMP, "4.3.0", "malformed forward");
+		}
+	}
+}
+
+/* The report to the sender about addresses that the recipient expanded to. */
+static bool
+qmgr_forward_bounce(struct qmgr_forward *f, struct span content, struct err *err)
+{
+	struct qmgr *q = f->qmgr;
+	const struct queue_rcpt *rcpt = &f->message->envelope->rcpts[f->rcpt];
+	int64_t ids[QUEUE_COMPOSE_MAX];
+	const struct queue_bounce b = {
+	    .envelope = f->message->envelope,
+	    .content = span_head(content, q->bounce.size_limit),
+	    .content_is_all = content.len <= q->bounce.size_limit,
+	    .kind = QUEUE_NOTIFY_FAILURE,
+	    .notices = f->failures,
+	    .notice_count = f->failure_count,
+	};
+
+	if (f->failure_count == 0 ||
+	    (rcpt->dsn_notify != 0 && (rcpt->dsn_notify & QUEUE_NOTIFY_FAILURE) == 0))
+		return true;
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		if (!queue_desk_mint(q->desk, &ids[i], err))
+			return false;
+	f->count += bounce_compose(
+	    &q->bounce, &b, ids, f->messages + f->count, QUEUE_COMPOSE_MAX, f->arena);
+	return true;
+}
+
+/* ---- outcomes ---------------------------------------------------------------------------------------------------- */
+
+/* One line for each new message, as the local agent would write it. */
+static void
+qmgr_forward_log(const struct qmgr_forward *f, size_t count)
+{
+	const struct qmgr_message *m = f->message;
+	const struct queue_rcpt *rcpt = &m->envelope->rcpts[f->rcpt];
+	int64_t now = clock_real_us();
+
+	for (size_t i = 0; i < count; i++) {
+		char id[MAIL_QUEUE_ID_SIZE];
+		char text[MAIL_QUEUE_ID_SIZE + 16];
+		struct buf line CLEANUP(buf_done) = {0};
+		struct mail_log_delivery d = {
+		    .queue_id = m->queue_id,
+		    .recipient = rcpt->addr,
+		    .orig_recipient = rcpt->orig_addr,
+		    .relay = "local",
+		    .times = {.arrival = m->envelope->arrival,
+			.active = m->activated,
+			.handed = now,
+			.done = now},
+		    .dsn = "2.0.0",
+		    .status = "sent",
+		};
+
+		mail_queue_id_format(f->messages[i].envelope.msg_id, id);
+		(void)snprintf(text, sizeof(text), "forwarded as %s", id);
+		d.text = span_str(text);
+		mail_log_delivery(&line, &d);
+		log_info_as("local", "%s", buf_str(&line));
+	}
+}
+
+static void
+qmgr_forward_add(struct qmgr_forward *f, const struct err *trouble)
+{
+	const struct delivery_outcome *in = &f->report;
+	struct qmgr_outcome o = {
+	    .status = in->status,
+	    .final = in->final,
+	    /* Who is delivered to by the new messages is reported by them. */
+	    .passed_on = in->passed_on || (!in->final && f->count != 0),
+	    .text = in->text.ptr,
+	    .relay = in->relay.ptr,
+	    .remote_mta = in->remote_mta.ptr,
+	    .diagnostic = in->diagnostic.ptr,
+	    .transport = f->transport,
+	    .nexthop = f->nexthop,
+	    .forwards = f->messages,
+	    .forward_count = f->count,
+	    .arena = f->arena,
+	};
+
+	(void)snprintf(o.dsn, sizeof(o.dsn), "%.*s", SPAN_ARG(in->dsn));
+	if (trouble != NULL) {
+		o.status = DELIVERY_DEFERRED;
+		(void)snprintf(o.dsn, sizeof(o.dsn), "4.3.0");
+		o.text = arena_printf(f->arena, "cannot forward: %s", trouble->text);
+		o.program = "local";
+		o.forward_count = 0;
+	}
+	qmgr_outcome_add(f->qmgr, f->message, f->rcpt, &o);
+}
+
+static void
+qmgr_forward_finish(struct qmgr_forward *f, struct span content)
+{
+	struct err err;
+	size_t forwards;
+	bool ok = qmgr_forward_read(f, content, &err);
+
+	forwards = f->count;
+	ok = ok && qmgr_forward_bounce(f, content, &err);
+	if (ok)
+		qmgr_forward_log(f, forwards);
+	qmgr_forward_add(f, ok ? NULL : &err);
+	qmgr_message_unhold(f->qmgr, f->message);
+	mem_free(f);
+}
+
+/* The content did not come with the claim. */
+static void
+qmgr_forward_run(void *arg)
+{
+	struct qmgr_forward *f = arg;
+	const struct qmgr_message *m = f->message;
+	const struct queue_content_ref ref = {
+	    .msg_id = m->envelope->msg_id,
+	    .content_id = m->claimed->content_id,
+	    .set = m->claimed->set,
+	};
+	struct buf content CLEANUP(buf_done) = {0};
+	struct err err;
+
+	if (queue_content_read(f->qmgr->pool, &ref, 0, m->envelope->size,
+		clock_deadline(conf_time(f->qmgr->service->conf, CONF_queue_database_timeout)),
+		&content, &err)) {
+		qmgr_forward_finish(f, buf_span(&content));
+		return;
+	}
+	qmgr_forward_add(f, &err);
+	qmgr_message_unhold(f->qmgr, f->message);
+	mem_free(f);
+}
+
+static void
+qmgr_forward_start(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
+    const struct delivery_outcome *in, struct span forwards, const char *transport,
+    const char *nexthop)
+{
+	struct qmgr_forward *f = mem_new(struct qmgr_forward);
+	struct arena *a = f->arena = mem_new(struct arena);
+	struct err err;
+
+	f->qmgr = q;
+	f->message = m;
+	f->rcpt = rcpt;
+	f->transport = arena_strdup(a, transport);
+	f->nexthop = arena_strdup(a, nexthop);
+	f->report = *in;
+	f->report.dsn = span_str(arena_dup(a, in->dsn));
+	f->report.text = span_str(arena_dup(a, in->text));
+	f->report.relay = span_str(arena_dup(a, in->relay));
+	f->report.remote_mta = span_str(arena_dup(a, in->remote_mta));
+	f->report.diagnostic = span_str(arena_dup(a, in->diagnostic));
+	f->report.forwards = span_of(arena_dup(a, forwards), forwards.len);
+	m->holds++;
+	if (m->claimed->content_here) {
+		qmgr_forward_finish(f, m->claimed->content);
+	} else if (task_group_start(&q->tasks, "forward", qmgr_forward_run, f) == NULL) {
+		(void)err_set(&err, ERR_TEMP, "4.3.0", "too many tasks");
+		qmgr_forward_add(f, &err);
+		qmgr_message_unhold(q, m);
+		mem_free(f);
+	}
+}
+
+bool
+qmgr_forward_takes(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
+    const struct delivery_outcome *in, const char *transport, const char *nexthop)
+{
+	struct qmgr_passed *p = qmgr_passed_take(m, rcpt);
+	bool settled = in->status == DELIVERY_SENT || in->status == DELIVERY_BOUNCED;
+	bool mine = true;
+
+	if (in->status == DELIVERY_PASSED)
+		qmgr_forward_pass(q, m, rcpt, in, transport, nexthop);
+	else if (settled && in->forwards.len != 0)
+		qmgr_forward_start(q, m, rcpt, in, in->forwards, transport, nexthop);
+	else if (settled && p != NULL && strcmp(p->transport, transport) == 0)
+		qmgr_forward_start(q, m, rcpt, in, span_str(p->forwards), transport, nexthop);
+	else
+		mine = false;
+	qmgr_passed_free(p);
+	return mine;
+}

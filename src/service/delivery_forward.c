@@ -1,0 +1,94 @@
+/*
+ * delivery_forward.c - see delivery_forward.h. M sender, D delivered-to; R address, O original address, C ORCPT, N NOTIFY; F address, S
+ * status code, T text, G diagnostic: always all fields of a record, in this order.
+ */
+#include "service/delivery_forward.h"
+
+static void
+put_field(struct buf *out, char letter, struct span value)
+{
+	buf_add_char(out, letter);
+	/* No value may break a line: such addresses are not storable, texts are one line. */
+	for (size_t i = 0; i < value.len; i++)
+		buf_add_char(out, value.ptr[i] == '\n' ? ' ' : value.ptr[i]);
+	buf_add_char(out, '\n');
+}
+
+void
+delivery_forward_begin(struct buf *out, const struct delivery_forward *f)
+{
+	put_field(out, 'M', f->sender);
+	put_field(out, 'D', f->delivered);
+}
+
+void
+delivery_forward_add(struct buf *out, const struct delivery_forward_rcpt *r)
+{
+	put_field(out, 'R', r->addr);
+	put_field(out, 'O', r->orig_addr);
+	put_field(out, 'C', r->dsn_orcpt);
+	buf_printf(out, "N%u\n", (unsigned)r->dsn_notify);
+}
+
+void
+delivery_forward_failure(struct buf *out, const struct delivery_failure *f)
+{
+	put_field(out, 'F', f->addr);
+	put_field(out, 'S', f->dsn);
+	put_field(out, 'T', f->text);
+	put_field(out, 'G', f->diagnostic);
+}
+
+static bool
+take_field(struct span *rest, char letter, struct span *ret)
+{
+	size_t len = span_find(*rest, '\n');
+
+	if (len == rest->len || len == 0 || rest->ptr[0] != letter)
+		return false;
+	*ret = span_of(rest->ptr + 1, len - 1);
+	*rest = span_from(*rest, len + 1);
+	return true;
+}
+
+static bool
+take_rcpt(struct span *rest, struct delivery_forward_rcpt *r)
+{
+	struct span notify;
+	uint64_t number;
+
+	if (!take_field(rest, 'R', &r->addr) || !take_field(rest, 'O', &r->orig_addr) ||
+	    !take_field(rest, 'C', &r->dsn_orcpt) || !take_field(rest, 'N', &notify) ||
+	    !span_number(notify, 15, &number))
+		return false;
+	r->dsn_notify = (uint32_t)number;
+	return true;
+}
+
+enum delivery_forward_kind
+delivery_forward_next(struct span *rest, struct delivery_forward_record *ret)
+{
+	if (rest->len == 0)
+		return DELIVERY_FORWARD_END;
+	switch (rest->ptr[0]) {
+	case 'M':
+		if (take_field(rest, 'M', &ret->message.sender) &&
+		    take_field(rest, 'D', &ret->message.delivered))
+			return DELIVERY_FORWARD_MESSAGE;
+		break;
+	case 'R':
+		if (take_rcpt(rest, &ret->rcpt))
+			return DELIVERY_FORWARD_RCPT;
+		break;
+	case 'F':
+		if (take_field(rest, 'F', &ret->failure.addr) &&
+		    take_field(rest, 'S', &ret->failure.dsn) &&
+		    take_field(rest, 'T', &ret->failure.text) &&
+		    take_field(rest, 'G', &ret->failure.diagnostic))
+			return DELIVERY_FORWARD_FAILURE;
+		break;
+	default:
+		break;
+	}
+	return DELIVERY_FORWARD_MALFORMED;
+}
