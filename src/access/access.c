@@ -6,61 +6,35 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 #include "access/access_int.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 static const struct {
 	enum conf_param param;
-	const char *name;
+	enum access_thing thing;
 } access_list_params[ACCESS_LIST_COUNT] = {
-    [ACCESS_LIST_CLIENT] = {CONF_smtpd_client_restrictions, "smtpd_client_restrictions"},
-    [ACCESS_LIST_HELO] = {CONF_smtpd_helo_restrictions, "smtpd_helo_restrictions"},
-    [ACCESS_LIST_SENDER] = {CONF_smtpd_sender_restrictions, "smtpd_sender_restrictions"},
-    [ACCESS_LIST_RELAY] = {CONF_smtpd_relay_restrictions, "smtpd_relay_restrictions"},
-    [ACCESS_LIST_RCPT] = {CONF_smtpd_recipient_restrictions, "smtpd_recipient_restrictions"},
-    [ACCESS_LIST_DATA] = {CONF_smtpd_data_restrictions, "smtpd_data_restrictions"},
-    [ACCESS_LIST_END_OF_DATA] = {CONF_smtpd_end_of_data_restrictions,
-	"smtpd_end_of_data_restrictions"},
-    [ACCESS_LIST_ETRN] = {CONF_smtpd_etrn_restrictions, "smtpd_etrn_restrictions"},
+    [ACCESS_LIST_CLIENT] = {CONF_smtpd_client_restrictions, ACCESS_THING_CLIENT},
+    [ACCESS_LIST_HELO] = {CONF_smtpd_helo_restrictions, ACCESS_THING_HELO},
+    [ACCESS_LIST_SENDER] = {CONF_smtpd_sender_restrictions, ACCESS_THING_SENDER},
+    [ACCESS_LIST_RELAY] = {CONF_smtpd_relay_restrictions, ACCESS_THING_RCPT},
+    [ACCESS_LIST_RCPT] = {CONF_smtpd_recipient_restrictions, ACCESS_THING_RCPT},
+    [ACCESS_LIST_DATA] = {CONF_smtpd_data_restrictions, ACCESS_THING_DATA},
+    [ACCESS_LIST_END_OF_DATA] = {CONF_smtpd_end_of_data_restrictions, ACCESS_THING_END_OF_DATA},
+    [ACCESS_LIST_ETRN] = {CONF_smtpd_etrn_restrictions, ACCESS_THING_ETRN},
 };
 
-/* Classes within classes; a class that names itself must not go on for ever. */
+/* Lists within lists; a class that names itself must not go on for ever. */
 #define ACCESS_DEPTH_MAX 100
 
-static const struct access_class *
-access_class_find(const struct access *a, struct span name)
-{
-	for (size_t i = 0; i < a->class_count; i++)
-		if (span_equal_str(name, a->classes[i].name))
-			return &a->classes[i];
-	return NULL;
-}
+/* RFC 5321 section 4.5.3.1.5: 512 bytes, the line end included. */
+#define ACCESS_REPLY_MAX 510
 
-static void
-access_list_compile(const struct access *a, struct access_list *list, const char *text)
-{
-	struct span rest = span_str(text);
-	struct span word;
-
-	while (span_word(&rest, ", \t\r\n", &word)) {
-		list->items = mem_resize(list->items, list->count + 1, sizeof(*list->items));
-		list->items[list->count++] = (struct access_item){
-		    .restriction = access_restriction_find(word),
-		    .class = access_class_find(a, word),
-		    .word = span_dup(word),
-		};
-	}
-}
-
-static void
-access_list_done(struct access_list *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		mem_free(list->items[i].word);
-	mem_free(list->items);
-}
+/* ---- compiling ---- */
 
 /* smtpd_restriction_classes: all names first, for a class may stand in another. */
 static bool
@@ -80,19 +54,48 @@ access_compile_classes(struct access *a, struct err *err)
 		if (!conf_lookup(a->conf, span_str(a->classes[i].name), &text, err))
 			return err_set(err, ERR_CONFIG, "4.3.5",
 			    "smtpd_restriction_classes: \"%s\" is not defined", a->classes[i].name);
-		access_list_compile(a, &a->classes[i].list, buf_str(&text));
+		access_list_compile(a, ACCESS_THING_DATA, buf_span(&text), &a->classes[i].list);
 	}
 	return true;
 }
 
+/* Is there a restriction in the list, or in a class that it names, that keeps strangers from relaying? */
 static bool
-access_guards_relay(const struct access *a)
+access_list_guards_relay(const struct access_list *list, unsigned depth)
 {
-	for (size_t id = ACCESS_LIST_RELAY; id <= ACCESS_LIST_RCPT; id++)
-		for (size_t i = 0; i < a->lists[id].count; i++)
-			if (access_restriction_guards_relay(span_str(a->lists[id].items[i].word)))
-				return true;
+	for (size_t i = 0; i < list->count && depth < ACCESS_DEPTH_MAX; i++) {
+		const struct access_item *item = &list->items[i];
+
+		if (item->warn_if_reject)
+			i++; /* what only warns keeps nobody out */
+		else if (access_restriction_guards_relay(span_str(item->word)) ||
+			 (item->class != NULL &&
+			     access_list_guards_relay(&item->class->list, depth + 1)))
+			return true;
+	}
 	return false;
+}
+
+static bool
+access_compile(struct access *a, struct err *err)
+{
+	const struct conf *conf = a->conf;
+
+	if (!access_compile_classes(a, err))
+		return false;
+	for (size_t id = 0; id < ACCESS_LIST_COUNT; id++)
+		access_list_compile(a, access_list_params[id].thing,
+		    span_str(conf_str(conf, access_list_params[id].param)), &a->lists[id]);
+	a->guards_relay = access_list_guards_relay(&a->lists[ACCESS_LIST_RELAY], 0) ||
+			  access_list_guards_relay(&a->lists[ACCESS_LIST_RCPT], 0);
+	a->rbl_replies = table_list_of(a->conf, CONF_rbl_reply_maps, 0);
+	a->sender_logins = table_list_of(a->conf, CONF_smtpd_sender_login_maps, 0);
+	return access_unlisted_open(a, err) &&
+	       conf_net_list_parse(
+		   span_str(conf_str(conf, CONF_mynetworks)), "mynetworks", &a->networks, err) &&
+	       conf_net_list_parse(span_str(conf_str(conf, CONF_permit_mx_backup_networks)),
+		   "permit_mx_backup_networks", &a->mx_networks, err) &&
+	       conf_host_own(conf, &a->own, err) && conf_host_proxy(conf, &a->proxy, err);
 }
 
 bool
@@ -104,24 +107,12 @@ access_new(struct conf *conf, const struct rewrite *rewrite, struct access **ret
 	a->rewrite = rewrite;
 	a->delay_reject = conf_bool(conf, CONF_smtpd_delay_reject);
 	a->relay_first = conf_bool(conf, CONF_smtpd_relay_before_recipient_restrictions);
-	if (!access_compile_classes(a, err)) {
+	a->parents_match =
+	    conf_has(conf, CONF_parent_domain_matches_subdomains, "smtpd_access_maps");
+	a->soft_bounce = conf_bool(conf, CONF_soft_bounce);
+	if (!access_compile(a, err)) {
 		access_free(&a);
 		return false;
-	}
-	for (size_t id = 0; id < ACCESS_LIST_COUNT; id++)
-		access_list_compile(a, &a->lists[id], conf_str(conf, access_list_params[id].param));
-	if (!conf_net_list_parse(
-		span_str(conf_str(conf, CONF_mynetworks)), "mynetworks", &a->networks, err) ||
-	    !conf_host_own(conf, &a->own, err)) {
-		access_free(&a);
-		return false;
-	}
-	if (!access_guards_relay(a)) {
-		access_free(&a);
-		return err_set(err, ERR_CONFIG, "4.3.5",
-		    "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one "
-		    "working instance of: reject_unauth_destination, defer_unauth_destination, reject, defer, "
-		    "defer_if_permit or check_relay_domains");
 	}
 	*ret = a;
 	return true;
@@ -139,237 +130,627 @@ access_free(struct access **a)
 		mem_free((*a)->classes[i].name);
 	}
 	mem_free((*a)->classes);
+	table_list_close(&(*a)->rbl_replies);
+	table_list_close(&(*a)->sender_logins);
+	access_unlisted_close(*a);
 	conf_net_list_free(&(*a)->networks);
+	conf_net_list_free(&(*a)->mx_networks);
 	conf_addresses_done(&(*a)->own);
+	conf_addresses_done(&(*a)->proxy);
 	conf_unref(&(*a)->conf);
 	mem_free(*a);
 	*a = NULL;
 }
 
+/* ---- the verdict ---- */
+
 void
 access_verdict_done(struct access_verdict *verdict)
 {
+	for (size_t i = 0; i < verdict->note_count; i++) {
+		mem_free(verdict->notes[i].text);
+		mem_free(verdict->notes[i].value);
+	}
+	mem_free(verdict->notes);
 	buf_done(&verdict->text);
-	buf_done(&verdict->warning);
+	*verdict = (struct access_verdict){0};
 }
 
 void
-access_subject(const struct access_context *ctx, struct buf *out)
+access_memory_done(struct access_memory *memory)
+{
+	for (size_t i = 0; i < ARRAY_LEN(memory->if_permit); i++)
+		buf_done(&memory->if_permit[i].text);
+}
+
+const char *
+access_note_word(enum access_note_kind kind)
+{
+	static const char *const words[] = {
+	    [ACCESS_NOTE_REJECT_WARNING] = "reject_warning",
+	    [ACCESS_NOTE_PERMIT] = "permit",
+	    [ACCESS_NOTE_INFO] = "info",
+	    [ACCESS_NOTE_WARN] = "warn",
+	    [ACCESS_NOTE_FILTER] = "filter",
+	    [ACCESS_NOTE_HOLD] = "hold",
+	    [ACCESS_NOTE_DISCARD] = "discard",
+	    [ACCESS_NOTE_REDIRECT] = "redirect",
+	    [ACCESS_NOTE_BCC] = "bcc",
+	    [ACCESS_NOTE_PREPEND] = "prepend",
+	};
+
+	return words[kind];
+}
+
+void
+access_note(
+    struct access_context *ctx, enum access_note_kind kind, const char *text, const char *value)
+{
+	struct access_verdict *v = ctx->verdict;
+
+	v->notes = mem_resize(v->notes, v->note_count + 1, sizeof(*v->notes));
+	v->notes[v->note_count++] = (struct access_note){
+	    .kind = kind,
+	    .text = mem_strdup(text),
+	    .value = mem_strdup(value != NULL ? value : ""),
+	};
+}
+
+const char *
+access_thing_class(enum access_thing thing)
+{
+	static const char *const classes[] = {
+	    [ACCESS_THING_CLIENT] = "Client host",
+	    [ACCESS_THING_REVERSE_CLIENT] = "Unverified Client host",
+	    [ACCESS_THING_HELO] = "Helo command",
+	    [ACCESS_THING_SENDER] = "Sender address",
+	    [ACCESS_THING_RCPT] = "Recipient address",
+	    [ACCESS_THING_DATA] = "Data command",
+	    [ACCESS_THING_END_OF_DATA] = "End-of-data",
+	    [ACCESS_THING_ETRN] = "Etrn command",
+	};
+
+	return classes[thing];
+}
+
+void
+access_thing_name(const struct access_context *ctx, enum access_thing thing, struct buf *out)
 {
 	const struct access_request *r = ctx->request;
 
-	switch (ctx->list) {
-	case ACCESS_LIST_CLIENT:
-		buf_printf(
-		    out, "<%s[%s]>: Client host rejected", r->client_name, r->client_address);
+	switch (thing) {
+	case ACCESS_THING_CLIENT:
+		buf_printf(out, "%s[%s]", r->client_name, r->client_address);
 		return;
-	case ACCESS_LIST_HELO:
-		buf_printf(out, "<%s>: Helo command rejected", r->helo);
+	case ACCESS_THING_SENDER:
+		buf_add_str(out, r->sender_as_given != NULL ? r->sender_as_given : "");
 		return;
-	case ACCESS_LIST_SENDER:
-		buf_printf(out, "<%s>: Sender address rejected", r->sender_as_given);
+	case ACCESS_THING_RCPT:
+		buf_add_str(out, r->recipient_as_given != NULL ? r->recipient_as_given : "");
 		return;
-	case ACCESS_LIST_RELAY:
-	case ACCESS_LIST_RCPT:
-		buf_printf(out, "<%s>: Recipient address rejected", r->recipient_as_given);
+	case ACCESS_THING_DATA:
+		buf_add_str(out, "DATA");
 		return;
-	case ACCESS_LIST_DATA:
-		buf_add_str(out, "<DATA>: Data command rejected");
+	case ACCESS_THING_END_OF_DATA:
+		buf_add_str(out, "END-OF-MESSAGE");
 		return;
-	case ACCESS_LIST_END_OF_DATA:
-		buf_add_str(out, "<END-OF-MESSAGE>: End-of-data rejected");
+	case ACCESS_THING_REVERSE_CLIENT:
+	case ACCESS_THING_HELO:
+	case ACCESS_THING_ETRN:
+		buf_add_str(out, access_thing_value(ctx, thing));
 		return;
-	case ACCESS_LIST_ETRN:
-		buf_printf(out, "<%s>: Etrn command rejected", r->etrn_domain);
-		return;
-	case ACCESS_LIST_COUNT:
-		break;
 	}
 	UNREACHED();
 }
 
-enum access_result
-access_reject(struct access_context *ctx, int code, const char *dsn, const char *fmt, ...)
+const char *
+access_thing_value(const struct access_context *ctx, enum access_thing thing)
 {
-	struct access_verdict *v = ctx->verdict;
-	va_list args;
+	const struct access_request *r = ctx->request;
 
-	if (conf_bool(ctx->access->conf, CONF_soft_bounce) && code >= 500)
-		code -= 100;
-	buf_clear(&v->text);
-	va_start(args, fmt);
-	buf_vprintf(&v->text, fmt, args);
-	va_end(args);
-	v->code = code;
-	/* The class of the enhanced code follows the reply code (RFC 3463 section 2). */
-	(void)snprintf(v->dsn, sizeof(v->dsn), "%d%s", code / 100, dsn + 1);
-	return ACCESS_REJECT;
-}
-
-enum access_result
-access_pend(struct access_context *ctx, struct access_pending *pending, const char *reason)
-{
-	if (pending->active)
-		return ACCESS_DUNNO;
-	pending->active = true;
-	pending->code = 450;
-	(void)snprintf(pending->dsn, sizeof(pending->dsn), "4.7.0");
-	access_subject(ctx, &pending->text);
-	buf_printf(&pending->text, ": %s", reason);
-	return ACCESS_DUNNO;
-}
-
-static enum access_result
-access_unknown_restriction(struct access_context *ctx)
-{
-	log_warn("unknown smtpd restriction: \"%s\"", ctx->word);
-	return access_reject(ctx, 451, "4.3.5", "Server configuration error");
-}
-
-static enum access_result access_run_list(
-    struct access_context *ctx, const struct access_list *list);
-
-static enum access_result
-access_run_class(struct access_context *ctx, const struct access_class *class)
-{
-	enum access_result result;
-
-	if (ctx->depth >= ACCESS_DEPTH_MAX) {
-		log_warn("restriction class %s: too many within each other", class->name);
-		return access_reject(ctx, 451, "4.3.5", "Server configuration error");
+	switch (thing) {
+	case ACCESS_THING_CLIENT:
+		return r->client_name;
+	case ACCESS_THING_REVERSE_CLIENT:
+		return r->client_reverse_name;
+	case ACCESS_THING_HELO:
+		return r->helo;
+	case ACCESS_THING_SENDER:
+		return r->sender;
+	case ACCESS_THING_RCPT:
+		return r->recipient;
+	case ACCESS_THING_ETRN:
+		return r->etrn_domain;
+	case ACCESS_THING_DATA:
+	case ACCESS_THING_END_OF_DATA:
+		return NULL;
 	}
-	ctx->depth++;
-	result = access_run_list(ctx, &class->list);
-	ctx->depth--;
-	return result;
+	UNREACHED();
 }
 
-static enum access_result
-access_run_item(struct access_context *ctx, const struct access_item *item)
-{
-	enum access_result result;
-
-	ctx->word = item->word;
-	if (item->restriction == NULL)
-		return item->class != NULL ? access_run_class(ctx, item->class)
-					   : access_unknown_restriction(ctx);
-	result = item->restriction->check(ctx);
-	if (result != ACCESS_REJECT || !ctx->warn_only)
-		return result;
-	buf_printf(&ctx->verdict->warning, "%d %s %s\n", ctx->verdict->code, ctx->verdict->dsn,
-	    buf_str(&ctx->verdict->text));
-	return ACCESS_DUNNO;
-}
-
-/* Runs one list. A rejection behind warn_if_reject becomes a line in verdict->warning. */
-static enum access_result
-access_run_list(struct access_context *ctx, const struct access_list *list)
-{
-	for (size_t i = 0; i < list->count; i++) {
-		const struct access_item *item = &list->items[i];
-		enum access_result result;
-
-		if (span_equal_nocase_str(span_str(item->word), "warn_if_reject")) {
-			ctx->warn_only = true;
-			continue;
-		}
-		result = access_run_item(ctx, item);
-		ctx->warn_only = false;
-		if (result != ACCESS_DUNNO)
-			return result;
-	}
-	return ACCESS_DUNNO;
-}
-
-/* Runs the lists of a stage in order; only a rejection ends them. */
-static bool
-access_run(struct access_context *ctx, const enum access_list_id *lists, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		ctx->list = lists[i];
-		if (access_run_list(ctx, &ctx->access->lists[ctx->list]) == ACCESS_REJECT)
-			return false;
-	}
-	return true;
-}
-
-static const enum access_list_id access_delayed[] = {
-    ACCESS_LIST_CLIENT, ACCESS_LIST_HELO, ACCESS_LIST_SENDER};
+/* ---- rejecting ---- */
 
 static bool
-access_run_delayed(struct access_context *ctx, size_t count)
+access_is_warn_only(const struct access_context *ctx)
 {
-	return !ctx->access->delay_reject || access_run(ctx, access_delayed, count);
-}
-
-static bool
-access_run_rcpt(struct access_context *ctx)
-{
-	static const enum access_list_id relay_first[] = {ACCESS_LIST_RELAY, ACCESS_LIST_RCPT};
-	static const enum access_list_id rcpt_first[] = {ACCESS_LIST_RCPT, ACCESS_LIST_RELAY};
-	bool permit;
-
-	/* RFC 5321 section 4.5.1: whatever the rules say. */
-	if (span_equal_nocase_str(span_str(ctx->request->recipient_received), "postmaster"))
-		return true;
-	permit = access_run_delayed(ctx, ARRAY_LEN(access_delayed)) &&
-		 access_run(ctx, ctx->access->relay_first ? relay_first : rcpt_first, 2);
-	if (permit && !ctx->seen_unlisted &&
-	    conf_bool(ctx->access->conf, CONF_smtpd_reject_unlisted_recipient)) {
-		ctx->list = ACCESS_LIST_RCPT;
-		permit = access_unlisted_recipient(ctx) != ACCESS_REJECT;
-	}
-	return permit;
-}
-
-static bool
-access_run_stage(struct access_context *ctx, enum access_stage stage)
-{
-	static const enum access_list_id stages[] = {
-	    [ACCESS_CONNECT] = ACCESS_LIST_CLIENT,
-	    [ACCESS_HELO] = ACCESS_LIST_HELO,
-	    [ACCESS_MAIL] = ACCESS_LIST_SENDER,
-	    [ACCESS_RCPT] = ACCESS_LIST_RCPT,
-	    [ACCESS_DATA] = ACCESS_LIST_DATA,
-	    [ACCESS_END_OF_DATA] = ACCESS_LIST_END_OF_DATA,
-	    [ACCESS_ETRN] = ACCESS_LIST_ETRN,
-	};
-
-	if (stage == ACCESS_RCPT)
-		return access_run_rcpt(ctx);
-	if (stage <= ACCESS_MAIL && ctx->access->delay_reject)
-		return true;
-	/* ETRN waits for the lists of client and HELO as RCPT does. */
-	if (stage == ACCESS_ETRN && !access_run_delayed(ctx, 2))
-		return false;
-	return access_run(ctx, &stages[stage], 1);
+	return ctx->warn_depth != 0 && ctx->depth >= ctx->warn_depth;
 }
 
 /* A pending deferral takes the place of the verdict. */
 static void
-access_verdict_defer(struct access_verdict *verdict, struct access_pending *pending)
+access_verdict_defer(struct access_verdict *verdict, const struct access_pending *pending)
 {
-	verdict->permit = false;
 	verdict->code = pending->code;
 	memcpy(verdict->dsn, pending->dsn, sizeof(verdict->dsn));
 	buf_clear(&verdict->text);
 	buf_add_span(&verdict->text, buf_span(&pending->text));
 }
 
+static enum access_result
+access_reject_text(struct access_context *ctx, int code, const char *dsn, struct span text)
+{
+	struct access_verdict *v = ctx->verdict;
+
+	if (ctx->access->soft_bounce && code >= 500)
+		code -= 100;
+	buf_clear(&v->text);
+	buf_add_span(&v->text, span_head(text, ACCESS_REPLY_MAX));
+	v->code = code;
+	/* The class of the enhanced code follows the reply code (RFC 3463 section 2). */
+	(void)snprintf(v->dsn, sizeof(v->dsn), "%d%s", code / 100, dsn + 1);
+	if (!access_is_warn_only(ctx) && ctx->if_reject.active && code >= 500)
+		access_verdict_defer(v, &ctx->if_reject);
+	if (access_is_warn_only(ctx)) {
+		struct buf line CLEANUP(buf_done) = {0};
+
+		buf_printf(&line, "%d %s %s", v->code, v->dsn, buf_str(&v->text));
+		access_note(ctx, ACCESS_NOTE_REJECT_WARNING, buf_str(&line), NULL);
+		return ACCESS_DUNNO;
+	}
+	return ACCESS_REJECT;
+}
+
+enum access_result
+access_reject(struct access_context *ctx, int code, const char *dsn, const char *fmt, ...)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	va_list args;
+
+	va_start(args, fmt);
+	buf_vprintf(&text, fmt, args);
+	va_end(args);
+	return access_reject_text(ctx, code, dsn, buf_span(&text));
+}
+
+static void
+access_subject(const struct access_context *ctx, enum access_thing thing, struct buf *out)
+{
+	buf_add_char(out, '<');
+	access_thing_name(ctx, thing, out);
+	buf_printf(out, ">: %s rejected: ", access_thing_class(thing));
+}
+
+enum access_result
+access_reject_thing(struct access_context *ctx, enum access_thing thing, int code, const char *dsn,
+    const char *fmt, ...)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	va_list args;
+
+	access_subject(ctx, thing, &text);
+	va_start(args, fmt);
+	buf_vprintf(&text, fmt, args);
+	va_end(args);
+	return access_reject_text(ctx, code, dsn, buf_span(&text));
+}
+
+enum access_result
+access_reject_broken(struct access_context *ctx)
+{
+	ctx->warn_depth = 0;
+	return access_reject(ctx, 451, "4.3.5", "Server configuration error");
+}
+
+enum access_result
+access_reject_lookup(struct access_context *ctx, const char *address)
+{
+	ctx->warn_depth = 0;
+	return access_reject(ctx, 451, "4.3.0", "<%s>: Temporary lookup failure", address);
+}
+
+static enum access_result
+access_pend(struct access_context *ctx, struct access_pending *pending, int code, const char *dsn,
+    struct span text)
+{
+	if (access_is_warn_only(ctx))
+		return access_reject_text(ctx, code, dsn, text);
+	if (pending->active)
+		return ACCESS_DUNNO;
+	pending->active = true;
+	pending->code = code;
+	(void)snprintf(pending->dsn, sizeof(pending->dsn), "%d%s", code / 100, dsn + 1);
+	buf_add_span(&pending->text, span_head(text, ACCESS_REPLY_MAX));
+	return ACCESS_DUNNO;
+}
+
+enum access_result
+access_defer_if_permit(struct access_context *ctx, enum access_thing thing, int code,
+    const char *dsn, const char *text)
+{
+	struct buf whole CLEANUP(buf_done) = {0};
+
+	access_subject(ctx, thing, &whole);
+	buf_add_str(&whole, text);
+	return access_pend(ctx, &ctx->if_permit, code, dsn, buf_span(&whole));
+}
+
+enum access_result
+access_defer_if_reject(struct access_context *ctx, enum access_thing thing, int code,
+    const char *dsn, const char *text)
+{
+	struct buf whole CLEANUP(buf_done) = {0};
+
+	access_subject(ctx, thing, &whole);
+	buf_add_str(&whole, text);
+	return access_pend(ctx, &ctx->if_reject, code, dsn, buf_span(&whole));
+}
+
+enum access_result
+access_defer_listed(struct access_context *ctx, const char *what)
+{
+	struct buf whole CLEANUP(buf_done) = {0};
+
+	buf_printf(&whole, "<%s>: %s rejected: Service unavailable", what,
+	    access_thing_class(ACCESS_THING_CLIENT));
+	return access_pend(ctx, &ctx->if_reject, 450, "4.7.1", buf_span(&whole));
+}
+
+/* "Nov 21 13:14:23", as logs have it. */
+static void
+access_macro_time(struct buf *out)
+{
+	time_t now = (time_t)(clock_real_us() / CLOCK_SECOND);
+	char text[32];
+	struct tm tm;
+
+	if (localtime_r(&now, &tm) != NULL &&
+	    strftime(text, sizeof(text), "%b %d %H:%M:%S", &tm) > 0)
+		buf_add_str(out, text);
+}
+
+const char *
+access_macro(void *arg, struct span name)
+{
+	struct access_macros *m = arg;
+	const struct access_request *r = m->request;
+	struct span sender = span_str(r->sender_received);
+	struct span rcpt = span_str(r->recipient_received);
+	const struct {
+		const char *name;
+		struct span value;
+	} values[] = {
+	    {"client_address", span_str(r->client_address)},
+	    {"client_name", span_str(r->client_name)},
+	    {"client_port", span_str(r->client_port)},
+	    {"reverse_client_name", span_str(r->client_reverse_name)},
+	    {"helo_name", span_str(r->helo)},
+	    {"sender", sender},
+	    {"sender_name", span_head(sender, span_find_last(sender, '@'))},
+	    {"sender_domain", rewrite_domain_of(sender)},
+	    {"recipient", rcpt},
+	    {"recipient_name", span_head(rcpt, span_find_last(rcpt, '@'))},
+	    {"recipient_domain", rewrite_domain_of(rcpt)},
+	    {"server_name", span_str(conf_str(m->conf, CONF_myhostname))},
+	};
+
+	buf_clear(&m->scratch);
+	if (span_equal_str(name, "client")) {
+		buf_printf(&m->scratch, "%s[%s]", r->client_name, r->client_address);
+		return buf_str(&m->scratch);
+	}
+	if (span_equal_str(name, "localtime")) {
+		access_macro_time(&m->scratch);
+		return buf_str(&m->scratch);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+		if (!span_equal_str(name, values[i].name))
+			continue;
+		buf_add_span(&m->scratch, values[i].value);
+		return buf_str(&m->scratch);
+	}
+	return NULL;
+}
+
+static bool
+access_table_has(const struct access *a, struct span spec, const char *key)
+{
+	struct table *table = table_open(a->conf, spec, 0);
+	struct buf value CLEANUP(buf_done) = {0};
+	struct err err;
+	bool found =
+	    table_lookup(table, span_str(key), TABLE_KEY_FULL, &value, &err) == TABLE_FOUND;
+
+	table_close(&table);
+	return found;
+}
+
+/* smtpd_log_access_permit_actions: names, !names, type:table (the result does not matter); the first that matches decides. */
+static bool
+access_logs_permit(const struct access *a, const char *action)
+{
+	struct span rest = span_str(conf_str(a->conf, CONF_smtpd_log_access_permit_actions));
+	struct span word;
+
+	while (access_list_word(&rest, &word)) {
+		bool wanted = word.ptr[0] != '!';
+
+		if (!wanted)
+			word = span_from(word, 1);
+		if (table_is_spec(word) ? access_table_has(a, word, action)
+					: span_equal_nocase_str(word, action))
+			return wanted;
+	}
+	return false;
+}
+
+enum access_result
+access_permitted(
+    struct access_context *ctx, enum access_thing thing, const char *action, const char *from)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+
+	if (!access_logs_permit(ctx->access, action))
+		return ACCESS_OK;
+	buf_printf(&text, "action=%s for %s=", action, access_thing_class(thing));
+	access_thing_name(ctx, thing, &text);
+	buf_printf(&text, " %s", from);
+	access_note(ctx, ACCESS_NOTE_PERMIT, buf_str(&text), NULL);
+	return ACCESS_OK;
+}
+
+/* ---- running lists ---- */
+
+static enum access_result
+access_run_item(struct access_context *ctx, const struct access_item *item)
+{
+	const struct access_restriction *r = item->restriction;
+
+	if (r == NULL && item->class != NULL)
+		return access_run_list(ctx, &item->class->list);
+	if (r == NULL) {
+		log_warn("unknown smtpd restriction: \"%s\"", item->word);
+		return access_reject_broken(ctx);
+	}
+	if (!item->broken)
+		return r->check(ctx, item);
+	if (r->argument == ACCESS_ARGUMENT_TABLE) {
+		log_warn("restriction %s: bad argument \"%s\": need maptype:mapname", r->name,
+		    item->argument != NULL ? item->argument : "");
+		return access_reject_broken(ctx);
+	}
+	log_warn("restriction %s requires %s argument", r->name,
+	    r->argument == ACCESS_ARGUMENT_DOMAIN ? "domain name" : "number");
+	return ACCESS_DUNNO;
+}
+
+static enum access_result
+access_run_items(struct access_context *ctx, const struct access_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		const struct access_item *item = &list->items[i];
+		enum access_result result;
+
+		if (item->warn_if_reject) {
+			if (ctx->warn_depth == 0)
+				ctx->warn_depth = ctx->depth;
+			continue;
+		}
+		result = access_run_item(ctx, item);
+		if (ctx->warn_depth >= ctx->depth)
+			ctx->warn_depth = 0;
+		if (result != ACCESS_DUNNO)
+			return result;
+		/* Whatever follows, the answer is a deferral. */
+		if (ctx->if_permit.active && ctx->if_reject.active)
+			return ACCESS_DUNNO;
+	}
+	return ACCESS_DUNNO;
+}
+
+enum access_result
+access_run_list(struct access_context *ctx, const struct access_list *list)
+{
+	enum access_result result;
+
+	if (ctx->depth >= ACCESS_DEPTH_MAX) {
+		log_warn("smtpd restrictions: too many lists within each other");
+		return access_reject_broken(ctx);
+	}
+	ctx->depth++;
+	result = access_run_items(ctx, list);
+	ctx->depth--;
+	return result;
+}
+
+/* ---- stages ---- */
+
+/* One list of main.cf; defer_if_reject and warn_if_reject begin anew. False: rejected. */
+static bool
+access_run(struct access_context *ctx, enum access_list_id id)
+{
+	ctx->thing = access_list_params[id].thing;
+	ctx->warn_depth = 0;
+	return access_run_list(ctx, &ctx->access->lists[id]) != ACCESS_REJECT;
+}
+
+static void
+access_forget_if_reject(struct access_context *ctx)
+{
+	buf_done(&ctx->if_reject.text);
+	ctx->if_reject = (struct access_pending){0};
+}
+
+static bool
+access_run_sender(struct access_context *ctx)
+{
+	access_forget_if_reject(ctx);
+	if (ctx->request->sender == NULL)
+		return true;
+	if (!access_run(ctx, ACCESS_LIST_SENDER))
+		return false;
+	if (ctx->seen_unlisted_sender || ctx->discarded ||
+	    !conf_bool(ctx->access->conf, CONF_smtpd_reject_unlisted_sender))
+		return true;
+	return access_unlisted_sender(ctx, NULL) != ACCESS_REJECT;
+}
+
+/* The lists of client and HELO. */
+static bool
+access_run_client_helo(struct access_context *ctx)
+{
+	if (!access_run(ctx, ACCESS_LIST_CLIENT))
+		return false;
+	access_forget_if_reject(ctx);
+	return ctx->request->helo == NULL || access_run(ctx, ACCESS_LIST_HELO);
+}
+
+/* Deferrals that were asked for at earlier stages count now. */
+static void
+access_recall(struct access_context *ctx)
+{
+	const struct access_memory *memory = ctx->request->memory;
+
+	for (size_t i = 0; memory != NULL && i < ARRAY_LEN(memory->if_permit); i++) {
+		const struct access_pending *p = &memory->if_permit[i];
+
+		if (!p->active || ctx->if_permit.active)
+			continue;
+		ctx->if_permit = *p;
+		ctx->if_permit.text = (struct buf){0};
+		buf_add_span(&ctx->if_permit.text, buf_span(&p->text));
+	}
+}
+
+static void
+access_remember(struct access_context *ctx)
+{
+	struct access_memory *memory = ctx->request->memory;
+
+	if (memory == NULL)
+		return;
+	buf_done(&memory->if_permit[ctx->stage].text);
+	memory->if_permit[ctx->stage] = ctx->if_permit;
+	ctx->if_permit = (struct access_pending){0};
+}
+
+/* A permission becomes a deferral where something asked for it. */
+static bool
+access_force_deferral(struct access_context *ctx)
+{
+	if (!ctx->if_permit.active)
+		return true;
+	access_forget_if_reject(ctx);
+	access_verdict_defer(ctx->verdict, &ctx->if_permit);
+	return false;
+}
+
+static bool
+access_run_rcpt_lists(struct access_context *ctx)
+{
+	bool relay_first = ctx->access->relay_first;
+
+	access_forget_if_reject(ctx);
+	if (!access_run(ctx, relay_first ? ACCESS_LIST_RELAY : ACCESS_LIST_RCPT) ||
+	    !access_run(ctx, relay_first ? ACCESS_LIST_RCPT : ACCESS_LIST_RELAY))
+		return false;
+	if (ctx->seen_unlisted_rcpt || ctx->discarded ||
+	    !conf_bool(ctx->access->conf, CONF_smtpd_reject_unlisted_recipient))
+		return true;
+	return access_unlisted_recipient(ctx, NULL) != ACCESS_REJECT;
+}
+
+/* An open relay is never a matter of a missing word. */
+static bool
+access_refuse_open_relay(struct access_context *ctx)
+{
+	log_warn(
+	    "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one "
+	    "working instance of: reject_unauth_destination, defer_unauth_destination, reject, defer, "
+	    "defer_if_permit or check_relay_domains");
+	(void)access_reject_broken(ctx);
+	return false;
+}
+
+static bool
+access_run_rcpt(struct access_context *ctx)
+{
+	/* RFC 5321 section 4.5.1: whatever the rules say. */
+	if (span_equal_nocase_str(span_str(ctx->request->recipient_received), "postmaster"))
+		return true;
+	if (!ctx->access->guards_relay)
+		return access_refuse_open_relay(ctx);
+	if (!ctx->access->delay_reject)
+		access_recall(ctx);
+	else if (!access_run_client_helo(ctx) || !access_run_sender(ctx))
+		return false;
+	return access_run_rcpt_lists(ctx) && access_force_deferral(ctx);
+}
+
+/* Client, HELO and MAIL: now, or with smtpd_delay_reject at RCPT. */
+static bool
+access_run_early(struct access_context *ctx)
+{
+	bool permit = true;
+
+	if (ctx->access->delay_reject)
+		return true;
+	if (ctx->stage == ACCESS_CONNECT)
+		permit = access_run(ctx, ACCESS_LIST_CLIENT);
+	else if (ctx->stage == ACCESS_HELO)
+		permit = access_run(ctx, ACCESS_LIST_HELO);
+	else
+		permit = access_run_sender(ctx);
+	access_remember(ctx);
+	return permit;
+}
+
+static bool
+access_run_stage(struct access_context *ctx)
+{
+	switch (ctx->stage) {
+	case ACCESS_CONNECT:
+	case ACCESS_HELO:
+	case ACCESS_MAIL:
+		return access_run_early(ctx);
+	case ACCESS_RCPT:
+		return access_run_rcpt(ctx);
+	case ACCESS_DATA:
+		return access_run(ctx, ACCESS_LIST_DATA) && access_force_deferral(ctx);
+	case ACCESS_END_OF_DATA:
+		return access_run(ctx, ACCESS_LIST_END_OF_DATA) && access_force_deferral(ctx);
+	case ACCESS_ETRN:
+		/* ETRN waits for the lists of client and HELO as RCPT does. */
+		if (ctx->access->delay_reject && !access_run_client_helo(ctx))
+			return false;
+		access_forget_if_reject(ctx);
+		return access_run(ctx, ACCESS_LIST_ETRN) && access_force_deferral(ctx);
+	}
+	UNREACHED();
+}
+
 void
 access_check(const struct access *a, enum access_stage stage, const struct access_request *request,
     struct access_verdict *verdict)
 {
-	struct access_context ctx = {.access = a, .request = request, .verdict = verdict};
+	struct access_context ctx = {
+	    .access = a,
+	    .request = request,
+	    .verdict = verdict,
+	    .stage = stage,
+	};
 
-	buf_clear(&verdict->text);
-	buf_clear(&verdict->warning);
-	verdict->code = 0;
-	verdict->permit = access_run_stage(&ctx, stage);
-	if (verdict->permit && ctx.if_permit.active)
-		access_verdict_defer(verdict, &ctx.if_permit);
-	else if (!verdict->permit && verdict->code >= 500 && ctx.if_reject.active)
-		access_verdict_defer(verdict, &ctx.if_reject);
+	access_verdict_done(verdict);
+	verdict->permit = access_run_stage(&ctx);
 	buf_done(&ctx.if_permit.text);
 	buf_done(&ctx.if_reject.text);
 }

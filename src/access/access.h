@@ -51,20 +51,70 @@ struct access_request {
 	const char *recipient;            /* standard form; NULL except at RCPT */
 	const char *recipient_received;   /* before rewriting */
 	const char *recipient_as_given;
-	const char *etrn_domain; /* NULL except at ETRN */
-	size_t rcpt_count;       /* accepted so far */
+	const char *etrn_domain;      /* NULL except at ETRN */
+	size_t rcpt_count;            /* accepted so far */
+	const char *sasl_username;    /* NULL: nobody is authenticated */
+	struct access_memory *memory; /* the session's; NULL: none */
 	bool
 	    improper_pipelining; /* the client sent more than it may before a reply, now or earlier */
 };
 
+/* What the lists do or say beside permitting and rejecting; the caller logs and applies it. */
+enum access_note_kind {
+	ACCESS_NOTE_REJECT_WARNING, /* what warn_if_reject held back */
+	ACCESS_NOTE_PERMIT,         /* smtpd_log_access_permit_actions */
+	ACCESS_NOTE_INFO,
+	ACCESS_NOTE_WARN,
+	ACCESS_NOTE_FILTER,
+	ACCESS_NOTE_HOLD,
+	ACCESS_NOTE_DISCARD,
+	ACCESS_NOTE_REDIRECT,
+	ACCESS_NOTE_BCC,
+	ACCESS_NOTE_PREPEND, /* not logged */
+};
+
+struct access_note {
+	enum access_note_kind kind;
+	char *text;  /* owned; for the log */
+	char *value; /* owned; transport:destination, address, header; "" where there is none */
+};
+
 struct access_verdict {
 	bool permit;
-	int code;        /* reply code when not permitted */
-	char dsn[12];    /* enhanced code, its class fitting the code */
-	struct buf text; /* text after the code; access_verdict_done() */
-	struct buf
-	    warning; /* "LIST: what would have been rejected" lines of warn_if_reject, one a line; may be empty */
+	int code;                  /* reply code when not permitted */
+	char dsn[12];              /* enhanced code, its class fitting the code */
+	struct buf text;           /* text after the code; access_verdict_done() */
+	struct access_note *notes; /* owned; in order */
+	size_t note_count;
 };
+
+/* What replies may mention of a session: $client, $helo_name, $sender_domain, ... A macro_source's lookup; `arg` is this. */
+struct access_macros {
+	const struct access_request *request;
+	const struct conf *conf;
+	struct buf scratch; /* buf_done() */
+};
+const char *access_macro(void *arg, struct span name);
+
+/* "hold", "reject_warning", ...: the word of the log. */
+const char *access_note_word(enum access_note_kind kind);
+
+/* A decision that waits for what the other restrictions say: defer_if_permit, defer_if_reject. */
+struct access_pending {
+	bool active;
+	int code;
+	char dsn[12];
+	struct buf text;
+};
+
+/*
+ * What a session remembers between stages when smtpd_delay_reject is off: the deferrals that client, HELO and sender lists
+ * asked for count at RCPT. Zero-filled is valid.
+ */
+struct access_memory {
+	struct access_pending if_permit[ACCESS_MAIL + 1];
+};
+void access_memory_done(struct access_memory *memory);
 
 /* Compiles the lists; ERR_CONFIG names the parameter. Both references are kept: `rewrite` is borrowed and must outlive it. */
 bool access_new(struct conf *conf, const struct rewrite *rewrite, struct access **ret,

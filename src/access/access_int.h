@@ -1,5 +1,6 @@
 /*
- * access_int.h - shared between the evaluation of lists and the single restrictions.
+ * access_int.h - shared between the evaluation of lists (access.c), their compilation (access_list.c), and the single
+ * restrictions.
  */
 #ifndef ACCESS_ACCESS_INT_H
 #define ACCESS_ACCESS_INT_H
@@ -7,6 +8,8 @@
 #include "access/access.h"
 #include "conf/conf_host.h"
 #include "conf/conf_net_list.h"
+#include "conf/macro.h"
+#include "table/table.h"
 
 enum access_list_id {
 	ACCESS_LIST_CLIENT,
@@ -26,19 +29,46 @@ enum access_result {
 	ACCESS_REJECT,
 };
 
+/* What a restriction looks at, and what a reply names: "<what>: CLASS rejected". */
+enum access_thing {
+	ACCESS_THING_CLIENT,
+	ACCESS_THING_REVERSE_CLIENT,
+	ACCESS_THING_HELO,
+	ACCESS_THING_SENDER,
+	ACCESS_THING_RCPT,
+	ACCESS_THING_DATA,
+	ACCESS_THING_END_OF_DATA,
+	ACCESS_THING_ETRN,
+};
+
+/* What follows the name of a restriction in a list. */
+enum access_argument {
+	ACCESS_ARGUMENT_NONE,
+	ACCESS_ARGUMENT_TABLE,  /* type:table; the list is broken without */
+	ACCESS_ARGUMENT_DOMAIN, /* of a DNS list; the restriction is skipped without */
+	ACCESS_ARGUMENT_NUMBER,
+};
+
 struct access_context;
+struct access_item;
 
 struct access_restriction {
 	const char *name;
-	enum access_result (*check)(struct access_context *ctx);
+	enum access_thing thing;
+	enum access_argument argument;
+	enum access_result (*check)(struct access_context *ctx, const struct access_item *item);
 };
 
 struct access_class;
 
 struct access_item {
-	const struct access_restriction *restriction; /* NULL: a class, or a name nobody knows */
+	const struct access_restriction *restriction; /* NULL: a class, or a word nobody knows */
 	const struct access_class *class; /* a name of smtpd_restriction_classes; or NULL */
+	bool warn_if_reject;              /* the next item only warns */
+	bool broken;                      /* the argument is missing or wrong */
 	char *word;                       /* owned: as written */
+	char *argument;                   /* owned; NULL: none */
+	struct table_list *tables;        /* owned: the argument; NULL: none */
 };
 
 struct access_list {
@@ -52,60 +82,181 @@ struct access_class {
 	struct access_list list;
 };
 
-/* A decision that waits for what the other restrictions say: defer_if_permit, defer_if_reject. */
-struct access_pending {
-	bool active;
-	int code;
-	char dsn[12];
-	struct buf text;
-};
-
 struct access {
-	struct conf *conf;              /* counted */
-	const struct rewrite *rewrite;  /* borrowed */
-	struct conf_net_list *networks; /* mynetworks */
-	struct conf_addresses own;      /* inet_interfaces */
+	struct conf *conf;                 /* counted */
+	const struct rewrite *rewrite;     /* borrowed */
+	struct conf_net_list *networks;    /* mynetworks */
+	struct conf_net_list *mx_networks; /* permit_mx_backup_networks */
+	struct conf_addresses own;         /* inet_interfaces */
+	struct conf_addresses proxy;       /* proxy_interfaces */
 	struct access_list lists[ACCESS_LIST_COUNT];
 	struct access_class *classes; /* owned */
 	size_t class_count;
 	bool delay_reject;
 	bool relay_first;
+	bool parents_match; /* smtpd_access_maps is in parent_domain_matches_subdomains */
+	bool soft_bounce;
+	bool guards_relay; /* else nothing is accepted */
+	struct table_list *rbl_replies;
+	struct table_list *sender_logins;
+	/* tables that know recipients, or make them known */
+	struct table_list *canonical;
+	struct table_list *rcpt_canonical;
+	struct table_list *sender_canonical;
+	struct table_list *virtual_alias;
+	struct table_list *local_rcpts;
+	struct table_list *relay_rcpts;
+	struct table_list *virtual_mailbox;
 };
 
-/* One evaluation of one list. */
+/* One evaluation. */
 struct access_context {
 	const struct access *access;
 	const struct access_request *request;
 	struct access_verdict *verdict;
-	enum access_list_id list;
-	const char *word;   /* the restriction as written */
-	bool warn_only;     /* after warn_if_reject */
-	bool seen_unlisted; /* reject_unlisted_recipient has been asked */
-	unsigned depth;     /* of classes within classes */
+	enum access_stage stage;
+	enum access_thing thing; /* what the present list is about */
+	unsigned depth;          /* of lists within lists */
+	unsigned
+	    warn_depth; /* warn_if_reject holds for lists from this depth on; 0: it does not hold */
+	bool seen_unlisted_rcpt; /* reject_unlisted_recipient has been asked */
+	bool seen_unlisted_sender;
+	bool discarded; /* DISCARD: whether the recipient exists does not matter */
 	struct access_pending if_permit;
 	struct access_pending if_reject;
 };
 
-/* Finds a restriction by name, letters of either case; NULL if nobody knows it. */
-const struct access_restriction *access_restriction_find(struct span name);
+/* ---- access_list.c ---- */
 
-/* True for the ones of which relay control needs at least one in its lists. */
-bool access_restriction_guards_relay(struct span name);
+/* Compiles the words of `text`. `thing` says what type:table alone means; ACCESS_THING_DATA and later: it is an error. */
+void access_list_compile(
+    const struct access *a, enum access_thing thing, struct span text, struct access_list *list);
+void access_list_done(struct access_list *list);
+/* Cuts the next word off; {...} belongs to it, with what is inside. */
+bool access_list_word(struct span *rest, struct span *ret_word);
 
-/* User unknown in the class of the recipient: what reject_unlisted_recipient does. */
-enum access_result access_unlisted_recipient(struct access_context *ctx);
+/* ---- access.c ---- */
+
+/* Runs a list that an access table or class has given. */
+enum access_result access_run_list(struct access_context *ctx, const struct access_list *list);
 
 /*
- * Fills the verdict: "CODE DSN <what>: CLASS rejected: reason"; returns ACCESS_REJECT. With soft_bounce 5xx becomes 4xx.
+ * Fills the verdict with "CODE DSN text"; ACCESS_REJECT, or with warn_if_reject a note and ACCESS_DUNNO. A pending
+ * defer_if_reject takes the place of a 5xx; with soft_bounce 5xx becomes 4xx.
  */
 enum access_result access_reject(
     struct access_context *ctx, int code, const char *dsn, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
-/* Remembers "CODE DSN <what>: CLASS rejected: reason" for the end; the first one counts. Returns ACCESS_DUNNO. */
-enum access_result access_pend(
-    struct access_context *ctx, struct access_pending *pending, const char *reason);
+/* The same with "<what>: CLASS rejected: " in front. */
+enum access_result access_reject_thing(struct access_context *ctx, enum access_thing thing,
+    int code, const char *dsn, const char *fmt, ...) PRINTF_LIKE(5, 6);
 
-/* The "<what>: CLASS rejected" of the present list. */
-void access_subject(const struct access_context *ctx, struct buf *out);
+/* The configuration or a table is broken: 451, whatever warn_if_reject says. */
+enum access_result access_reject_broken(struct access_context *ctx);
+enum access_result access_reject_lookup(struct access_context *ctx, const char *address);
+
+/*
+ * Remembers 450 (`code`) "<what>: CLASS rejected: text" for the end; the first one counts. Under warn_if_reject it is rejected, that is
+ * warned of, at once.
+ */
+enum access_result access_defer_if_permit(struct access_context *ctx, enum access_thing thing,
+    int code, const char *dsn, const char *text);
+enum access_result access_defer_if_reject(struct access_context *ctx, enum access_thing thing,
+    int code, const char *dsn, const char *text);
+
+/* The same for what a DNS list could not be asked about. */
+enum access_result access_defer_listed(struct access_context *ctx, const char *what);
+
+/* Adds a note; `value` may be NULL. */
+void access_note(
+    struct access_context *ctx, enum access_note_kind kind, const char *text, const char *value);
+
+/* A permitting action, for smtpd_log_access_permit_actions: "action=ACTION for CLASS=what from". Returns ACCESS_OK. */
+enum access_result access_permitted(
+    struct access_context *ctx, enum access_thing thing, const char *action, const char *from);
+
+/* Appends what a thing is called in replies, "name[address]" and the like; and its class, "Client host". */
+void access_thing_name(const struct access_context *ctx, enum access_thing thing, struct buf *out);
+const char *access_thing_class(enum access_thing thing);
+/* The value to look at, NULL: not known at this stage. Addresses in standard form. */
+const char *access_thing_value(const struct access_context *ctx, enum access_thing thing);
+
+/* ---- access_restrictions.c ---- */
+
+/* Finds a restriction by name, letters of either case; NULL if nobody knows it. */
+const struct access_restriction *access_restriction_find(struct span name);
+/* What type:table alone means in a list; NULL: nothing. */
+const struct access_restriction *access_restriction_for_table(enum access_thing thing);
+/* True for the ones of which relay control needs at least one in its lists. */
+bool access_restriction_guards_relay(struct span name);
+
+/* Is the recipient one that this host answers for, or relays to on purpose, without routing tricks? */
+bool access_is_auth_destination(const struct access_context *ctx);
+/* user@elsewhere@here, and what allow_percent_hack and swap_bangpath make of it: would be sent on, so it is relaying. */
+bool access_is_routed(const struct access_context *ctx, struct span address);
+
+/* ---- access_unlisted.c: does the address exist in its class? ---- */
+
+enum access_result access_unlisted_recipient(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_unlisted_sender(
+    struct access_context *ctx, const struct access_item *item);
+bool access_unlisted_open(struct access *a, struct err *err);
+void access_unlisted_close(struct access *a);
+/* Looks up an address in the usual order of address tables. */
+enum table_result access_address_lookup(const struct access *a, struct table_list *l,
+    const char *address, struct buf *value, struct err *err);
+
+/* ---- access_table.c: check_*_access ---- */
+
+enum access_result access_check_client_table(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_check_helo_table(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_check_address_table(
+    struct access_context *ctx, const struct access_item *item);
+/* A name with its parent domains, or an address with its networks, of the thing of `item`; *ret_found: the table has it. */
+enum access_result access_check_name(
+    struct access_context *ctx, const struct access_item *item, const char *name, bool *ret_found);
+enum access_result access_check_network(struct access_context *ctx, const struct access_item *item,
+    const char *address, bool *ret_found);
+/* A table may not permit by what a stranger's DNS says. */
+enum access_result access_forbid_ok(struct access_context *ctx, const struct access_item *item,
+    const char *name, enum access_result result);
+
+/* ---- access_action.c: access(5) ---- */
+
+/* Does what the table's result `value` says. `table` names it in warnings. */
+enum access_result access_action(
+    struct access_context *ctx, enum access_thing thing, const char *table, const char *value);
+
+/* Cuts "X.Y.Z" off the front of `text`; returns it in `dsn` if it is there, else `fallback`. */
+struct span access_action_dsn(struct span text, const char *fallback, char dsn[12]);
+
+/* ---- access_dns.c: what DNS says of names ---- */
+
+enum access_result access_unknown_client(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_unknown_helo(struct access_context *ctx, const struct access_item *item);
+enum access_result access_unknown_domain(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_check_a_table(struct access_context *ctx, const struct access_item *item);
+enum access_result access_check_mx_table(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_check_ns_table(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_permit_mx_backup(
+    struct access_context *ctx, const struct access_item *item);
+
+/* ---- access_dnsbl.c: DNS lists ---- */
+
+enum access_result access_reject_listed_address(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_reject_listed_domain(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_permit_listed_address(
+    struct access_context *ctx, const struct access_item *item);
+enum access_result access_permit_listed_domain(
+    struct access_context *ctx, const struct access_item *item);
 
 #endif

@@ -4,66 +4,70 @@
  */
 #include "access/access_int.h"
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "mail/mail_addr.h"
+#include "task/task.h"
 
 static enum access_result
-access_permit(struct access_context *ctx UNUSED)
+access_permit(struct access_context *ctx, const struct access_item *item)
 {
-	return ACCESS_OK;
-}
-
-/* Code parameter, "<what>: CLASS rejected: reason". */
-static enum access_result
-access_reject_subject(
-    struct access_context *ctx, enum conf_param code, const char *dsn, const char *reason)
-{
-	struct buf subject CLEANUP(buf_done) = {0};
-
-	access_subject(ctx, &subject);
-	return access_reject(
-	    ctx, conf_int(ctx->access->conf, code), dsn, "%s: %s", buf_str(&subject), reason);
+	return access_permitted(ctx, ctx->thing, item->word, "");
 }
 
 static enum access_result
-access_reject_all(struct access_context *ctx)
+access_reject_all(struct access_context *ctx, const struct access_item *item UNUSED)
 {
-	return access_reject_subject(ctx, CONF_reject_code, "5.7.1", "Access denied");
+	return access_reject_thing(ctx, ctx->thing, conf_int(ctx->access->conf, CONF_reject_code),
+	    "5.7.1", "Access denied");
 }
 
 static enum access_result
-access_defer_all(struct access_context *ctx)
+access_defer_all(struct access_context *ctx, const struct access_item *item UNUSED)
 {
-	return access_reject_subject(ctx, CONF_defer_code, "4.3.2", "Try again later");
+	return access_reject_thing(ctx, ctx->thing, conf_int(ctx->access->conf, CONF_defer_code),
+	    "4.3.2", "Try again later");
 }
 
 /* These two wait for what the other restrictions say. */
 static enum access_result
-access_defer_if_permit(struct access_context *ctx)
+access_defer_if_permit_all(struct access_context *ctx, const struct access_item *item UNUSED)
 {
-	return access_pend(ctx, &ctx->if_permit, "defer_if_permit requested");
+	return access_defer_if_permit(ctx, ctx->thing, 450, "4.7.0", "defer_if_permit requested");
 }
 
 static enum access_result
-access_defer_if_reject(struct access_context *ctx)
+access_defer_if_reject_all(struct access_context *ctx, const struct access_item *item UNUSED)
 {
-	return access_pend(ctx, &ctx->if_reject, "defer_if_reject requested");
+	return access_defer_if_reject(ctx, ctx->thing, 450, "4.7.0", "defer_if_reject requested");
+}
+
+/* sleep SECONDS: for tests of clients, mostly. */
+static enum access_result
+access_sleep(struct access_context *ctx UNUSED, const struct access_item *item)
+{
+	uint64_t seconds;
+
+	if (!span_number(span_str(item->argument), 86400, &seconds)) {
+		log_warn("restriction sleep: bad argument \"%s\"", item->argument);
+		return ACCESS_DUNNO;
+	}
+	(void)task_sleep_until(clock_deadline((int64_t)seconds * CLOCK_SECOND));
+	return ACCESS_DUNNO;
 }
 
 static enum access_result
-access_reject_unauth_pipelining(struct access_context *ctx)
+access_reject_unauth_pipelining(struct access_context *ctx, const struct access_item *item UNUSED)
 {
-	struct buf subject CLEANUP(buf_done) = {0};
-
 	if (!ctx->request->improper_pipelining)
 		return ACCESS_DUNNO;
-	access_subject(ctx, &subject);
-	return access_reject(
-	    ctx, 503, "5.5.0", "%s: Improper use of SMTP command pipelining", buf_str(&subject));
+	return access_reject_thing(
+	    ctx, ctx->thing, 503, "5.5.0", "Improper use of SMTP command pipelining");
 }
 
 /* No session is encrypted while STARTTLS is not offered. */
 static enum access_result
-access_reject_plaintext_session(struct access_context *ctx)
+access_reject_plaintext_session(struct access_context *ctx, const struct access_item *item UNUSED)
 {
 	return access_reject(ctx, conf_int(ctx->access->conf, CONF_plaintext_reject_code), "4.7.1",
 	    "Session encryption is required");
@@ -71,63 +75,153 @@ access_reject_plaintext_session(struct access_context *ctx)
 
 /* A bounce has one recipient; at RCPT the one in question is not counted yet. */
 static enum access_result
-access_reject_multi_recipient_bounce(struct access_context *ctx)
+access_reject_multi_recipient_bounce(
+    struct access_context *ctx, const struct access_item *item UNUSED)
 {
 	const struct access_request *r = ctx->request;
-	size_t count = r->rcpt_count + (r->recipient != NULL);
+	size_t count = r->rcpt_count + (ctx->stage == ACCESS_RCPT);
 
 	if (r->sender == NULL || r->sender[0] != '\0' || count < 2)
 		return ACCESS_DUNNO;
-	return access_reject_subject(
-	    ctx, CONF_multi_recipient_bounce_reject_code, "5.5.3", "Multi-recipient bounce");
+	return access_reject_thing(ctx, ctx->thing,
+	    conf_int(ctx->access->conf, CONF_multi_recipient_bounce_reject_code), "5.5.3",
+	    "Multi-recipient bounce");
 }
 
 static enum access_result
-access_permit_mynetworks(struct access_context *ctx)
+access_permit_mynetworks(struct access_context *ctx, const struct access_item *item)
 {
-	return access_is_mynetworks(ctx->access, ctx->request->client_sa) ? ACCESS_OK
-									  : ACCESS_DUNNO;
+	return access_is_mynetworks(ctx->access, ctx->request->client_sa)
+		   ? access_permitted(ctx, ACCESS_THING_CLIENT, item->restriction->name, "")
+		   : ACCESS_DUNNO;
 }
 
 static enum access_result
-access_permit_inet_interfaces(struct access_context *ctx)
+access_permit_inet_interfaces(struct access_context *ctx, const struct access_item *item)
 {
 	const struct sockaddr *sa = ctx->request->client_sa;
 
-	return sa != NULL && conf_addresses_has(&ctx->access->own, sa) ? ACCESS_OK : ACCESS_DUNNO;
+	return sa != NULL && conf_addresses_has(&ctx->access->own, sa)
+		   ? access_permitted(ctx, ACCESS_THING_CLIENT, item->restriction->name, "")
+		   : ACCESS_DUNNO;
 }
 
-/* Nobody is authenticated while AUTH is not offered: these two never permit, as in Postfix without SASL. */
+static bool
+access_has_sasl(const struct access_context *ctx)
+{
+	return conf_bool(ctx->access->conf, CONF_smtpd_sasl_auth_enable);
+}
+
 static enum access_result
-access_permit_authenticated(struct access_context *ctx UNUSED)
+access_permit_authenticated(struct access_context *ctx, const struct access_item *item)
+{
+	if (!access_has_sasl(ctx) || ctx->request->sasl_username == NULL)
+		return ACCESS_DUNNO;
+	return access_permitted(ctx, ACCESS_THING_CLIENT, item->restriction->name, "");
+}
+
+/* No client shows a certificate while STARTTLS is not offered. */
+static enum access_result
+access_permit_certificate(struct access_context *ctx UNUSED, const struct access_item *item UNUSED)
 {
 	return ACCESS_DUNNO;
 }
 
-/* Is the recipient's domain one that this host answers for, without routing tricks inside the local part? */
-static bool
-access_is_auth_destination(const struct access_context *ctx)
-{
-	struct span rcpt = span_str(ctx->request->recipient);
-	struct span domain = rewrite_domain_of(rcpt);
-	struct span local = span_head(rcpt, rcpt.len - domain.len - (domain.len != 0));
+/* ---- who owns a sender address ---- */
 
-	if (rewrite_class_of(ctx->access->rewrite, domain) == REWRITE_DEFAULT)
-		return false;
-	/* user@elsewhere@here, user%elsewhere@here, elsewhere!user@here would be sent on: that is relaying. */
-	return span_find(local, '@') == local.len &&
-	       (span_find(local, '%') == local.len ||
-		   !conf_bool(ctx->access->conf, CONF_allow_percent_hack)) &&
-	       (span_find(local, '!') == local.len ||
-		   !conf_bool(ctx->access->conf, CONF_swap_bangpath));
+/* Is the authenticated user among the owners of the sender? */
+static bool
+access_is_owner(const struct access_context *ctx, struct span owners)
+{
+	struct span owner;
+
+	while (span_word(&owners, ", \t\r\n", &owner))
+		if (span_equal_nocase_str(owner, ctx->request->sasl_username))
+			return true;
+	return false;
+}
+
+/* `unknown_ok`: a sender whom nobody owns may be used by all. */
+static enum access_result
+access_login_mismatch(struct access_context *ctx, bool authenticated, bool unknown_ok)
+{
+	const struct access_request *r = ctx->request;
+	struct buf owners CLEANUP(buf_done) = {0};
+	enum table_result found;
+	struct err err;
+
+	if (!access_has_sasl(ctx) || r->sender == NULL || r->sender[0] == '\0' ||
+	    (r->sasl_username != NULL) != authenticated)
+		return ACCESS_DUNNO;
+	found = access_address_lookup(
+	    ctx->access, ctx->access->sender_logins, r->sender, &owners, &err);
+	if (found == TABLE_ERROR)
+		return access_reject_lookup(ctx, r->sender);
+	if (!authenticated)
+		return found == TABLE_FOUND ? access_reject_thing(ctx, ACCESS_THING_SENDER, 553,
+						  "5.7.1", "not logged in")
+					    : ACCESS_DUNNO;
+	if (found == TABLE_NOT_FOUND ? unknown_ok : access_is_owner(ctx, buf_span(&owners)))
+		return ACCESS_DUNNO;
+	return access_reject_thing(
+	    ctx, ACCESS_THING_SENDER, 553, "5.7.1", "not owned by user %s", r->sasl_username);
 }
 
 static enum access_result
-access_permit_auth_destination(struct access_context *ctx)
+access_sender_login(struct access_context *ctx, const struct access_item *item UNUSED)
 {
-	if (ctx->request->recipient == NULL)
+	enum access_result result = access_login_mismatch(ctx, true, false);
+
+	return result != ACCESS_DUNNO ? result : access_login_mismatch(ctx, false, false);
+}
+
+static enum access_result
+access_known_sender_login(struct access_context *ctx, const struct access_item *item UNUSED)
+{
+	return access_login_mismatch(ctx, true, true);
+}
+
+static enum access_result
+access_auth_sender_login(struct access_context *ctx, const struct access_item *item UNUSED)
+{
+	return access_login_mismatch(ctx, true, false);
+}
+
+static enum access_result
+access_unauth_sender_login(struct access_context *ctx, const struct access_item *item UNUSED)
+{
+	return access_login_mismatch(ctx, false, false);
+}
+
+/* ---- destinations ---- */
+
+bool
+access_is_routed(const struct access_context *ctx, struct span address)
+{
+	const struct conf *conf = ctx->access->conf;
+	struct span domain = rewrite_domain_of(address);
+	struct span local = span_head(address, address.len - domain.len - (domain.len != 0));
+
+	return span_find(local, '@') < local.len ||
+	       (span_find(local, '%') < local.len && conf_bool(conf, CONF_allow_percent_hack)) ||
+	       (span_find(local, '!') < local.len && conf_bool(conf, CONF_swap_bangpath));
+}
+
+bool
+access_is_auth_destination(const struct access_context *ctx)
+{
+	struct span rcpt = span_str(ctx->request->recipient);
+
+	return rewrite_class_of(ctx->access->rewrite, rewrite_domain_of(rcpt)) != REWRITE_DEFAULT &&
+	       !access_is_routed(ctx, rcpt);
+}
+
+static enum access_result
+access_permit_auth_destination(struct access_context *ctx, const struct access_item *item)
+{
+	if (ctx->request->recipient == NULL || !access_is_auth_destination(ctx))
 		return ACCESS_DUNNO;
-	return access_is_auth_destination(ctx) ? ACCESS_OK : ACCESS_DUNNO;
+	return access_permitted(ctx, ACCESS_THING_RCPT, item->restriction->name, "");
 }
 
 static enum access_result
@@ -140,18 +234,20 @@ access_unauth_destination(struct access_context *ctx, int code)
 }
 
 static enum access_result
-access_reject_unauth_destination(struct access_context *ctx)
+access_reject_unauth_destination(struct access_context *ctx, const struct access_item *item UNUSED)
 {
 	return access_unauth_destination(
 	    ctx, conf_int(ctx->access->conf, CONF_relay_domains_reject_code));
 }
 
 static enum access_result
-access_defer_unauth_destination(struct access_context *ctx)
+access_defer_unauth_destination(struct access_context *ctx, const struct access_item *item UNUSED)
 {
 	return access_unauth_destination(
 	    ctx, conf_int(ctx->access->conf, CONF_relay_domains_reject_code) - 100);
 }
+
+/* ---- names that cannot be right ---- */
 
 /* A name of at least two labels, no empty ones; an address literal counts as full. */
 static bool
@@ -174,48 +270,34 @@ access_is_fqdn(struct span name)
 }
 
 static enum access_result
-access_non_fqdn(struct access_context *ctx, const char *what, struct span name, const char *subject)
-{
-	if (access_is_fqdn(name))
-		return ACCESS_DUNNO;
-	return access_reject(ctx, conf_int(ctx->access->conf, CONF_non_fqdn_reject_code), "4.5.2",
-	    "<%s>: %s rejected: need fully-qualified %s", what, subject,
-	    subject[0] == 'H' ? "hostname" : "address");
-}
-
-static enum access_result
-access_reject_non_fqdn_helo(struct access_context *ctx)
+access_reject_non_fqdn_helo(struct access_context *ctx, const struct access_item *item UNUSED)
 {
 	const char *helo = ctx->request->helo;
 
-	return helo == NULL ? ACCESS_DUNNO
-			    : access_non_fqdn(ctx, helo, span_str(helo), "Helo command");
-}
-
-static enum access_result
-access_reject_non_fqdn_sender(struct access_context *ctx)
-{
-	const char *sender = ctx->request->sender_received;
-
-	if (sender == NULL || sender[0] == '\0')
+	if (helo == NULL || access_is_fqdn(span_str(helo)))
 		return ACCESS_DUNNO;
-	return access_non_fqdn(ctx, ctx->request->sender_as_given,
-	    rewrite_domain_of(span_str(sender)), "Sender address");
+	return access_reject_thing(ctx, ACCESS_THING_HELO,
+	    conf_int(ctx->access->conf, CONF_non_fqdn_reject_code), "4.5.2",
+	    "need fully-qualified hostname");
 }
 
 static enum access_result
-access_reject_non_fqdn_recipient(struct access_context *ctx)
+access_reject_non_fqdn_address(struct access_context *ctx, const struct access_item *item)
 {
-	const char *rcpt = ctx->request->recipient_received;
+	bool sender = item->restriction->thing == ACCESS_THING_SENDER;
+	const char *address =
+	    sender ? ctx->request->sender_received : ctx->request->recipient_received;
 
-	if (rcpt == NULL)
+	if (address == NULL || address[0] == '\0' ||
+	    access_is_fqdn(rewrite_domain_of(span_str(address))))
 		return ACCESS_DUNNO;
-	return access_non_fqdn(ctx, ctx->request->recipient_as_given,
-	    rewrite_domain_of(span_str(rcpt)), "Recipient address");
+	return access_reject_thing(ctx, item->restriction->thing,
+	    conf_int(ctx->access->conf, CONF_non_fqdn_reject_code), "4.5.2",
+	    "need fully-qualified address");
 }
 
 static enum access_result
-access_reject_invalid_helo(struct access_context *ctx)
+access_reject_invalid_helo(struct access_context *ctx, const struct access_item *item UNUSED)
 {
 	const char *helo = ctx->request->helo;
 	struct span name;
@@ -228,57 +310,116 @@ access_reject_invalid_helo(struct access_context *ctx)
 	if (literal ? mail_addr_is_literal(name, NULL)
 		    : mail_addr_is_ipv4(name) || mail_addr_is_ipv6(name) || mail_addr_is_host(name))
 		return ACCESS_DUNNO;
-	return access_reject(ctx, conf_int(ctx->access->conf, CONF_invalid_hostname_reject_code),
-	    "5.5.2", "<%s>: Helo command rejected: %s", helo,
+	return access_reject_thing(ctx, ACCESS_THING_HELO,
+	    conf_int(ctx->access->conf, CONF_invalid_hostname_reject_code), "5.5.2", "%s",
 	    literal ? "invalid ip address" : "Invalid name");
 }
 
-enum access_result
-access_unlisted_recipient(struct access_context *ctx)
+/* Postfix took them out in 3.9; before, they warned and did this. */
+static enum access_result
+access_removed(struct access_context *ctx, const struct access_item *item)
 {
-	const char *rcpt = ctx->request->recipient;
-
-	ctx->seen_unlisted = true;
-	if (rcpt == NULL)
-		return ACCESS_DUNNO;
-	if (rewrite_class_of(ctx->access->rewrite, rewrite_domain_of(span_str(rcpt))) !=
-	    REWRITE_VIRTUAL_ALIAS)
-		return ACCESS_DUNNO;
-	return access_reject(ctx,
-	    conf_int(ctx->access->conf, CONF_unknown_virtual_alias_reject_code), "5.1.1",
-	    "<%s>: Recipient address rejected: User unknown%s", ctx->request->recipient_as_given,
-	    conf_bool(ctx->access->conf, CONF_show_user_unknown_table_name)
-		? " in virtual alias table"
-		: "");
+	log_warn("support for restriction \"%s\" has been removed", item->word);
+	return access_reject_broken(ctx);
 }
 
 /* clang-format off */
+#define CLIENT  ACCESS_THING_CLIENT
+#define REVERSE ACCESS_THING_REVERSE_CLIENT
+#define HELO    ACCESS_THING_HELO
+#define SENDER  ACCESS_THING_SENDER
+#define RCPT    ACCESS_THING_RCPT
+#define ETRN    ACCESS_THING_ETRN
+#define NONE    ACCESS_ARGUMENT_NONE
+#define TABLE   ACCESS_ARGUMENT_TABLE
+#define DOMAIN  ACCESS_ARGUMENT_DOMAIN
+#define NUMBER  ACCESS_ARGUMENT_NUMBER
+
 static const struct access_restriction access_table[] = {
-	{ "permit",                          access_permit },
-	{ "reject",                          access_reject_all },
-	{ "defer",                           access_defer_all },
-	{ "defer_if_permit",                 access_defer_if_permit },
-	{ "defer_if_reject",                 access_defer_if_reject },
-	{ "reject_unauth_pipelining",        access_reject_unauth_pipelining },
-	{ "reject_plaintext_session",        access_reject_plaintext_session },
-	{ "reject_multi_recipient_bounce",   access_reject_multi_recipient_bounce },
-	{ "permit_mynetworks",               access_permit_mynetworks },
-	{ "permit_inet_interfaces",          access_permit_inet_interfaces },
-	{ "permit_sasl_authenticated",       access_permit_authenticated },
-	{ "permit_tls_clientcerts",          access_permit_authenticated },
-	{ "permit_tls_all_clientcerts",      access_permit_authenticated },
-	{ "permit_auth_destination",         access_permit_auth_destination },
-	{ "reject_unauth_destination",       access_reject_unauth_destination },
-	{ "defer_unauth_destination",        access_defer_unauth_destination },
-	{ "reject_non_fqdn_helo_hostname",   access_reject_non_fqdn_helo },
-	{ "reject_non_fqdn_hostname",        access_reject_non_fqdn_helo },
-	{ "reject_non_fqdn_sender",          access_reject_non_fqdn_sender },
-	{ "reject_non_fqdn_recipient",       access_reject_non_fqdn_recipient },
-	{ "reject_invalid_helo_hostname",    access_reject_invalid_helo },
-	{ "reject_invalid_hostname",         access_reject_invalid_helo },
-	{ "reject_unlisted_recipient",       access_unlisted_recipient },
-	{ "check_recipient_maps",            access_unlisted_recipient },
+	{ "permit",                                 CLIENT,  NONE,   access_permit },
+	{ "reject",                                 CLIENT,  NONE,   access_reject_all },
+	{ "defer",                                  CLIENT,  NONE,   access_defer_all },
+	{ "defer_if_permit",                        CLIENT,  NONE,   access_defer_if_permit_all },
+	{ "defer_if_reject",                        CLIENT,  NONE,   access_defer_if_reject_all },
+	{ "sleep",                                  CLIENT,  NUMBER, access_sleep },
+	{ "reject_unauth_pipelining",               CLIENT,  NONE,   access_reject_unauth_pipelining },
+	{ "reject_plaintext_session",               CLIENT,  NONE,   access_reject_plaintext_session },
+	{ "reject_multi_recipient_bounce",          SENDER,  NONE,   access_reject_multi_recipient_bounce },
+	{ "permit_mynetworks",                      CLIENT,  NONE,   access_permit_mynetworks },
+	{ "permit_inet_interfaces",                 CLIENT,  NONE,   access_permit_inet_interfaces },
+	{ "permit_sasl_authenticated",              CLIENT,  NONE,   access_permit_authenticated },
+	{ "permit_tls_clientcerts",                 CLIENT,  NONE,   access_permit_certificate },
+	{ "permit_tls_all_clientcerts",             CLIENT,  NONE,   access_permit_certificate },
+	{ "check_client_access",                    CLIENT,  TABLE,  access_check_client_table },
+	{ "check_client_a_access",                  CLIENT,  TABLE,  access_check_a_table },
+	{ "check_client_mx_access",                 CLIENT,  TABLE,  access_check_mx_table },
+	{ "check_client_ns_access",                 CLIENT,  TABLE,  access_check_ns_table },
+	{ "check_reverse_client_hostname_access",   REVERSE, TABLE,  access_check_client_table },
+	{ "check_reverse_client_hostname_a_access", REVERSE, TABLE,  access_check_a_table },
+	{ "check_reverse_client_hostname_mx_access", REVERSE, TABLE, access_check_mx_table },
+	{ "check_reverse_client_hostname_ns_access", REVERSE, TABLE, access_check_ns_table },
+	{ "reject_unknown_client_hostname",         CLIENT,  NONE,   access_unknown_client },
+	{ "reject_unknown_client",                  CLIENT,  NONE,   access_unknown_client },
+	{ "reject_unknown_reverse_client_hostname", REVERSE, NONE,   access_unknown_client },
+	{ "reject_rbl_client",                      CLIENT,  DOMAIN, access_reject_listed_address },
+	{ "reject_rbl",                             CLIENT,  DOMAIN, access_reject_listed_address },
+	{ "reject_rhsbl_client",                    CLIENT,  DOMAIN, access_reject_listed_domain },
+	{ "reject_rhsbl_reverse_client",            REVERSE, DOMAIN, access_reject_listed_domain },
+	{ "permit_dnswl_client",                    CLIENT,  DOMAIN, access_permit_listed_address },
+	{ "permit_rhswl_client",                    CLIENT,  DOMAIN, access_permit_listed_domain },
+	{ "check_helo_access",                      HELO,    TABLE,  access_check_helo_table },
+	{ "check_helo_a_access",                    HELO,    TABLE,  access_check_a_table },
+	{ "check_helo_mx_access",                   HELO,    TABLE,  access_check_mx_table },
+	{ "check_helo_ns_access",                   HELO,    TABLE,  access_check_ns_table },
+	{ "reject_invalid_helo_hostname",           HELO,    NONE,   access_reject_invalid_helo },
+	{ "reject_invalid_hostname",                HELO,    NONE,   access_reject_invalid_helo },
+	{ "reject_non_fqdn_helo_hostname",          HELO,    NONE,   access_reject_non_fqdn_helo },
+	{ "reject_non_fqdn_hostname",               HELO,    NONE,   access_reject_non_fqdn_helo },
+	{ "reject_unknown_helo_hostname",           HELO,    NONE,   access_unknown_helo },
+	{ "reject_unknown_hostname",                HELO,    NONE,   access_unknown_helo },
+	{ "reject_rhsbl_helo",                      HELO,    DOMAIN, access_reject_listed_domain },
+	{ "check_sender_access",                    SENDER,  TABLE,  access_check_address_table },
+	{ "check_sender_a_access",                  SENDER,  TABLE,  access_check_a_table },
+	{ "check_sender_mx_access",                 SENDER,  TABLE,  access_check_mx_table },
+	{ "check_sender_ns_access",                 SENDER,  TABLE,  access_check_ns_table },
+	{ "reject_non_fqdn_sender",                 SENDER,  NONE,   access_reject_non_fqdn_address },
+	{ "reject_unknown_sender_domain",           SENDER,  NONE,   access_unknown_domain },
+	{ "reject_unknown_address",                 SENDER,  NONE,   access_unknown_domain },
+	{ "reject_unlisted_sender",                 SENDER,  NONE,   access_unlisted_sender },
+	{ "reject_rhsbl_sender",                    SENDER,  DOMAIN, access_reject_listed_domain },
+	{ "reject_sender_login_mismatch",           SENDER,  NONE,   access_sender_login },
+	{ "reject_known_sender_login_mismatch",     SENDER,  NONE,   access_known_sender_login },
+	{ "reject_authenticated_sender_login_mismatch", SENDER, NONE, access_auth_sender_login },
+	{ "reject_unauthenticated_sender_login_mismatch", SENDER, NONE, access_unauth_sender_login },
+	{ "check_recipient_access",                 RCPT,    TABLE,  access_check_address_table },
+	{ "check_recipient_a_access",               RCPT,    TABLE,  access_check_a_table },
+	{ "check_recipient_mx_access",              RCPT,    TABLE,  access_check_mx_table },
+	{ "check_recipient_ns_access",              RCPT,    TABLE,  access_check_ns_table },
+	{ "permit_auth_destination",                RCPT,    NONE,   access_permit_auth_destination },
+	{ "permit_mx_backup",                       RCPT,    NONE,   access_permit_mx_backup },
+	{ "reject_unauth_destination",              RCPT,    NONE,   access_reject_unauth_destination },
+	{ "defer_unauth_destination",               RCPT,    NONE,   access_defer_unauth_destination },
+	{ "reject_non_fqdn_recipient",              RCPT,    NONE,   access_reject_non_fqdn_address },
+	{ "reject_unknown_recipient_domain",        RCPT,    NONE,   access_unknown_domain },
+	{ "reject_unlisted_recipient",              RCPT,    NONE,   access_unlisted_recipient },
+	{ "check_recipient_maps",                   RCPT,    NONE,   access_unlisted_recipient },
+	{ "reject_rhsbl_recipient",                 RCPT,    DOMAIN, access_reject_listed_domain },
+	{ "check_etrn_access",                      ETRN,    TABLE,  access_check_helo_table },
+	{ "check_relay_domains",                    RCPT,    NONE,   access_removed },
+	{ "permit_naked_ip_address",                HELO,    NONE,   access_removed },
+	{ "reject_maps_rbl",                        CLIENT,  NONE,   access_removed },
 };
+
+#undef CLIENT
+#undef REVERSE
+#undef HELO
+#undef SENDER
+#undef RCPT
+#undef ETRN
+#undef NONE
+#undef TABLE
+#undef DOMAIN
+#undef NUMBER
 /* clang-format on */
 
 const struct access_restriction *
@@ -290,11 +431,33 @@ access_restriction_find(struct span name)
 	return NULL;
 }
 
+const struct access_restriction *
+access_restriction_for_table(enum access_thing thing)
+{
+	switch (thing) {
+	case ACCESS_THING_CLIENT:
+		return access_restriction_find(SPAN_LIT("check_client_access"));
+	case ACCESS_THING_HELO:
+		return access_restriction_find(SPAN_LIT("check_helo_access"));
+	case ACCESS_THING_SENDER:
+		return access_restriction_find(SPAN_LIT("check_sender_access"));
+	case ACCESS_THING_RCPT:
+		return access_restriction_find(SPAN_LIT("check_recipient_access"));
+	case ACCESS_THING_ETRN:
+		return access_restriction_find(SPAN_LIT("check_etrn_access"));
+	case ACCESS_THING_REVERSE_CLIENT:
+	case ACCESS_THING_DATA:
+	case ACCESS_THING_END_OF_DATA:
+		return NULL;
+	}
+	UNREACHED();
+}
+
 bool
 access_restriction_guards_relay(struct span name)
 {
 	static const char *const guards[] = {"reject", "defer", "defer_if_permit",
-	    "reject_unauth_destination", "defer_unauth_destination"};
+	    "reject_unauth_destination", "defer_unauth_destination", "check_relay_domains"};
 
 	for (size_t i = 0; i < ARRAY_LEN(guards); i++)
 		if (span_equal_nocase_str(name, guards[i]))

@@ -488,6 +488,12 @@ dns_native_name(
 }
 
 enum dns_status
+dns_ns(const char *name, int64_t deadline, char ***ret, size_t *ret_count, struct err *err)
+{
+	return look_up_texts(name, DNS_TYPE_NS, deadline, take_ptr, ret, ret_count, err);
+}
+
+enum dns_status
 dns_txt(const char *name, int64_t deadline, char ***ret, size_t *ret_count, struct err *err)
 {
 	return look_up_texts(name, DNS_TYPE_TXT, deadline, take_txt, ret, ret_count, err);

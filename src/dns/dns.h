@@ -71,6 +71,9 @@ void dns_forget(const char *name);
 /* Names of an address, in order. Strings and array in one block (mem_free). */
 enum dns_status dns_ptr(
     const struct sockaddr *addr, int64_t deadline, char ***ret, size_t *ret_count, struct err *err);
+/* Names of the name servers of a zone; strings and array in one block (mem_free). */
+enum dns_status dns_ns(
+    const char *name, int64_t deadline, char ***ret, size_t *ret_count, struct err *err);
 enum dns_status dns_txt(
     const char *name, int64_t deadline, char ***ret, size_t *ret_count, struct err *err);
 enum dns_status dns_tlsa(const char *name, int64_t deadline, struct dns_tlsa **ret,

@@ -15,8 +15,6 @@
 bool
 smtpd_content_allowed(struct smtpd_session *s)
 {
-	struct access_request request;
-
 	if (s->mail.rcpt_count == 0) {
 		if (s->state == SMTPD_STATE_MAIL)
 			smtpd_reply(s, 554, "5.5.1", "Error: no valid recipients");
@@ -24,8 +22,7 @@ smtpd_content_allowed(struct smtpd_session *s)
 			smtpd_reply(s, 503, "5.5.1", "Error: need RCPT command");
 		return false;
 	}
-	smtpd_access_request(s, &request);
-	return smtpd_access_permits(s, ACCESS_DATA, smtpd_command_name(s->command), &request);
+	return smtpd_access_permits_message(s, ACCESS_DATA, smtpd_command_name(s->command));
 }
 
 /* RFC 5321 section 4.4: the trace line on top, naming the recipient when there is just one. */
@@ -116,6 +113,8 @@ smtpd_content_begin(struct smtpd_session *s)
 	    .replace_cr = conf_bool(s->setup->conf, CONF_cleanup_replace_stray_cr_lf),
 	};
 	smtpd_content_describe(s, c);
+	for (size_t i = 0; i < s->mail.headers.count; i++)
+		buf_printf(cleanup_content(c), "%s\n", s->mail.headers.items[i]);
 	smtpd_data_received(s, cleanup_content(c));
 }
 
@@ -140,17 +139,30 @@ smtpd_content_bare_lf(struct smtpd_session *s)
 	return false;
 }
 
+/* What the access rules, all asked by now, want done with the message. */
+static void
+smtpd_content_actions(struct smtpd_session *s)
+{
+	struct cleanup_envelope *e = cleanup_envelope(s->mail.cleanup);
+
+	e->content_filter = s->mail.filter;
+	e->redirect = s->mail.redirect;
+	e->hold = s->mail.hold;
+	e->discard = s->mail.discard;
+	for (size_t i = 0; i < s->mail.bccs.count; i++)
+		cleanup_add_rcpt(s->mail.cleanup, s->mail.bccs.items[i], s->mail.bccs.items[i],
+		    NULL, SMTP_NOTIFY_NEVER);
+}
+
 bool
 smtpd_content_end(struct smtpd_session *s)
 {
-	struct access_request request;
 	struct err err;
 
-	if (!smtpd_content_bare_lf(s))
+	if (!smtpd_content_bare_lf(s) ||
+	    !smtpd_access_permits_message(s, ACCESS_END_OF_DATA, "END-OF-MESSAGE"))
 		return false;
-	smtpd_access_request(s, &request);
-	if (!smtpd_access_permits(s, ACCESS_END_OF_DATA, "END-OF-MESSAGE", &request))
-		return false;
+	smtpd_content_actions(s);
 	/* The other replies of the group need not wait for the disk (I4). */
 	(void)stream_flush(s->stream);
 	if (cleanup_finish(s->mail.cleanup, &err))

@@ -71,7 +71,10 @@ struct smtpd_setup {
 	struct conf_net_list *verp_clients;     /* smtpd_authorized_verp_clients */
 	struct conf_net_list *xclient_clients;  /* smtpd_authorized_xclient_hosts */
 	struct conf_net_list *xforward_clients; /* smtpd_authorized_xforward_hosts */
-	bool haproxy;                           /* smtpd_upstream_proxy_protocol */
+	struct table_list *footer_maps;         /* smtpd_reject_footer_maps */
+	struct table_list *filter_maps;         /* smtpd_reject_filter_maps */
+	bool soft_bounce;
+	bool haproxy; /* smtpd_upstream_proxy_protocol */
 };
 
 /* The process. */
@@ -130,6 +133,11 @@ struct smtpd_rcpt {
 	unsigned dsn_notify;
 };
 
+struct smtpd_texts {
+	const char **items; /* owned; the texts are in the mail's arena */
+	size_t count;
+};
+
 /* One mail transaction, from MAIL to its end. */
 struct smtpd_mail {
 	struct arena arena;
@@ -143,8 +151,15 @@ struct smtpd_mail {
 	enum smtp_command_ret ret;
 	struct smtpd_rcpt *rcpts; /* owned */
 	size_t rcpt_count;
-	size_t overshoot; /* recipients refused for being too many */
-	int64_t msg_id;   /* 0 until the first recipient is accepted */
+	/* what access rules want done with it; NULL, none: nothing */
+	const char *filter;         /* transport:nexthop */
+	const char *redirect;       /* to this recipient only */
+	const char *hold;           /* for this reason */
+	bool discard;               /* say 250 and forget it */
+	struct smtpd_texts bccs;    /* addresses */
+	struct smtpd_texts headers; /* to be put in front */
+	size_t overshoot;           /* recipients refused for being too many */
+	int64_t msg_id;             /* 0 until the first recipient is accepted */
 	char queue_id[32];
 	struct cleanup *cleanup; /* owned: the message so far; NULL before DATA and BDAT */
 	struct smtp_data_in in;  /* the reader's state */
@@ -182,6 +197,7 @@ struct smtpd_session {
 	bool esmtp;
 	char *helo; /* owned; NULL before HELO */
 	struct smtpd_mail mail;
+	struct access_memory memory;
 	bool access_denied;   /* refused at connect time: only QUIT is served */
 	bool forbids_bare_lf; /* smtpd_forbid_bare_newline holds for this client */
 	bool seen_pipelining; /* improper pipelining was logged */
@@ -221,6 +237,9 @@ void smtpd_access_request(struct smtpd_session *s, struct access_request *ret);
  */
 bool smtpd_access_permits(struct smtpd_session *s, enum access_stage stage, const char *word,
     const struct access_request *request) MUST_CHECK;
+/* The same at DATA and at the end of the message. */
+bool smtpd_access_permits_message(
+    struct smtpd_session *s, enum access_stage stage, const char *word) MUST_CHECK;
 
 /* ---- smtpd_data.c: a message, whichever command brings it ---- */
 

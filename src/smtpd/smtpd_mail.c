@@ -85,7 +85,7 @@ smtpd_mail(struct smtpd_session *s, struct span args)
 		return;
 	s->mail.sender = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(mail.addr));
 	s->mail.sender_received = mail.addr;
-	s->mail.sender_as_given = mail.given;
+	s->mail.sender_as_given = mail.addr;
 	s->mail.body_8bit = mail.body == SMTP_BODY_8BITMIME;
 	s->mail.smtputf8 = mail.smtputf8;
 	s->mail.envid = smtpd_mail_envid(s, &mail);

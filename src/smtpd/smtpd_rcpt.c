@@ -41,7 +41,7 @@ smtpd_rcpt_permitted(
 	smtpd_access_request(s, &request);
 	request.recipient = addr;
 	request.recipient_received = rcpt->addr;
-	request.recipient_as_given = rcpt->given;
+	request.recipient_as_given = rcpt->addr;
 	return smtpd_access_permits(s, ACCESS_RCPT, word, &request);
 }
 

@@ -5,32 +5,125 @@
 #include "smtpd/smtpd_int.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "conf/macro.h"
 #include "mail/mail_log.h"
+#include "table/table.h"
 
 static void smtpd_vreply(struct smtpd_session *s, int code, const char *dsn, const char *fmt,
     va_list args) PRINTF_LIKE(4, 0);
 
+/* The text that goes behind replies like this one; false: none. */
+static bool
+smtpd_reply_footer(struct smtpd_session *s, struct buf *out)
+{
+	const struct smtpd_setup *setup = s->setup;
+	struct buf footer CLEANUP(buf_done) = {0};
+	struct access_request request;
+	struct access_macros macros = {.request = &request, .conf = setup->conf};
+	const struct macro_source source = {
+	    .lookup = access_macro,
+	    .arg = &macros,
+	    .filter = conf_str(setup->conf, CONF_smtpd_expansion_filter),
+	};
+	struct err err;
+	bool good;
+
+	if (table_list_is_empty(setup->footer_maps) ||
+	    table_list_lookup(setup->footer_maps, buf_span(&s->reply), TABLE_KEY_FULL, &footer,
+		&err) != TABLE_FOUND) {
+		buf_clear(&footer);
+		buf_add_str(&footer, conf_str(setup->conf, CONF_smtpd_reject_footer));
+	}
+	if (footer.len == 0)
+		return false;
+	smtpd_access_request(s, &request);
+	good = macro_expand(buf_span(&footer), &source, out, &err);
+	if (!good)
+		log_warn("smtpd_reject_footer: %s", err.text);
+	buf_done(&macros.scratch);
+	return good;
+}
+
+/* Cuts the next line off: up to "\n" in two characters. */
+static struct span
+smtpd_footer_line(struct span *rest)
+{
+	const char *end = memmem(rest->ptr, rest->len, "\\n", 2);
+	size_t len = end != NULL ? (size_t)(end - rest->ptr) : rest->len;
+	struct span line = span_head(*rest, len);
+
+	*rest = span_from(*rest, end != NULL ? len + 2 : len);
+	return line;
+}
+
+/* "\c" in front: the first line continues the reply; every further line repeats codes (smtpd_reject_footer). */
+static void
+smtpd_reply_add_footer(struct smtpd_session *s, size_t code_len)
+{
+	struct buf footer CLEANUP(buf_done) = {0};
+	size_t last = 0;
+	struct span rest;
+
+	if (!smtpd_reply_footer(s, &footer))
+		return;
+	rest = buf_span(&footer);
+	if (span_starts(rest, "\\c")) {
+		rest = span_from(rest, 2);
+		buf_add_span(&s->reply, smtpd_footer_line(&rest));
+	}
+	while (rest.len != 0) {
+		struct span line = smtpd_footer_line(&rest);
+
+		s->reply.ptr[last + 3] = '-';
+		buf_add_str(&s->reply, "\r\n");
+		last = s->reply.len;
+		buf_add_span(&s->reply, span_head(buf_span(&s->reply), code_len));
+		s->reply.ptr[last + 3] = ' ';
+		buf_add_span(&s->reply, line);
+	}
+}
+
+/* smtpd_reject_filter_maps: another reply in place of this one. */
+static void
+smtpd_reply_filter(struct smtpd_session *s)
+{
+	struct buf other CLEANUP(buf_done) = {0};
+	struct err err;
+
+	if (table_list_is_empty(s->setup->filter_maps) ||
+	    table_list_lookup(s->setup->filter_maps, buf_span(&s->reply), TABLE_KEY_FULL, &other,
+		&err) != TABLE_FOUND)
+		return;
+	buf_clear(&s->reply);
+	buf_add_span(&s->reply, buf_span(&other));
+}
+
 static void
 smtpd_vreply(struct smtpd_session *s, int code, const char *dsn, const char *fmt, va_list args)
 {
-	bool soft = code >= 500 && conf_bool(s->setup->conf, CONF_soft_bounce);
+	bool soft = code >= 500 && s->setup->soft_bounce;
+	size_t code_len;
 
 	buf_clear(&s->reply);
 	buf_printf(&s->reply, "%d ", soft ? code - 100 : code);
 	if (dsn != NULL && dsn[0] != '\0')
 		buf_printf(&s->reply, "%c%s ", soft && dsn[0] == '5' ? '4' : dsn[0], dsn + 1);
+	code_len = s->reply.len;
 	buf_vprintf(&s->reply, fmt, args);
 	/* RFC 5321 section 4.5.3.1.5: 512 bytes, the line end included */
 	if (s->reply.len > 510)
 		buf_truncate(&s->reply, 510);
-	buf_add_str(&s->reply, "\r\n");
-	(void)stream_write_span(s->stream, buf_span(&s->reply));
 	if (code >= 400) {
 		s->failed = true;
 		s->errors++;
+		smtpd_reply_filter(s);
+		smtpd_reply_add_footer(s, MIN(code_len, s->reply.len));
 	}
+	buf_add_str(&s->reply, "\r\n");
+	(void)stream_write_span(s->stream, buf_span(&s->reply));
 }
 
 void
@@ -85,91 +178,4 @@ smtpd_log_lost(const struct smtpd_session *s, const char *why, const char *stage
 
 	mail_log_lost(&text, why, stage, bytes, &client);
 	log_info("%s", buf_str(&text));
-}
-
-static void
-smtpd_log_action(struct smtpd_session *s, const char *action, const char *stage,
-    const struct access_request *request, struct span text)
-{
-	struct buf line CLEANUP(buf_done) = {0};
-	const struct mail_log_reject reject = {
-	    .queue_id = s->mail.msg_id != 0 ? s->mail.queue_id : NULL,
-	    .action = action,
-	    .stage = stage,
-	    .client = smtpd_log_client(s),
-	    .text = text,
-	    .sender = request->sender_received,
-	    .recipient = request->recipient_received,
-	    .proto = s->helo == NULL ? NULL
-		     : s->esmtp      ? "ESMTP"
-				     : "SMTP",
-	    .helo = s->helo,
-	};
-
-	mail_log_reject(&line, &reject);
-	log_info("%s", buf_str(&line));
-}
-
-/* The lines of warn_if_reject. */
-static void
-smtpd_log_warnings(struct smtpd_session *s, const char *word, const struct access_request *request,
-    const struct access_verdict *verdict)
-{
-	struct span rest = buf_span(&verdict->warning);
-	struct span line;
-
-	while (span_word(&rest, "\n", &line))
-		smtpd_log_action(s, "reject_warning", word, request, line);
-}
-
-static void
-smtpd_reject(struct smtpd_session *s, const char *word, const struct access_request *request,
-    const struct access_verdict *verdict)
-{
-	struct buf text CLEANUP(buf_done) = {0};
-
-	buf_printf(&text, "%d %s %s", verdict->code, verdict->dsn, buf_str(&verdict->text));
-	smtpd_log_action(s, "reject", word, request, buf_span(&text));
-	smtpd_reply(s, verdict->code, verdict->dsn, "%s", buf_str(&verdict->text));
-	/* RFC 5321 section 3.8, RFC 7504: with these codes the server closes the channel. */
-	if (verdict->code == 421 || verdict->code == 521)
-		smtpd_enter(s, SMTPD_STATE_CLOSED);
-}
-
-bool
-smtpd_access_permits(struct smtpd_session *s, enum access_stage stage, const char *word,
-    const struct access_request *request)
-{
-	struct access_verdict verdict = {0};
-	bool permit;
-
-	access_check(s->setup->access, stage, request, &verdict);
-	permit = verdict.permit;
-	smtpd_log_warnings(s, word, request, &verdict);
-	if (!permit)
-		smtpd_reject(s, word, request, &verdict);
-	access_verdict_done(&verdict);
-	return permit;
-}
-
-void
-smtpd_access_request(struct smtpd_session *s, struct access_request *ret)
-{
-	bool in_mail = s->state >= SMTPD_STATE_MAIL && s->state <= SMTPD_STATE_BDAT;
-
-	*ret = (struct access_request){
-	    .client_name = s->client_name,
-	    .client_name_status = s->name_status,
-	    .client_reverse_name = s->client_reverse_name,
-	    .client_reverse_name_status = s->reverse_name_status,
-	    .client_address = s->client_address,
-	    .client_port = s->client_port,
-	    .client_sa = (const struct sockaddr *)(const void *)&s->peer.sa,
-	    .helo = s->helo,
-	    .sender = in_mail ? s->mail.sender : NULL,
-	    .sender_received = in_mail ? s->mail.sender_received : NULL,
-	    .sender_as_given = in_mail ? s->mail.sender_as_given : NULL,
-	    .rcpt_count = s->mail.rcpt_count,
-	    .improper_pipelining = s->seen_pipelining,
-	};
 }

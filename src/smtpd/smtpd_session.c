@@ -43,6 +43,8 @@ smtpd_mail_clear(struct smtpd_session *s)
 	cleanup_free(&s->mail.cleanup);
 	arena_done(&s->mail.arena);
 	mem_free(s->mail.rcpts);
+	mem_free(s->mail.bccs.items);
+	mem_free(s->mail.headers.items);
 	s->mail = (struct smtpd_mail){0};
 }
 
@@ -336,6 +338,7 @@ smtpd_session_done(struct smtpd_session *s)
 	access_client_done(&s->client);
 	mem_free(s->helo);
 	mem_free(s->sasl_username);
+	access_memory_done(&s->memory);
 	buf_done(&s->reply);
 	buf_done(&s->line);
 	smtpd_setup_unref(&s->setup);

@@ -158,6 +158,9 @@ smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err)
 	setup->message_size_limit = conf_size(conf, CONF_message_size_limit);
 	setup->line_limit = conf_size(conf, CONF_line_length_limit);
 	setup->cleanup = cleanup_settings_from(conf);
+	setup->soft_bounce = conf_bool(conf, CONF_soft_bounce);
+	setup->footer_maps = table_list_of(conf, CONF_smtpd_reject_footer_maps, 0);
+	setup->filter_maps = table_list_of(conf, CONF_smtpd_reject_filter_maps, 0);
 	buf_printf(&setup->banner, "220 %s", conf_str(conf, CONF_smtpd_banner));
 	if (!smtpd_setup_features(setup, err) || !smtpd_setup_bare_newline(setup, err) ||
 	    !smtpd_setup_clients(setup, err) || !smtpd_setup_flush(setup, err) ||
@@ -194,6 +197,8 @@ smtpd_setup_unref(struct smtpd_setup **setup)
 	conf_net_list_free(&old->xclient_clients);
 	conf_net_list_free(&old->xforward_clients);
 	table_list_close(&old->discard_maps);
+	table_list_close(&old->footer_maps);
+	table_list_close(&old->filter_maps);
 	domain_list_free(&old->flush_domains);
 	buf_done(&old->banner);
 	conf_unref(&old->conf);

@@ -1,0 +1,235 @@
+/*
+ * access_unlisted.c - does an address exist in its address class? reject_unlisted_recipient and reject_unlisted_sender, with the
+ * tables that each class has for it (Postfix's ADDRESS_CLASS_README). A class without a table knows all addresses.
+ */
+#include "access/access_int.h"
+#include "table/table_address.h"
+
+bool
+access_unlisted_open(struct access *a, struct err *err UNUSED)
+{
+	a->canonical = table_list_of(a->conf, CONF_canonical_maps, 0);
+	a->rcpt_canonical = table_list_of(a->conf, CONF_recipient_canonical_maps, 0);
+	a->sender_canonical = table_list_of(a->conf, CONF_sender_canonical_maps, 0);
+	a->virtual_alias = table_list_of(a->conf, CONF_virtual_alias_maps, 0);
+	a->local_rcpts = table_list_of(a->conf, CONF_local_recipient_maps, 0);
+	a->relay_rcpts = table_list_of(a->conf, CONF_relay_recipient_maps, 0);
+	a->virtual_mailbox = table_list_of(a->conf, CONF_virtual_mailbox_maps, 0);
+	return true;
+}
+
+void
+access_unlisted_close(struct access *a)
+{
+	table_list_close(&a->canonical);
+	table_list_close(&a->rcpt_canonical);
+	table_list_close(&a->sender_canonical);
+	table_list_close(&a->virtual_alias);
+	table_list_close(&a->local_rcpts);
+	table_list_close(&a->relay_rcpts);
+	table_list_close(&a->virtual_mailbox);
+}
+
+/* $myorigin, mydestination and this host's addresses: there a table may leave the domain out. */
+static enum table_result
+access_is_local_domain(void *arg, struct span domain, struct err *err UNUSED)
+{
+	const struct access *a = arg;
+	bool local = span_equal_nocase(domain, span_str(conf_str(a->conf, CONF_myorigin))) ||
+		     rewrite_class_of(a->rewrite, domain) == REWRITE_LOCAL;
+
+	return local ? TABLE_FOUND : TABLE_NOT_FOUND;
+}
+
+enum table_result
+access_address_lookup(const struct access *a, struct table_list *l, const char *address,
+    struct buf *value, struct err *err)
+{
+	const struct table_address_rules rules = {
+	    .forms = TABLE_ADDRESS_REWRITE,
+	    .delimiters = conf_str(a->conf, CONF_recipient_delimiter),
+	    .owner_request_split = !conf_bool(a->conf, CONF_owner_request_special),
+	    .is_local = access_is_local_domain,
+	    .arg = (void *)(uintptr_t)a,
+	};
+
+	if (table_list_is_empty(l))
+		return TABLE_NOT_FOUND;
+	return table_address_lookup(l, &rules, span_str(address), value, NULL, err);
+}
+
+/* The address as this file sees it. */
+struct access_unlisted {
+	struct access_context *ctx;
+	enum access_thing thing;
+	const char *address;
+	struct arena arena;
+};
+
+/* Tables that turn it into another address make it exist. */
+static enum table_result
+access_unlisted_is_rewritten(const struct access_unlisted *u)
+{
+	const struct access *a = u->ctx->access;
+	struct table_list *lists[] = {
+	    a->rcpt_canonical,
+	    u->thing == ACCESS_THING_SENDER ? a->sender_canonical : NULL,
+	    a->canonical,
+	    a->virtual_alias,
+	};
+	struct buf value CLEANUP(buf_done) = {0};
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		enum table_result found =
+		    access_address_lookup(a, lists[i], u->address, &value, &err);
+
+		if (found != TABLE_NOT_FOUND)
+			return found;
+	}
+	return TABLE_NOT_FOUND;
+}
+
+static enum access_result
+access_unlisted_reject(const struct access_unlisted *u, enum conf_param code, const char *where)
+{
+	const struct conf *conf = u->ctx->access->conf;
+	bool tell = conf_bool(conf, CONF_show_user_unknown_table_name);
+
+	return access_reject_thing(u->ctx, u->thing, conf_int(conf, code),
+	    u->thing == ACCESS_THING_SENDER ? "5.1.0" : "5.1.1", "User unknown%s",
+	    tell ? where : "");
+}
+
+/* Known to the table of its class? */
+static enum access_result
+access_unlisted_ask(
+    const struct access_unlisted *u, struct table_list *l, enum conf_param code, const char *where)
+{
+	struct buf value CLEANUP(buf_done) = {0};
+	struct err err;
+
+	if (table_list_is_empty(l))
+		return ACCESS_DUNNO;
+	switch (access_address_lookup(u->ctx->access, l, u->address, &value, &err)) {
+	case TABLE_FOUND:
+		return ACCESS_DUNNO;
+	case TABLE_ERROR:
+		return access_reject_lookup(u->ctx, u->address);
+	case TABLE_NOT_FOUND:
+		break;
+	}
+	return access_unlisted_reject(u, code, where);
+}
+
+/* Names that a host answers for by itself: bounces come from them, and postmaster always exists. */
+static bool
+access_unlisted_is_special(const struct access_unlisted *u)
+{
+	const char *const names[] = {
+	    "postmaster",
+	    "MAILER-DAEMON",
+	    conf_str(u->ctx->access->conf, CONF_double_bounce_sender),
+	};
+	struct span local =
+	    span_head(span_str(u->address), span_find_last(span_str(u->address), '@'));
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (span_equal_nocase_str(local, names[i]))
+			return true;
+	return false;
+}
+
+/* A route to the error transport: the address is known not to be deliverable, and its text says why. */
+static enum access_result
+access_unlisted_error(const struct access_unlisted *u, const struct rewrite_route *route)
+{
+	char dsn[12];
+	struct span text = access_action_dsn(
+	    span_str(route->nexthop), u->thing == ACCESS_THING_SENDER ? "5.1.0" : "5.1.1", dsn);
+
+	if (u->thing == ACCESS_THING_SENDER && strcmp(dsn, "5.1.1") == 0)
+		memcpy(dsn, "5.1.0", 6);
+	if (route->address_class == REWRITE_VIRTUAL_ALIAS &&
+	    span_starts(text, "User unknown in virtual alias table"))
+		return access_unlisted_reject(
+		    u, CONF_unknown_virtual_alias_reject_code, " in virtual alias table");
+	return access_reject_thing(u->ctx, u->thing, 550, dsn, "%.*s", SPAN_ARG(text));
+}
+
+static enum access_result
+access_unlisted_in_class(const struct access_unlisted *u, enum rewrite_class class)
+{
+	const struct access *a = u->ctx->access;
+
+	switch (class) {
+	case REWRITE_LOCAL:
+		if (access_unlisted_is_special(u))
+			return ACCESS_DUNNO;
+		return access_unlisted_ask(u, a->local_rcpts,
+		    CONF_unknown_local_recipient_reject_code, " in local recipient table");
+	case REWRITE_VIRTUAL_MAILBOX:
+		return access_unlisted_ask(u, a->virtual_mailbox,
+		    CONF_unknown_virtual_mailbox_reject_code, " in virtual mailbox table");
+	case REWRITE_RELAY:
+		return access_unlisted_ask(u, a->relay_rcpts,
+		    CONF_unknown_relay_recipient_reject_code, " in relay recipient table");
+	case REWRITE_VIRTUAL_ALIAS:
+	case REWRITE_DEFAULT:
+		return ACCESS_DUNNO;
+	}
+	UNREACHED();
+}
+
+static enum access_result
+access_unlisted_check(struct access_unlisted *u)
+{
+	struct rewrite_route route;
+
+	if (conf_has(
+		u->ctx->access->conf, CONF_receive_override_options, "no_unknown_recipient_checks"))
+		return ACCESS_DUNNO;
+	switch (access_unlisted_is_rewritten(u)) {
+	case TABLE_FOUND:
+		return ACCESS_DUNNO;
+	case TABLE_ERROR:
+		return access_reject_lookup(u->ctx, u->address);
+	case TABLE_NOT_FOUND:
+		break;
+	}
+	rewrite_resolve(u->ctx->access->rewrite, &u->arena, span_str(u->address), &route);
+	if (strcmp(route.transport, "error") == 0)
+		return access_unlisted_error(u, &route);
+	return access_unlisted_in_class(u, route.address_class);
+}
+
+static enum access_result
+access_unlisted(struct access_context *ctx, enum access_thing thing, const char *address)
+{
+	struct access_unlisted u = {.ctx = ctx, .thing = thing, .address = address};
+	enum access_result result;
+
+	if (address == NULL || address[0] == '\0')
+		return ACCESS_DUNNO;
+	result = access_unlisted_check(&u);
+	arena_done(&u.arena);
+	return result;
+}
+
+enum access_result
+access_unlisted_recipient(struct access_context *ctx, const struct access_item *item UNUSED)
+{
+	if (ctx->seen_unlisted_rcpt)
+		return ACCESS_DUNNO;
+	ctx->seen_unlisted_rcpt = true;
+	return access_unlisted(ctx, ACCESS_THING_RCPT, ctx->request->recipient);
+}
+
+enum access_result
+access_unlisted_sender(struct access_context *ctx, const struct access_item *item UNUSED)
+{
+	if (ctx->seen_unlisted_sender)
+		return ACCESS_DUNNO;
+	ctx->seen_unlisted_sender = true;
+	return access_unlisted(ctx, ACCESS_THING_SENDER, ctx->request->sender);
+}
