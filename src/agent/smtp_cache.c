@@ -169,6 +169,26 @@ smtp_cache_give(struct smtp_state *s, const char *nexthop, struct smtp_session *
 }
 
 void
+smtp_cache_flush(struct smtp_state *s)
+{
+	struct hmap_cursor cursor = {0};
+	struct span key;
+	void *value;
+
+	while (hmap_next(&s->nexthops, &cursor, &key, &value)) {
+		struct smtp_nexthop *n = value;
+
+		while (!list_is_empty(&n->idle)) {
+			struct smtp_session *session =
+			    LIST_FIRST(&n->idle, struct smtp_session, node);
+
+			smtp_cache_unlink(session);
+			smtp_cache_dismiss(session);
+		}
+	}
+}
+
+void
 smtp_cache_close(struct smtp_state *s)
 {
 	struct hmap_cursor cursor = {0};

@@ -269,6 +269,7 @@ smtp_deliver_configure(struct agent *agent, bool lmtp)
 		s->agent = agent;
 		s->lmtp = lmtp;
 	}
+	smtp_cache_flush(s);
 	conf_unref(&s->conf);
 	s->conf = conf_ref(agent->service->conf);
 	smtp_conf_load(s);

@@ -266,6 +266,8 @@ void smtp_cache_end(struct smtp_state *s, const char *nexthop);
 struct smtp_session *smtp_cache_take(struct smtp_state *s, const char *nexthop);
 /* Keeps the connection, or says goodbye if nobody needs it or `nexthop` is NULL; takes it over. Waits. */
 void smtp_cache_give(struct smtp_state *s, const char *nexthop, struct smtp_session **session);
+/* Lets go of all, without waiting: connections made by other settings. */
+void smtp_cache_flush(struct smtp_state *s);
 /* Closes all. Waits. */
 void smtp_cache_close(struct smtp_state *s);
 

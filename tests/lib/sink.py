@@ -75,10 +75,13 @@ class Rule:
 
 
 class Sink:
-    """keep_data: False (headers only), or the size up to which whole messages are kept; True keeps all."""
+    """keep_data: False (headers only), or the size up to which whole messages are kept; True keeps all. lmtp: each
+    recipient has its own reply after the dot, whose rules see that recipient only. path: a UNIX socket."""
 
-    def __init__(self, host="127.0.0.1", port=0, name="sink.example", ehlo=None, keep_data=True):
+    def __init__(self, host="127.0.0.1", port=0, name="sink.example", ehlo=None, keep_data=True, lmtp=False,
+                 path=None):
         self.name = name
+        self.lmtp = lmtp
         self.ehlo = EHLO if ehlo is None else ehlo
         self.keep_data = keep_data
         self.lock = threading.Lock()
@@ -86,11 +89,12 @@ class Sink:
         self.messages = []
         self.sessions = []
         self.closing = threading.Event()
-        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        family = socket.AF_UNIX if path else socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind((host, port))
+        self.sock.bind(path or (host, port))
         self.sock.listen(512)
-        self.host, self.port = self.sock.getsockname()[:2]
+        self.host, self.port = (path, 0) if path else self.sock.getsockname()[:2]
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -161,7 +165,8 @@ class Session:
         self.hello = None
         self.ended = False
         self.file = conn.makefile("rb")
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if conn.family != socket.AF_UNIX:
+            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._clear()
 
     def _clear(self):
@@ -239,6 +244,20 @@ class Session:
             self.act(verb, arg, "500 5.5.2 unknown command")
         return True
 
+    def on_lmtp_dot(self, m, data):
+        """One reply per recipient; the message keeps those that were taken."""
+        m.taken, taken = True, []
+        for rcpt in m.recipients[:]:
+            reply = self.sink.action("dot", "%s\n%s\n%s" % (m.sender, rcpt, data.decode("utf-8", "replace")),
+                                     "250 2.1.5 Ok: delivered")
+            if not isinstance(reply, str):
+                raise Ended
+            if reply.startswith("2"):
+                taken.append(rcpt)
+            m.recipients = taken + m.recipients[len(taken):]
+            self.conn.sendall(to_bytes(reply))
+        m.recipients, m.replied, m.answered = taken, True, time.time()
+
     def client_is_gone(self):
         """Has the client closed the connection while we let it wait?"""
         if not select.select([self.conn], [], [], 0)[0]:
@@ -289,6 +308,9 @@ class Session:
         with self.sink.lock:
             self.sink.messages.append(m)
         self._clear()
+        if self.sink.lmtp:
+            self.on_lmtp_dot(m, data)
+            return
         # The record says "taken" before the client can know it.
         a = self.sink.action("dot", m.sender + "\n" + "\n".join(m.recipients) + "\n" +
                              data.decode("utf-8", "replace"), DEFAULT_REPLIES["dot"])
