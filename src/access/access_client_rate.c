@@ -9,15 +9,14 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "conf/conf_net_list.h"
+#include "table/table_nets.h"
 
 _Static_assert(ACCESS_CLIENT_AUTH + 1 == CLUSTER_COUNTER_KINDS, "a counter for each event");
 
 struct access_client_rate {
-	struct conf *conf;                /* counted */
-	struct conf_net_list *exceptions; /* owned */
-	bool below;                       /* "example.com" there means all below it too */
-	int bits4;                        /* of an address, by which clients are counted together */
+	struct conf *conf;             /* counted */
+	struct table_nets *exceptions; /* owned */
+	int bits4;                     /* of an address, by which clients are counted together */
 	int bits6;
 	int open_limit;
 	int limits[CLUSTER_COUNTER_KINDS]; /* 0: none */
@@ -43,8 +42,6 @@ access_client_rate_new(struct conf *conf, struct access_client_rate **ret, struc
 	struct access_client_rate *l = mem_new(struct access_client_rate);
 
 	l->conf = conf_ref(conf);
-	l->below = conf_has(
-	    conf, CONF_parent_domain_matches_subdomains, "smtpd_client_event_limit_exceptions");
 	l->bits4 = conf_int(conf, CONF_smtpd_client_ipv4_prefix_length);
 	l->bits6 = conf_int(conf, CONF_smtpd_client_ipv6_prefix_length);
 	l->open_limit = conf_int(conf, CONF_smtpd_client_connection_count_limit);
@@ -53,8 +50,7 @@ access_client_rate_new(struct conf *conf, struct access_client_rate **ret, struc
 	l->limits[ACCESS_CLIENT_RECIPIENT] = conf_int(conf, CONF_smtpd_client_recipient_rate_limit);
 	l->limits[ACCESS_CLIENT_TLS] = conf_int(conf, CONF_smtpd_client_new_tls_session_rate_limit);
 	l->limits[ACCESS_CLIENT_AUTH] = conf_int(conf, CONF_smtpd_client_auth_rate_limit);
-	if (!conf_net_list_parse(span_str(conf_str(conf, CONF_smtpd_client_event_limit_exceptions)),
-		"smtpd_client_event_limit_exceptions", &l->exceptions, err)) {
+	if (!table_nets_of(conf, CONF_smtpd_client_event_limit_exceptions, &l->exceptions, err)) {
 		access_client_rate_free(&l);
 		return false;
 	}
@@ -67,7 +63,7 @@ access_client_rate_free(struct access_client_rate **l)
 {
 	if (*l == NULL)
 		return;
-	conf_net_list_free(&(*l)->exceptions);
+	table_nets_free(&(*l)->exceptions);
 	conf_unref(&(*l)->conf);
 	mem_free(*l);
 	*l = NULL;
@@ -85,14 +81,10 @@ access_client_rate_is_used(const struct access_client_rate *l)
 static bool
 is_spared(const struct access_client_rate *l, const char *name, const char *address)
 {
-	bool found = false;
 	struct err err;
 
-	if (conf_net_list_match_client(
-		l->exceptions, span_str(name), l->below, span_str(address), NULL, &found, &err))
-		return found;
-	log_warn("smtpd_client_event_limit_exceptions: %s", err.text);
-	return false;
+	return table_nets_match_client(l->exceptions, span_str(name), span_str(address), &err) ==
+	       TABLE_FOUND;
 }
 
 /* What counts as one client: the first bits of the address. Owned by the caller. */

@@ -239,6 +239,15 @@ net_holds(const struct item *item, const struct address *a)
 	return rest == 0 || ((item->net[whole] ^ a->bytes[whole]) & (0xff00u >> rest) & 0xff) == 0;
 }
 
+void
+conf_net_list_tables(
+    const struct conf_net_list *list, void (*found)(void *arg, const char *table), void *arg)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].kind == ITEM_TABLE)
+			found(arg, list->items[i].text);
+}
+
 /* "host.example.com", ".example.com" (what is below), "example.com" (the same where lists say so). */
 static bool
 name_matches(const struct item *item, const struct client *client)
@@ -258,6 +267,7 @@ item_matches(const struct item *item, const struct client *client, const struct 
     const struct conf_net_tables *tables, bool *ret_found, struct err *err)
 {
 	char text[INET6_ADDRSTRLEN] = "";
+	struct conf_net_question question;
 
 	*ret_found = false;
 	switch (item->kind) {
@@ -268,11 +278,10 @@ item_matches(const struct item *item, const struct client *client, const struct 
 		*ret_found = name_matches(item, client);
 		return true;
 	case ITEM_TABLE:
-		if (a->family == AF_UNSPEC)
-			return true;
-		(void)inet_ntop(a->family, a->bytes, text, sizeof(text));
-		return tables == NULL ||
-		       tables->lookup(tables->arg, item->text, text, ret_found, err);
+		if (a->family != AF_UNSPEC)
+			(void)inet_ntop(a->family, a->bytes, text, sizeof(text));
+		question = (struct conf_net_question){item->text, client->name, text};
+		return tables == NULL || tables->lookup(tables->arg, &question, ret_found, err);
 	}
 	UNREACHED();
 }

@@ -14,13 +14,20 @@
 
 struct conf_net_list;
 
+/* An item of the form type:table, and who is looked for in it. */
+struct conf_net_question {
+	const char *table;
+	struct span name;    /* may be empty */
+	const char *address; /* "192.0.2.1", "2001:db8::1"; "" if there is none */
+};
+
 /*
- * Asked for items of the form type:table, which this room cannot open: is `address` in `table`? May wait. On trouble
- * returns false with `err` set.
+ * Asked for items of the form type:table, which this room cannot open. May wait. On trouble returns false with `err`
+ * set.
  */
 struct conf_net_tables {
 	bool (*lookup)(
-	    void *arg, const char *table, const char *address, bool *ret_found, struct err *err);
+	    void *arg, const struct conf_net_question *question, bool *ret_found, struct err *err);
 	void *arg;
 };
 
@@ -29,6 +36,10 @@ bool conf_net_list_parse(
     struct span text, const char *what, struct conf_net_list **ret, struct err *err) MUST_CHECK;
 
 void conf_net_list_free(struct conf_net_list **list);
+
+/* Calls `found` with each type:table item. */
+void conf_net_list_tables(
+    const struct conf_net_list *list, void (*found)(void *arg, const char *table), void *arg);
 
 /*
  * Is the address in the list? An IPv4 address in IPv6 form (::ffff:1.2.3.4) counts as IPv4. A UNIX socket or an

@@ -79,7 +79,7 @@ qmgr_schedule_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt,
 	struct span nexthop;
 
 	if (filter.len == 0) {
-		rewrite_resolve(q->rewrite, arena, addr, ret);
+		rewrite_route(q->rewrite, arena, m->envelope->sender, addr, ret);
 		return;
 	}
 	nexthop = span_from(filter, span_find(filter, ':') + 1);

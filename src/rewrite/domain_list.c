@@ -1,22 +1,20 @@
 /*
- * domain_list.c - see domain_list.h. Patterns that need a lookup table (type:table) are refused with a clear error: a list
- * that silently matched less than it says would turn mail away.
+ * domain_list.c - see domain_list.h.
  */
 #include "rewrite/domain_list.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "base/buf.h"
 #include "base/mem.h"
+#include "conf/conf_param.h"
+#include "conf/conf_value.h"
+#include "conf/main_cf.h"
+#include "table/table_address.h"
 
-#define DOMAIN_LIST_SEPARATORS ", \t\r\n"
-#define DOMAIN_LIST_FILE_MAX   (16u << 20)
+/* A file may name a file; this stops two that name each other. */
+#define DOMAIN_LIST_DEPTH 20
 
 struct domain_pattern {
-	char *name; /* owned */
+	char *name;          /* owned */
+	struct table *table; /* owned; NULL: a name */
 	bool negated;
 };
 
@@ -26,97 +24,103 @@ struct domain_list {
 	enum domain_list_parents parents;
 };
 
-static bool
-domain_list_read_file(const char *path, struct buf *out, struct err *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = 0;
+/* The text of a list being read. */
+struct domain_list_source {
+	struct conf *conf;
+	const char *what;
+	struct span rest;
+	bool negated;
+	unsigned depth;
+};
 
-	if (fd < 0)
-		return err_set(err, ERR_CONFIG, "4.3.5", "open %s: %s", path, strerror(errno));
-	do {
-		char *room = buf_room(out, 65536);
-
-		n = read(fd, room, 65536);
-		if (n > 0)
-			buf_added(out, (size_t)n);
-	} while (n > 0 && out->len <= DOMAIN_LIST_FILE_MAX);
-	(void)close(fd);
-	if (n < 0)
-		return err_set(err, ERR_CONFIG, "4.3.5", "read %s: %s", path, strerror(errno));
-	if (out->len > DOMAIN_LIST_FILE_MAX)
-		return err_set(err, ERR_CONFIG, "4.3.5", "%s: file too large for a list", path);
-	return true;
-}
+static bool domain_list_read(
+    struct domain_list *list, struct domain_list_source *source, struct err *err);
 
 static void
-domain_list_add(struct domain_list *list, struct span name, bool negated)
+domain_list_add(
+    struct domain_list *list, struct span name, bool negated, struct domain_list_source *source)
 {
+	struct table *table = NULL;
+
+	if (name.ptr[0] != '[' && span_find(name, ':') < name.len)
+		table = table_open(source->conf, name, 0);
 	list->patterns = mem_resize(list->patterns, list->count + 1, sizeof(*list->patterns));
-	list->patterns[list->count++] = (struct domain_pattern){span_dup(name), negated};
+	list->patterns[list->count++] = (struct domain_pattern){span_dup(name), table, negated};
 }
 
-/* The names in a file: '#' starts a comment line; no files within files. */
+/* The patterns in a file, '#' starting a comment line. */
 static bool
-domain_list_add_file(
-    struct domain_list *list, struct span path, bool negated, const char *what, struct err *err)
+domain_list_add_file(struct domain_list *list, struct span path, bool negated,
+    const struct domain_list_source *outer, struct err *err)
 {
-	struct buf text CLEANUP(buf_done) = {0};
+	struct domain_list_source source = *outer;
 	char *name CLEANUP(mem_free_str) = span_dup(path);
+	struct buf text CLEANUP(buf_done) = {0};
+	struct buf line CLEANUP(buf_done) = {0};
+	int read = 0, first;
 	struct span rest;
-	struct span line;
 
-	if (!domain_list_read_file(name, &text, err))
-		return err_prefix(err, "%s", what);
+	if (++source.depth > DOMAIN_LIST_DEPTH)
+		return err_set(
+		    err, ERR_CONFIG, "4.3.5", "%s: %s: files nested too deeply", outer->what, name);
+	if (!main_cf_read(name, &text, err))
+		return err_prefix(err, "%s", outer->what);
 	rest = buf_span(&text);
-	while (span_word(&rest, "\r\n", &line)) {
-		struct span word;
-
-		if (span_starts(span_trim(line), "#"))
-			continue;
-		while (span_word(&line, DOMAIN_LIST_SEPARATORS, &word))
-			domain_list_add(list, word, negated);
+	source.negated = negated;
+	while (main_cf_line(&rest, &read, &line, &first)) {
+		source.rest = buf_span(&line);
+		if (!domain_list_read(list, &source, err))
+			return err_prefix(err, "%s, line %d", name, first);
 	}
 	return true;
 }
 
 static bool
-domain_list_add_word(struct domain_list *list, struct span word, const char *what, struct err *err)
+domain_list_read(struct domain_list *list, struct domain_list_source *source, struct err *err)
 {
-	bool negated = false;
+	struct span word;
 
-	while (span_starts(word, "!")) {
-		negated = !negated;
-		word = span_from(word, 1);
+	while (conf_value_item(&source->rest, &word)) {
+		bool negated = source->negated;
+
+		for (; span_starts(word, "!"); word = span_from(word, 1))
+			negated = !negated;
+		if (word.len == 0)
+			return err_set(
+			    err, ERR_CONFIG, "4.3.5", "%s: no domain after \"!\"", source->what);
+		if (word.ptr[0] != '/')
+			domain_list_add(list, word, negated, source);
+		else if (!domain_list_add_file(list, word, negated, source, err))
+			return false;
 	}
-	if (word.len == 0)
-		return err_set(err, ERR_CONFIG, "4.3.5", "%s: no domain after \"!\"", what);
-	if (word.ptr[0] == '/')
-		return domain_list_add_file(list, word, negated, what, err);
-	if (word.ptr[0] != '[' && span_find(word, ':') < word.len)
-		return err_set(err, ERR_CONFIG, "4.3.5",
-		    "%s: lookup table \"%.*s\" cannot be used here yet", what, SPAN_ARG(word));
-	domain_list_add(list, word, negated);
 	return true;
 }
 
 bool
-domain_list_parse(const char *text, const char *what, enum domain_list_parents parents,
-    struct domain_list **ret, struct err *err)
+domain_list_parse(struct conf *conf, const char *text, const char *what,
+    enum domain_list_parents parents, struct domain_list **ret, struct err *err)
 {
+	struct domain_list_source source = {.conf = conf, .what = what, .rest = span_str(text)};
 	struct domain_list *list = mem_new(struct domain_list);
-	struct span rest = span_str(text);
-	struct span word;
 
 	list->parents = parents;
-	while (span_word(&rest, DOMAIN_LIST_SEPARATORS, &word)) {
-		if (!domain_list_add_word(list, word, what, err)) {
-			domain_list_free(&list);
-			return false;
-		}
+	if (!domain_list_read(list, &source, err)) {
+		domain_list_free(&list);
+		return false;
 	}
 	*ret = list;
 	return true;
+}
+
+bool
+domain_list_of(struct conf *conf, enum conf_param p, struct domain_list **ret, struct err *err)
+{
+	const char *name = conf_param_info(p)->name;
+	enum domain_list_parents parents =
+	    conf_has(conf, CONF_parent_domain_matches_subdomains, name) ? DOMAIN_LIST_SUBDOMAINS
+									: DOMAIN_LIST_EXACT;
+
+	return domain_list_parse(conf, conf_str(conf, p), name, parents, ret, err);
 }
 
 void
@@ -124,15 +128,17 @@ domain_list_free(struct domain_list **list)
 {
 	if (*list == NULL)
 		return;
-	for (size_t i = 0; i < (*list)->count; i++)
+	for (size_t i = 0; i < (*list)->count; i++) {
+		table_close(&(*list)->patterns[i].table);
 		mem_free((*list)->patterns[i].name);
+	}
 	mem_free((*list)->patterns);
 	mem_free(*list);
 	*list = NULL;
 }
 
 static bool
-domain_pattern_matches(
+domain_pattern_is(
     const struct domain_pattern *p, enum domain_list_parents parents, struct span domain)
 {
 	struct span name = span_str(p->name);
@@ -146,17 +152,32 @@ domain_pattern_matches(
 	       span_ends_nocase(domain, p->name);
 }
 
-bool
-domain_list_has(const struct domain_list *list, struct span domain)
+static enum table_result
+domain_pattern_matches(const struct domain_pattern *p, enum domain_list_parents parents,
+    struct span domain, struct err *err)
 {
-	for (size_t i = 0; i < list->count; i++)
-		if (domain_pattern_matches(&list->patterns[i], list->parents, domain))
-			return !list->patterns[i].negated;
-	return false;
+	if (p->table != NULL)
+		return table_knows_domain(p->table, domain, parents == DOMAIN_LIST_SUBDOMAINS, err);
+	return domain_pattern_is(p, parents, domain) ? TABLE_FOUND : TABLE_NOT_FOUND;
+}
+
+enum table_result
+domain_list_has(const struct domain_list *list, struct span domain, struct err *err)
+{
+	for (size_t i = 0; list != NULL && i < list->count; i++) {
+		const struct domain_pattern *p = &list->patterns[i];
+		enum table_result r = domain_pattern_matches(p, list->parents, domain, err);
+
+		if (r == TABLE_FOUND && p->negated)
+			return TABLE_NOT_FOUND;
+		if (r != TABLE_NOT_FOUND)
+			return r;
+	}
+	return TABLE_NOT_FOUND;
 }
 
 bool
 domain_list_is_empty(const struct domain_list *list)
 {
-	return list->count == 0;
+	return list == NULL || list->count == 0;
 }

@@ -1,72 +1,71 @@
 /*
- * rewrite.c - standard form, address class, route: see rewrite.h. The order of the classes and of the nexthop sources is
- * Postfix's trivial-rewrite(8).
+ * rewrite.c - the lists and tables behind addresses, and address classes: see rewrite.h.
  */
 #include "rewrite/rewrite.h"
 
-#include <ctype.h>
-
 #include <arpa/inet.h>
 
+#include "base/log.h"
 #include "base/mem.h"
-#include "conf/conf_host.h"
-#include "rewrite/domain_list.h"
+#include "conf/conf_param.h"
+#include "rewrite/rewrite_int.h"
 
-struct rewrite {
-	struct conf *conf;                 /* counted */
-	struct domain_list *local;         /* mydestination */
-	struct domain_list *virtual_alias; /* virtual_alias_domains */
-	struct domain_list *virtual_mailbox;
-	struct domain_list *relay;
-	struct conf_addresses own;   /* what [address] literals count as local */
-	struct conf_addresses proxy; /* addresses that stand for this host */
+static const enum conf_param rewrite_list_params[REWRITE_LISTS] = {
+    [REWRITE_LOCAL] = CONF_mydestination,
+    [REWRITE_VIRTUAL_ALIAS] = CONF_virtual_alias_domains,
+    [REWRITE_VIRTUAL_MAILBOX] = CONF_virtual_mailbox_domains,
+    [REWRITE_RELAY] = CONF_relay_domains,
 };
 
-static bool
-rewrite_list(const struct conf *conf, enum conf_param p, const char *name, struct domain_list **ret,
-    struct err *err)
+const char *
+rewrite_list_name(enum rewrite_class c)
 {
-	enum domain_list_parents parents =
-	    conf_has(conf, CONF_parent_domain_matches_subdomains, name) ? DOMAIN_LIST_SUBDOMAINS
-									: DOMAIN_LIST_EXACT;
-
-	return domain_list_parse(conf_str(conf, p), name, parents, ret, err);
+	return conf_param_info(rewrite_list_params[c])->name;
 }
 
 bool
 rewrite_new(struct conf *conf, struct rewrite **ret, struct err *err)
 {
 	struct rewrite *r = mem_new(struct rewrite);
+	bool ok = true;
 
 	r->conf = conf_ref(conf);
-	if (!rewrite_list(conf, CONF_mydestination, "mydestination", &r->local, err) ||
-	    !rewrite_list(conf, CONF_virtual_alias_domains, "virtual_alias_domains",
-		&r->virtual_alias, err) ||
-	    !rewrite_list(conf, CONF_virtual_mailbox_domains, "virtual_mailbox_domains",
-		&r->virtual_mailbox, err) ||
-	    !rewrite_list(conf, CONF_relay_domains, "relay_domains", &r->relay, err) ||
-	    !conf_host_own(conf, &r->own, err) || !conf_host_proxy(conf, &r->proxy, err)) {
+	for (size_t c = 0; ok && c < REWRITE_LISTS; c++)
+		ok = domain_list_of(conf, rewrite_list_params[c], &r->domains[c], err);
+	ok = ok && conf_host_own(conf, &r->own, err) && conf_host_proxy(conf, &r->proxy, err);
+	if (!ok) {
 		rewrite_free(&r);
 		return false;
 	}
+	/* $1 from what a peer wrote must not choose programs and hosts. */
+	r->transport = table_list_of(conf, CONF_transport_maps, TABLE_NO_SUBSTITUTION);
+	r->relocated = table_list_of(conf, CONF_relocated_maps, 0);
+	r->sender_relayhost =
+	    table_list_of(conf, CONF_sender_dependent_relayhost_maps, TABLE_NO_SUBSTITUTION);
+	r->sender_transport = table_list_of(
+	    conf, CONF_sender_dependent_default_transport_maps, TABLE_NO_SUBSTITUTION);
 	*ret = r;
 	return true;
 }
 
 void
-rewrite_free(struct rewrite **r)
+rewrite_free(struct rewrite **rewrite)
 {
-	if (*r == NULL)
+	struct rewrite *r = *rewrite;
+
+	if (r == NULL)
 		return;
-	domain_list_free(&(*r)->local);
-	domain_list_free(&(*r)->virtual_alias);
-	domain_list_free(&(*r)->virtual_mailbox);
-	domain_list_free(&(*r)->relay);
-	conf_addresses_done(&(*r)->own);
-	conf_addresses_done(&(*r)->proxy);
-	conf_unref(&(*r)->conf);
-	mem_free(*r);
-	*r = NULL;
+	for (size_t c = 0; c < REWRITE_LISTS; c++)
+		domain_list_free(&r->domains[c]);
+	table_list_close(&r->transport);
+	table_list_close(&r->relocated);
+	table_list_close(&r->sender_relayhost);
+	table_list_close(&r->sender_transport);
+	conf_addresses_done(&r->own);
+	conf_addresses_done(&r->proxy);
+	conf_unref(&r->conf);
+	mem_free(r);
+	*rewrite = NULL;
 }
 
 struct span
@@ -75,30 +74,6 @@ rewrite_domain_of(struct span addr)
 	size_t at = span_find_last(addr, '@');
 
 	return at < addr.len ? span_from(addr, at + 1) : span_of(addr.ptr + addr.len, 0);
-}
-
-const char *
-rewrite_address(const struct rewrite *r, struct arena *arena, struct span addr)
-{
-	struct span domain;
-
-	if (addr.len == 0)
-		return "";
-	while (addr.len > 1 && addr.ptr[addr.len - 1] == '.' &&
-	       span_find_last(addr, '@') < addr.len - 2)
-		addr.len--;
-	if (span_find_last(addr, '@') == addr.len) {
-		if (!conf_bool(r->conf, CONF_append_at_myorigin))
-			return arena_dup(arena, addr);
-		return arena_printf(
-		    arena, "%.*s@%s", SPAN_ARG(addr), conf_str(r->conf, CONF_myorigin));
-	}
-	domain = rewrite_domain_of(addr);
-	if (domain.len != 0 && domain.ptr[0] != '[' && span_find(domain, '.') == domain.len &&
-	    conf_bool(r->conf, CONF_append_dot_mydomain))
-		return arena_printf(
-		    arena, "%.*s.%s", SPAN_ARG(addr), conf_str(r->conf, CONF_mydomain));
-	return arena_dup(arena, addr);
 }
 
 /* [192.0.2.1] or [IPv6:2001:db8::1] that is an address of this host. */
@@ -127,19 +102,38 @@ rewrite_is_own_literal(const struct rewrite *r, struct span domain)
 	return conf_addresses_has(&r->own, sa) || conf_addresses_has(&r->proxy, sa);
 }
 
+enum table_result
+rewrite_is_local(const struct rewrite *r, struct span domain, struct err *err)
+{
+	if (domain.len > 1 && domain.ptr[domain.len - 1] == '.')
+		domain.len--;
+	if (rewrite_is_own_literal(r, domain))
+		return TABLE_FOUND;
+	return domain_list_has(r->domains[REWRITE_LOCAL], domain, err);
+}
+
+bool
+rewrite_class_find(
+    const struct rewrite *r, struct span domain, enum rewrite_class *ret, struct err *err)
+{
+	enum table_result found = TABLE_FOUND;
+	enum rewrite_class c = REWRITE_LOCAL;
+
+	if (domain.len != 0)
+		found = rewrite_is_local(r, domain, err);
+	while (found == TABLE_NOT_FOUND && ++c < REWRITE_LISTS)
+		found = domain_list_has(r->domains[c], domain, err);
+	*ret = c;
+	return found != TABLE_ERROR;
+}
+
 enum rewrite_class
 rewrite_class_of(const struct rewrite *r, struct span domain)
 {
-	if (domain.len == 0 || domain_list_has(r->local, domain) ||
-	    rewrite_is_own_literal(r, domain))
-		return REWRITE_LOCAL;
-	if (domain_list_has(r->virtual_alias, domain))
-		return REWRITE_VIRTUAL_ALIAS;
-	if (domain_list_has(r->virtual_mailbox, domain))
-		return REWRITE_VIRTUAL_MAILBOX;
-	if (domain_list_has(r->relay, domain))
-		return REWRITE_RELAY;
-	return REWRITE_DEFAULT;
+	enum rewrite_class c;
+	struct err err;
+
+	return rewrite_class_find(r, domain, &c, &err) ? c : REWRITE_DEFAULT;
 }
 
 const char *
@@ -156,56 +150,25 @@ rewrite_class_name(enum rewrite_class c)
 	return names[c];
 }
 
-static const char *
-rewrite_lower(struct arena *arena, struct span s)
+/* Where a table may leave the domain of an address out. */
+static enum table_result
+rewrite_is_near(void *arg, struct span domain, struct err *err)
 {
-	char *copy = arena_dup(arena, s);
+	const struct rewrite *r = arg;
 
-	for (char *p = copy; *p != '\0'; p++)
-		*p = (char)tolower((unsigned char)*p);
-	return copy;
+	if (span_equal_nocase_str(domain, conf_str(r->conf, CONF_myorigin)))
+		return TABLE_FOUND;
+	return rewrite_is_local(r, domain, err);
 }
 
-/* Splits a value "transport:nexthop"; without a nexthop of its own it is `fallback`. */
-static void
-rewrite_transport(
-    struct arena *arena, const char *value, struct span fallback, struct rewrite_route *ret)
+struct table_address_rules
+rewrite_rules(const struct rewrite *r)
 {
-	struct span text = span_str(value);
-	size_t colon = span_find(text, ':');
-	struct span nexthop = span_from(text, colon + 1);
-
-	ret->transport = arena_dup(arena, span_head(text, colon));
-	ret->nexthop = rewrite_lower(arena, nexthop.len != 0 ? nexthop : fallback);
-}
-
-void
-rewrite_resolve(
-    const struct rewrite *r, struct arena *arena, struct span addr, struct rewrite_route *ret)
-{
-	struct span domain = rewrite_domain_of(addr);
-	const char *relayhost = conf_str(r->conf, CONF_relayhost);
-	struct span onward = relayhost[0] != '\0' ? span_str(relayhost) : domain;
-
-	ret->address_class = rewrite_class_of(r, domain);
-	switch (ret->address_class) {
-	case REWRITE_LOCAL:
-		rewrite_transport(arena, conf_str(r->conf, CONF_local_transport),
-		    domain.len != 0 ? domain : span_str(conf_str(r->conf, CONF_myhostname)), ret);
-		return;
-	case REWRITE_VIRTUAL_ALIAS:
-		ret->transport = "error";
-		ret->nexthop = "5.1.1 User unknown in virtual alias table";
-		return;
-	case REWRITE_VIRTUAL_MAILBOX:
-		rewrite_transport(arena, conf_str(r->conf, CONF_virtual_transport), domain, ret);
-		return;
-	case REWRITE_RELAY:
-		rewrite_transport(arena, conf_str(r->conf, CONF_relay_transport), onward, ret);
-		return;
-	case REWRITE_DEFAULT:
-		rewrite_transport(arena, conf_str(r->conf, CONF_default_transport), onward, ret);
-		return;
-	}
-	UNREACHED();
+	return (struct table_address_rules){
+	    .forms = TABLE_ADDRESS_REWRITE,
+	    .delimiters = conf_str(r->conf, CONF_recipient_delimiter),
+	    .owner_request_split = !conf_bool(r->conf, CONF_owner_request_special),
+	    .is_local = rewrite_is_near,
+	    .arg = (void *)(uintptr_t)r,
+	};
 }

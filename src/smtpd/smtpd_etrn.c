@@ -86,6 +86,8 @@ void
 smtpd_etrn(struct smtpd_session *s, struct span args)
 {
 	struct span domain = span_trim(args);
+	enum table_result listed;
+	struct err err;
 
 	/* RFC 1985 section 5.3: '@' in front means the domain and all below it, which here it means anyway. */
 	if (span_starts(domain, "@") || span_starts(domain, "#"))
@@ -96,7 +98,10 @@ smtpd_etrn(struct smtpd_session *s, struct span args)
 	domain = buf_span(&s->line);
 	if (!smtpd_etrn_allowed(s, domain))
 		return;
-	if (!domain_list_has(s->setup->flush_domains, domain)) {
+	listed = domain_list_has(s->setup->flush_domains, domain, &err);
+	if (listed == TABLE_ERROR)
+		return smtpd_reply(s, 458, NULL, "Unable to queue messages");
+	if (listed == TABLE_NOT_FOUND) {
 		log_info("reject: ETRN %s from %s[%s]", buf_str(&s->line), s->client_name,
 		    s->client_address);
 		return smtpd_reply(s, 459, NULL, "<%s>: service unavailable", buf_str(&s->line));

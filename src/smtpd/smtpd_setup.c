@@ -39,7 +39,7 @@ smtpd_setup_features(struct smtpd_setup *setup, struct err *err)
 static bool
 smtpd_setup_bare_newline(struct smtpd_setup *setup, struct err *err)
 {
-	const struct conf *conf = setup->conf;
+	struct conf *conf = setup->conf;
 
 	if (conf_is(conf, CONF_smtpd_forbid_bare_newline, "note"))
 		setup->bare_newline = SMTP_DATA_NOTE;
@@ -49,40 +49,32 @@ smtpd_setup_bare_newline(struct smtpd_setup *setup, struct err *err)
 		setup->bare_newline = SMTP_DATA_NO;
 	else
 		setup->bare_newline = SMTP_DATA_NORMALIZE;
-	return conf_net_list_parse(
-	    span_str(conf_str(conf, CONF_smtpd_forbid_bare_newline_exclusions)),
-	    "smtpd_forbid_bare_newline_exclusions", &setup->bare_newline_ok, err);
+	return table_nets_of(
+	    conf, CONF_smtpd_forbid_bare_newline_exclusions, &setup->bare_newline_ok, err);
 }
 
 /* Who may use the commands that only trusted clients have. */
 static bool
 smtpd_setup_clients(struct smtpd_setup *setup, struct err *err)
 {
-	const struct conf *conf = setup->conf;
+	struct conf *conf = setup->conf;
 
 	setup->haproxy = conf_is(conf, CONF_smtpd_upstream_proxy_protocol, "haproxy");
-	return conf_net_list_parse(span_str(conf_str(conf, CONF_smtpd_authorized_verp_clients)),
-		   "smtpd_authorized_verp_clients", &setup->verp_clients, err) &&
-	       conf_net_list_parse(span_str(conf_str(conf, CONF_smtpd_authorized_xclient_hosts)),
-		   "smtpd_authorized_xclient_hosts", &setup->xclient_clients, err) &&
-	       conf_net_list_parse(span_str(conf_str(conf, CONF_smtpd_authorized_xforward_hosts)),
-		   "smtpd_authorized_xforward_hosts", &setup->xforward_clients, err);
+	return table_nets_of(conf, CONF_smtpd_authorized_verp_clients, &setup->verp_clients, err) &&
+	       table_nets_of(
+		   conf, CONF_smtpd_authorized_xclient_hosts, &setup->xclient_clients, err) &&
+	       table_nets_of(
+		   conf, CONF_smtpd_authorized_xforward_hosts, &setup->xforward_clients, err);
 }
 
+/* A right that cannot be told is not given. */
 static bool
-smtpd_setup_has_client(
-    const struct smtpd_session *s, const struct conf_net_list *list, const char *name)
+smtpd_setup_has_client(const struct smtpd_session *s, struct table_nets *list)
 {
-	const struct conf *conf = s->setup->conf;
-	bool below = conf_has(conf, CONF_parent_domain_matches_subdomains, name);
-	bool found = false;
 	struct err err;
 
-	if (conf_net_list_match_client(list, span_str(s->client_name), below,
-		span_str(s->client_address), NULL, &found, &err))
-		return found;
-	log_warn("%s: %s", name, err.text);
-	return false;
+	return table_nets_match_client(list, span_str(s->client_name), span_str(s->client_address),
+		   &err) == TABLE_FOUND;
 }
 
 /* Keywords that this client is not told of. */
@@ -110,13 +102,11 @@ smtpd_setup_authorize(struct smtpd_session *s, bool first)
 	const struct smtpd_setup *setup = s->setup;
 
 	s->authorized &= ~SMTP_EHLO_XCLIENT;
-	if (smtpd_setup_has_client(s, setup->xclient_clients, "smtpd_authorized_xclient_hosts"))
+	if (smtpd_setup_has_client(s, setup->xclient_clients))
 		s->authorized |= SMTP_EHLO_XCLIENT;
-	if (first &&
-	    smtpd_setup_has_client(s, setup->xforward_clients, "smtpd_authorized_xforward_hosts"))
+	if (first && smtpd_setup_has_client(s, setup->xforward_clients))
 		s->authorized |= SMTP_EHLO_XFORWARD;
-	if (first &&
-	    smtpd_setup_has_client(s, setup->verp_clients, "smtpd_authorized_verp_clients"))
+	if (first && smtpd_setup_has_client(s, setup->verp_clients))
 		s->authorized |= SMTP_EHLO_XVERP;
 	s->offers = (setup->features | s->authorized) & ~smtpd_setup_discard(s);
 	s->options = setup->options;
@@ -125,26 +115,13 @@ smtpd_setup_authorize(struct smtpd_session *s, bool first)
 	s->options.verp = (s->authorized & SMTP_EHLO_XVERP) != 0;
 }
 
-static bool
-smtpd_setup_flush(struct smtpd_setup *setup, struct err *err)
-{
-	bool below =
-	    conf_has(setup->conf, CONF_parent_domain_matches_subdomains, "fast_flush_domains");
-
-	return domain_list_parse(conf_str(setup->conf, CONF_fast_flush_domains),
-	    "fast_flush_domains", below ? DOMAIN_LIST_SUBDOMAINS : DOMAIN_LIST_EXACT,
-	    &setup->flush_domains, err);
-}
-
 bool
 smtpd_setup_forbids_bare_lf(const struct smtpd_setup *setup, const struct net_addr *peer)
 {
-	bool spared = false;
 	struct err err;
 
-	return !conf_net_list_match(setup->bare_newline_ok,
-		   (const struct sockaddr *)(const void *)&peer->sa, NULL, &spared, &err) ||
-	       !spared;
+	return table_nets_match(setup->bare_newline_ok,
+		   (const struct sockaddr *)(const void *)&peer->sa, &err) != TABLE_FOUND;
 }
 
 bool
@@ -163,7 +140,8 @@ smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err)
 	setup->filter_maps = table_list_of(conf, CONF_smtpd_reject_filter_maps, 0);
 	buf_printf(&setup->banner, "220 %s", conf_str(conf, CONF_smtpd_banner));
 	if (!smtpd_setup_features(setup, err) || !smtpd_setup_bare_newline(setup, err) ||
-	    !smtpd_setup_clients(setup, err) || !smtpd_setup_flush(setup, err) ||
+	    !smtpd_setup_clients(setup, err) ||
+	    !domain_list_of(conf, CONF_fast_flush_domains, &setup->flush_domains, err) ||
 	    !rewrite_new(conf, &setup->rewrite, err) ||
 	    !access_new(conf, setup->rewrite, &setup->access, err) ||
 	    !access_client_rate_new(conf, &setup->client_rate, err)) {
@@ -192,10 +170,10 @@ smtpd_setup_unref(struct smtpd_setup **setup)
 	access_free(&old->access);
 	access_client_rate_free(&old->client_rate);
 	rewrite_free(&old->rewrite);
-	conf_net_list_free(&old->bare_newline_ok);
-	conf_net_list_free(&old->verp_clients);
-	conf_net_list_free(&old->xclient_clients);
-	conf_net_list_free(&old->xforward_clients);
+	table_nets_free(&old->bare_newline_ok);
+	table_nets_free(&old->verp_clients);
+	table_nets_free(&old->xclient_clients);
+	table_nets_free(&old->xforward_clients);
 	table_list_close(&old->discard_maps);
 	table_list_close(&old->footer_maps);
 	table_list_close(&old->filter_maps);

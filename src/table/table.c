@@ -249,7 +249,7 @@ table_ask(struct table *t, struct span key, struct buf *value, struct err *err)
 }
 
 enum table_result
-table_lookup(
+table_lookup_any(
     struct table *t, struct span key, enum table_key kind, struct buf *value, struct err *err)
 {
 	enum table_result result;
@@ -263,16 +263,24 @@ table_lookup(
 	if (t->trouble != NULL)
 		return table_fail(t, key, err);
 	result = table_ask(t, key, value, err);
-	if (result == TABLE_FOUND && value->len == 0) {
-		log_warn("%s lookup of %.*s returns an empty string result", t->spec,
-		    SPAN_ARG(span_head(key, 100)));
-		log_warn("%s should return NO RESULT in case of NOT FOUND", t->spec);
-		(void)err_set(err, ERR_TEMP, "4.3.0", "empty string result");
-		result = TABLE_ERROR;
-	}
 	if (result != TABLE_FOUND)
 		buf_clear(value);
 	return result == TABLE_ERROR ? table_fail(t, key, err) : result;
+}
+
+enum table_result
+table_lookup(
+    struct table *t, struct span key, enum table_key kind, struct buf *value, struct err *err)
+{
+	enum table_result result = table_lookup_any(t, key, kind, value, err);
+
+	if (result != TABLE_FOUND || value->len != 0)
+		return result;
+	log_warn("%s lookup of %.*s returns an empty string result", t->spec,
+	    SPAN_ARG(span_head(key, 100)));
+	log_warn("%s should return NO RESULT in case of NOT FOUND", t->spec);
+	(void)err_set(err, ERR_TEMP, "4.3.0", "empty string result");
+	return table_fail(t, key, err);
 }
 
 const char *

@@ -4,6 +4,7 @@
 #include "table/table_address.h"
 
 #include "mail/mail_addr.h"
+#include "table/table_int.h"
 
 /* One lookup of an address under way. */
 struct table_search {
@@ -215,4 +216,26 @@ table_domain_lookup(struct table_list *l, struct span domain, bool parents_match
 	    : parents_match ? TABLE_ADDRESS_PARENTS
 			    : TABLE_ADDRESS_DOTPARENTS,
 	    value, err);
+}
+
+enum table_result
+table_knows_domain(struct table *t, struct span domain, bool parents_match, struct err *err)
+{
+	struct buf value CLEANUP(buf_done) = {0};
+	enum table_key kind = TABLE_KEY_FULL;
+	struct span key = domain;
+
+	err_clear(err);
+	while (key.len != 0) {
+		enum table_result r = table_lookup_any(t, key, kind, &value, err);
+		size_t dot = span_find(span_from(key, 1), '.');
+
+		if (r != TABLE_NOT_FOUND)
+			return r;
+		if (dot == span_from(key, 1).len)
+			break;
+		key = span_from(key, dot + (parents_match ? 2 : 1));
+		kind = TABLE_KEY_PARTIAL;
+	}
+	return TABLE_NOT_FOUND;
 }

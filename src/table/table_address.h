@@ -55,4 +55,11 @@ enum table_result table_address_lookup(struct table_list *l,
 enum table_result table_domain_lookup(struct table_list *l, struct span domain, bool parents_match,
     struct buf *value, struct err *err) MUST_CHECK;
 
+/*
+ * Is `domain`, or as above a parent of it, a key of the one table `t`? What it says there does not matter, it may be empty.
+ * For lists of domains and hosts.
+ */
+enum table_result table_knows_domain(
+    struct table *t, struct span domain, bool parents_match, struct err *err) MUST_CHECK;
+
 #endif

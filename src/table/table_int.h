@@ -66,6 +66,10 @@ const struct table_type *table_type_find(struct span name);
  */
 enum table_result table_ask(struct table *t, struct span key, struct buf *value, struct err *err);
 
+/* table_lookup() for lists, to which an empty result is a yes. */
+enum table_result table_lookup_any(struct table *t, struct span key, enum table_key kind,
+    struct buf *value, struct err *err) MUST_CHECK;
+
 /* All of standard input. */
 bool table_read_input(struct buf *out, struct err *err) MUST_CHECK;
 

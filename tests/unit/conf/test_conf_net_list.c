@@ -142,11 +142,11 @@ names(void **state UNUSED)
 }
 
 static bool
-table(void *arg UNUSED, const char *name, const char *address, bool *ret_found, struct err *err)
+table(void *arg UNUSED, const struct conf_net_question *q, bool *ret_found, struct err *err)
 {
-	if (strcmp(name, "hash:/bad") == 0)
+	if (strcmp(q->table, "hash:/bad") == 0)
 		return err_set(err, ERR_TEMP, "4.3.0", "no such table");
-	*ret_found = strcmp(name, "hash:/t") == 0 && strcmp(address, "10.0.0.1") == 0;
+	*ret_found = strcmp(q->table, "hash:/t") == 0 && strcmp(q->address, "10.0.0.1") == 0;
 	return true;
 }
 

@@ -41,6 +41,12 @@ test_standard_form(void **state UNUSED)
 	    {"user@example.test.", "user@example.test"},
 	    {"user@host", "user@host"},
 	    {"a b@x.test", "a b@x.test"},
+	    {"site.test!user", "user@site.test"},
+	    {"a.test!b.test!user", "b.test!user@a.test"},
+	    {"user%site.test", "user@site.test"},
+	    {"user%a.test%b.test", "user%a.test@b.test"},
+	    {"site!user@x.test", "site!user@x.test"},
+	    {"user@x.test..", "user@x.test.."},
 	};
 	struct rewrite *r = rewrite_from(MAIN_CF);
 	struct arena arena CLEANUP(arena_done) = {0};
@@ -112,31 +118,200 @@ test_routes(void **state UNUSED)
 }
 
 static void
-test_domain_lists(void **state UNUSED)
+assert_in(const char *text, enum domain_list_parents parents, const char *domain,
+    enum table_result expected)
 {
+	struct conf *conf = conf_from_text("");
 	struct domain_list *list;
 	struct err err;
 
-	assert_true(domain_list_parse(
-	    "!no.example, example .sub.example", "relay_domains", DOMAIN_LIST_EXACT, &list, &err));
-	assert_true(domain_list_has(list, SPAN_LIT("EXAMPLE")));
-	assert_false(domain_list_has(list, SPAN_LIT("x.example")));
-	assert_true(domain_list_has(list, SPAN_LIT("a.sub.example")));
-	assert_false(domain_list_has(list, SPAN_LIT("sub.example")));
-	assert_false(domain_list_has(list, SPAN_LIT("no.example")));
+	if (!domain_list_parse(conf, text, "relay_domains", parents, &list, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(domain_list_has(list, span_str(domain), &err), expected);
 	domain_list_free(&list);
-	assert_true(domain_list_parse(
-	    "!no.example example", "relay_domains", DOMAIN_LIST_SUBDOMAINS, &list, &err));
-	assert_true(domain_list_has(list, SPAN_LIT("x.y.example")));
-	assert_false(domain_list_has(list, SPAN_LIT("z.no.example")));
-	assert_false(domain_list_has(list, SPAN_LIT("badexample")));
-	domain_list_free(&list);
-	assert_false(domain_list_parse("!", "relay_domains", DOMAIN_LIST_EXACT, &list, &err));
+	conf_unref(&conf);
+}
+
+static void
+assert_no_list(const char *text)
+{
+	struct conf *conf = conf_from_text("");
+	struct domain_list *list;
+	struct err err;
+
 	assert_false(
-	    domain_list_parse("hash:/etc/x", "relay_domains", DOMAIN_LIST_EXACT, &list, &err));
+	    domain_list_parse(conf, text, "relay_domains", DOMAIN_LIST_EXACT, &list, &err));
 	assert_int_equal(err.kind, ERR_CONFIG);
-	assert_false(
-	    domain_list_parse("/no/such/file", "relay_domains", DOMAIN_LIST_EXACT, &list, &err));
+	conf_unref(&conf);
+}
+
+static void
+test_domain_lists(void **state UNUSED)
+{
+	static const char exact[] = "!no.example, example .sub.example";
+	static const char below[] = "!no.example example";
+
+	assert_in(exact, DOMAIN_LIST_EXACT, "EXAMPLE", TABLE_FOUND);
+	assert_in(exact, DOMAIN_LIST_EXACT, "x.example", TABLE_NOT_FOUND);
+	assert_in(exact, DOMAIN_LIST_EXACT, "a.sub.example", TABLE_FOUND);
+	assert_in(exact, DOMAIN_LIST_EXACT, "sub.example", TABLE_NOT_FOUND);
+	assert_in(exact, DOMAIN_LIST_EXACT, "no.example", TABLE_NOT_FOUND);
+	assert_in(below, DOMAIN_LIST_SUBDOMAINS, "x.y.example", TABLE_FOUND);
+	assert_in(below, DOMAIN_LIST_SUBDOMAINS, "z.no.example", TABLE_NOT_FOUND);
+	assert_in(below, DOMAIN_LIST_SUBDOMAINS, "badexample", TABLE_NOT_FOUND);
+	assert_no_list("!");
+	assert_no_list("/no/such/file");
+}
+
+/* Tables in lists: parents as parent_domain_matches_subdomains has it, patterns see whole names, a failure is told. */
+static void
+test_domain_tables(void **state UNUSED)
+{
+	static const char table[] = "!inline:{no.test=x}, inline:{a.test=, .b.test=x}";
+
+	assert_in(table, DOMAIN_LIST_EXACT, "a.test", TABLE_FOUND);
+	assert_in(table, DOMAIN_LIST_EXACT, "x.a.test", TABLE_NOT_FOUND);
+	assert_in(table, DOMAIN_LIST_SUBDOMAINS, "x.a.test", TABLE_FOUND);
+	assert_in(table, DOMAIN_LIST_EXACT, "x.y.b.test", TABLE_FOUND);
+	assert_in(table, DOMAIN_LIST_EXACT, "no.test", TABLE_NOT_FOUND);
+	assert_in("pcre:{ {/^a/ x} }", DOMAIN_LIST_SUBDOMAINS, "a.test", TABLE_FOUND);
+	assert_in("pcre:{ {/^a/ x} }", DOMAIN_LIST_SUBDOMAINS, "x.a.test", TABLE_NOT_FOUND);
+	assert_in("a.test fail:x b.test", DOMAIN_LIST_EXACT, "a.test", TABLE_FOUND);
+	assert_in("a.test fail:x b.test", DOMAIN_LIST_EXACT, "b.test", TABLE_ERROR);
+	assert_in("hash:/no/such/file", DOMAIN_LIST_EXACT, "b.test", TABLE_ERROR);
+}
+
+static void
+test_sites(void **state UNUSED)
+{
+	static const char *const cases[][3] = {
+	    {"user%remote.test@here.test", "user@remote.test", "smtp"},
+	    {"remote.test!user@here.test", "user@remote.test", "smtp"},
+	    {"a.test!b.test!user@here.test", "b.test!user@a.test", "smtp"},
+	    {"user@remote.test@here.test", "user@remote.test", "smtp"},
+	    {"user%here.test%localhost@here.test", "user@here.test", "local"},
+	    {"user%x@remote.test", "user%x@remote.test", "smtp"},
+	    {"user@here.test", "user@here.test", "local"},
+	    {"user", "user@mail.here.test", "local"},
+	    {"", "MAILER-DAEMON@mail.here.test", "local"},
+	    {"user@[127.0.0.1]", "user@[127.0.0.1]", "local"},
+	    {"user@1.2.3.4", "user@1.2.3.4", "error"},
+	    {"user@", "user@", "error"},
+	    {"user@bad..name", "user@bad..name", "error"},
+	    {"-user@x.test", "-user@x.test", "error"},
+	};
+	struct rewrite *r = rewrite_from(MAIN_CF);
+	struct arena arena CLEANUP(arena_done) = {0};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct rewrite_route route;
+
+		rewrite_resolve(r, &arena, span_str(cases[i][0]), &route);
+		assert_string_equal(route.recipient, cases[i][1]);
+		assert_string_equal(route.transport, cases[i][2]);
+	}
+	rewrite_free(&r);
+}
+
+#define TRANSPORT(entries) MAIN_CF "recipient_delimiter = +\ntransport_maps = " entries "\n"
+
+static void
+test_transport_maps(void **state UNUSED)
+{
+	static const char maps[] = TRANSPORT(
+	    "inline:{u+x@d.test=ext:A, u@d.test=user:, d.test=dom:[H]:25, .d.test=sub:, here.test=:}"
+	    " inline:{relay.test=:gate, e.test={error:5.7.1 No}, alias.test=smtp:x}");
+
+	assert_route(maps, "u+x@d.test", "ext", "A");
+	assert_route(maps, "u+y@D.test", "user", "d.test");
+	assert_route(maps, "v@d.test", "dom", "[H]:25");
+	assert_route(maps, "v@a.b.d.test", "sub", "a.b.d.test");
+	assert_route(maps, "u@here.test", "local", "mail.here.test");
+	assert_route(maps, "u@relay.test", "relay", "gate");
+	assert_route(maps, "u@other.test", "smtp", "other.test");
+	assert_route(maps, "u@alias.test", "error", "5.1.1 User unknown in virtual alias table");
+	assert_route(TRANSPORT("inline:{*=all:}"), "u@other.test", "all", "other.test");
+	assert_route(TRANSPORT("inline:{x.test=t:n, *=:}"), "u@other.test", "smtp", "other.test");
+	assert_route(TRANSPORT("pcre:{ {/^u@other/ p:q} }"), "u@other.test", "p", "q");
+	assert_route(
+	    TRANSPORT("pcre:{ {/^other.test$$/ p:q} }"), "u@other.test", "smtp", "other.test");
+	assert_route(
+	    TRANSPORT("fail:x"), "u@other.test", "retry", "4.3.0 address resolver failure");
+	assert_route(TRANSPORT("inline:{d.test=t:}") "parent_domain_matches_subdomains = "
+						     "transport_maps\n",
+	    "u@a.d.test", "t", "a.d.test");
+}
+
+static void
+assert_sender_route(
+    const char *main_cf, const char *sender, const char *transport, const char *nexthop)
+{
+	struct arena arena CLEANUP(arena_done) = {0};
+	struct rewrite *r = rewrite_from(main_cf);
+	struct rewrite_route route;
+
+	rewrite_route(r, &arena, sender, SPAN_LIT("u@else.test"), &route);
+	assert_string_equal(route.transport, transport);
+	assert_string_equal(route.nexthop, nexthop);
+	rewrite_free(&r);
+}
+
+static void
+test_senders(void **state UNUSED)
+{
+	static const char maps[] =
+	    MAIN_CF "relayhost = hub\n"
+		    "sender_dependent_relayhost_maps = inline:{a@s.test=gate-a, @s.test=gate-s, "
+		    "<>=gate-null, no@t.test=dunno}\n"
+		    "sender_dependent_default_transport_maps = inline:{b@s.test=slow:, "
+		    "c@s.test=slow:[own], e@t.test=DUNNO}\n";
+
+	assert_sender_route(maps, "a@s.test", "smtp", "gate-a");
+	assert_sender_route(maps, "x@s.test", "smtp", "gate-s");
+	assert_sender_route(maps, "", "smtp", "gate-null");
+	assert_sender_route(maps, "no@t.test", "smtp", "hub");
+	assert_sender_route(maps, "b@s.test", "slow", "gate-s");
+	assert_sender_route(maps, "c@s.test", "slow", "[own]");
+	assert_sender_route(maps, "e@t.test", "smtp", "hub");
+	assert_sender_route(maps, NULL, "smtp", "hub");
+	assert_sender_route(MAIN_CF "sender_dependent_relayhost_maps = fail:x\n", "a@s.test",
+	    "retry", "4.3.0 address resolver failure");
+}
+
+static void
+test_relocated(void **state UNUSED)
+{
+	static const char maps[] =
+	    MAIN_CF "recipient_delimiter = +\nrelocated_maps = inline:{old@here.test=new@x.test, "
+		    "left=away, {@gone.test = the moon}}\n";
+
+	assert_route(maps, "old+ext@here.test", "error", "5.1.6 User has moved to new@x.test");
+	assert_route(maps, "left@here.test", "error", "5.1.6 User has moved to away");
+	assert_route(maps, "any@gone.test", "error", "5.1.6 User has moved to the moon");
+	assert_route(maps, "left@else.test", "smtp", "else.test");
+	assert_route(MAIN_CF "relocated_maps = inline:{a@here.test={4.1.6 x}}\n"
+			     "relocated_prefix_enable = no\n",
+	    "a@here.test", "error", "{4.1.6 x}");
+}
+
+/* A class that cannot be told is no class. */
+static void
+test_class_trouble(void **state UNUSED)
+{
+	struct rewrite *r = rewrite_from(MAIN_CF "relay_domains = fail:x\n");
+	struct arena arena CLEANUP(arena_done) = {0};
+	struct rewrite_route route;
+	enum rewrite_class c;
+	struct err err;
+
+	assert_false(rewrite_class_find(r, SPAN_LIT("x.test"), &c, &err));
+	assert_int_equal(err.kind, ERR_TEMP);
+	assert_true(rewrite_class_find(r, SPAN_LIT("here.test"), &c, &err));
+	assert_int_equal(c, REWRITE_LOCAL);
+	rewrite_resolve(r, &arena, SPAN_LIT("u@x.test"), &route);
+	assert_true(route.trouble);
+	assert_string_equal(route.transport, "retry");
+	rewrite_free(&r);
 }
 
 int
@@ -147,6 +322,12 @@ main(void)
 	    cmocka_unit_test(test_classes),
 	    cmocka_unit_test(test_routes),
 	    cmocka_unit_test(test_domain_lists),
+	    cmocka_unit_test(test_domain_tables),
+	    cmocka_unit_test(test_sites),
+	    cmocka_unit_test(test_transport_maps),
+	    cmocka_unit_test(test_senders),
+	    cmocka_unit_test(test_relocated),
+	    cmocka_unit_test(test_class_trouble),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
