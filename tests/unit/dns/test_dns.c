@@ -669,6 +669,7 @@ body_lost_packets(void)
 	assert_int_equal(dns_mx("mail.example.org", soon(), &mx, &count, NULL, &err), DNS_FOUND);
 	assert_int_equal(server.udp_questions, 3);
 	mem_free(mx);
+	dns_forget("mail.example.org");
 	server.dropped = 100;
 	assert_int_equal(dns_mx("mail.example.org", soon(), &mx, &count, NULL, &err), DNS_RETRY);
 	assert_int_equal(server.udp_questions, 6);
@@ -693,6 +694,7 @@ body_old_server(void)
 		assert_int_equal(
 		    dns_mx("mail.example.org", soon(), &mx, &count, NULL, &err), DNS_FOUND);
 		mem_free(mx);
+		dns_forget("mail.example.org");
 	}
 	/* The first question was asked again by c-ares, which does so only once, the second by us, the third not. */
 	assert_int_equal(server.udp_questions, 5);
@@ -866,6 +868,110 @@ test_native_reads_the_hosts_file_first(void **state UNUSED)
 	run_with(body_native, false);
 }
 
+/* ---- answers that are kept ---------------------------------------------------------------------------------------------- */
+
+static enum dns_status
+mx_of(const char *name)
+{
+	struct dns_mx *mx = NULL;
+	size_t count = 0;
+	struct err err = {0};
+	enum dns_status status = dns_mx(name, soon(), &mx, &count, NULL, &err);
+
+	mem_free(mx);
+	return status;
+}
+
+static void
+body_kept(void)
+{
+	size_t asked = server.udp_questions;
+
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(
+		    mx_of(i == 1 ? "MAIL.example.org" : "mail.example.org."), DNS_FOUND);
+	assert_int_equal(server.udp_questions, asked + 1);
+	dns_forget("mail.example.org");
+	assert_int_equal(mx_of("mail.example.org"), DNS_FOUND);
+	assert_int_equal(server.udp_questions, asked + 2);
+	/* Another type is another question; a failure, and a "no" that does not say how long, are not kept. */
+	assert_int_equal(mx_of("both.example.org"), DNS_NOT_FOUND);
+	assert_int_equal(mx_of("both.example.org"), DNS_NOT_FOUND);
+	assert_int_equal(server.udp_questions, asked + 4);
+}
+
+static void
+test_answers_are_kept(void **state UNUSED)
+{
+	run_with(body_kept, false);
+}
+
+struct asker {
+	size_t done;
+	struct task_cond ended;
+};
+
+static void
+ask_task(void *arg)
+{
+	struct asker *a = arg;
+
+	assert_int_equal(mx_of("mail.example.org"), DNS_FOUND);
+	a->done++;
+	task_cond_wake_all(&a->ended);
+}
+
+static void
+body_shared(void)
+{
+	size_t asked = server.udp_questions;
+	struct asker a = {0};
+
+	for (int i = 0; i < 50; i++)
+		assert_non_null(task_start("ask", ask_task, &a));
+	while (a.done < 50)
+		assert_int_equal(task_cond_wait(&a.ended, soon()), TASK_READY);
+	assert_int_equal(server.udp_questions, asked + 1);
+}
+
+static void
+test_equal_questions_share_an_answer(void **state UNUSED)
+{
+	run_with(body_shared, false);
+}
+
+/* One of those who wait gives up; the others get their answer. */
+static void
+give_up_task(void *arg UNUSED)
+{
+	struct dns_mx *mx = NULL;
+	size_t count = 0;
+	struct err err = {0};
+
+	assert_int_equal(
+	    dns_mx("mail.example.org", clock_deadline(5 * CLOCK_MILLI), &mx, &count, NULL, &err),
+	    DNS_RETRY);
+}
+
+static void
+body_one_gives_up(void)
+{
+	struct asker a = {0};
+
+	/* The answer comes when the question is repeated. */
+	server.dropped = 1;
+	assert_non_null(task_start("give up", give_up_task, NULL));
+	assert_non_null(task_start("ask", ask_task, &a));
+	while (a.done < 1)
+		assert_int_equal(task_cond_wait(&a.ended, soon()), TASK_READY);
+}
+
+static void
+test_who_gives_up_takes_nothing_from_others(void **state UNUSED)
+{
+	run_with(body_one_gives_up, false);
+}
+
 int
 main(void)
 {
@@ -883,6 +989,9 @@ main(void)
 	    cmocka_unit_test(test_cancelled_task),
 	    cmocka_unit_test(test_200_questions_at_once),
 	    cmocka_unit_test(test_native_reads_the_hosts_file_first),
+	    cmocka_unit_test(test_answers_are_kept),
+	    cmocka_unit_test(test_equal_questions_share_an_answer),
+	    cmocka_unit_test(test_who_gives_up_takes_nothing_from_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

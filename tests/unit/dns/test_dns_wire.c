@@ -199,6 +199,47 @@ test_damaged_messages_do_no_harm(void **state UNUSED)
 	assert_true(found > size * 256);
 }
 
+/* How long answers hold. Each message: header with counts, question "a", then records of a pointer to it. */
+static void
+test_how_long_an_answer_holds(void **state UNUSED)
+{
+#define QUESTION      "\1a\0\0\1\0\1"
+#define A_RECORD(ttl) "\xc0\x0c\0\1\0\1\0\0\0" ttl "\0\4\1\2\3\4"
+#define SOA_RECORD(ttl, minimum)                                                                   \
+	"\xc0\x0c\0\6\0\1\0\0\0" ttl "\0\x16\0\0\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0" minimum
+#define HEAD(rcode, answers, authority) "ii\x81" rcode "\0\1\0" answers "\0" authority "\0\0"
+	const struct {
+		struct span message;
+		bool kept;
+		bool found;
+		uint32_t ttl;
+	} cases[] = {
+	    {MESSAGE(HEAD("\x80", "\2", "\0") QUESTION A_RECORD("\x1e") A_RECORD("\x14")), true,
+		true, 20},
+	    {MESSAGE(HEAD("\x80", "\1", "\0") QUESTION A_RECORD("\0")), true, true, 0},
+	    {MESSAGE(HEAD("\x83", "\0", "\1") QUESTION SOA_RECORD("\x1e", "\x0a")), true, false,
+		10},
+	    {MESSAGE(HEAD("\x80", "\0", "\1") QUESTION SOA_RECORD("\x05", "\x0a")), true, false, 5},
+	    {MESSAGE(HEAD("\x80", "\1", "\1") QUESTION A_RECORD("\x1e") SOA_RECORD("\1", "\1")),
+		true, true, 30},
+	    {MESSAGE(HEAD("\x83", "\0", "\0") QUESTION), false, false, 0},
+	    {MESSAGE(HEAD("\x82", "\1", "\0") QUESTION A_RECORD("\x1e")), false, false, 0},
+	    {MESSAGE(HEAD("\x80", "\2", "\0") QUESTION A_RECORD("\x1e")), false, false, 0},
+	    {MESSAGE("ii\x81"), false, false, 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		uint32_t ttl = 0;
+		bool found = false;
+
+		assert_int_equal(dns_wire_ttl(cases[i].message, &ttl, &found), cases[i].kept);
+		if (!cases[i].kept)
+			continue;
+		assert_int_equal(found, cases[i].found);
+		assert_int_equal(ttl, cases[i].ttl);
+	}
+}
+
 int
 main(void)
 {
@@ -212,6 +253,7 @@ main(void)
 	    cmocka_unit_test(test_host_names),
 	    cmocka_unit_test(test_query_has_question_and_edns),
 	    cmocka_unit_test(test_damaged_messages_do_no_harm),
+	    cmocka_unit_test(test_how_long_an_answer_holds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
