@@ -43,7 +43,7 @@ qmgr_claim_take(struct qmgr *q, struct queue_claims *claims)
 		struct queue_claimed *claimed = claims->items[i];
 
 		claims->items[i] = NULL;
-		qmgr_message_take(q, claimed, false);
+		qmgr_message_take(q, claimed);
 	}
 	queue_claims_done(claims);
 	qmgr_schedule_run(q);
@@ -55,12 +55,13 @@ typedef bool qmgr_claim_fn(struct queue_desk *d, const struct queue_budget *budg
 
 /* When the next claim makes sense: not while there is no room or no lease. */
 static int64_t
-qmgr_claim_when(struct qmgr *q, int64_t (*due)(const struct queue_desk *d))
+qmgr_claim_when(struct qmgr *q, qmgr_claim_fn *claim, int64_t (*due)(const struct queue_desk *d))
 {
 	struct queue_budget budget;
+	bool room = qmgr_message_budget(q, claim == queue_claim_deferred, &budget);
 
-	q->claim_blocked = !qmgr_message_budget(q, &budget);
-	if (q->claim_blocked || !cluster_node_may_claim(q->node))
+	q->claim_blocked |= !room;
+	if (!room || !cluster_node_may_claim(q->node))
 		return clock_deadline(QMGR_CLAIM_RETRY);
 	return due(q->desk);
 }
@@ -71,8 +72,10 @@ qmgr_claim_once(struct qmgr *q, qmgr_claim_fn *claim, struct err *err)
 	struct queue_claims claims = {0};
 	struct queue_budget budget;
 
-	if (!cluster_node_may_claim(q->node) || !qmgr_message_budget(q, &budget))
+	if (!cluster_node_may_claim(q->node) ||
+	    !qmgr_message_budget(q, claim == queue_claim_deferred, &budget))
 		return true;
+	q->claim_blocked = false;
 	CRASH_POINT("claim-before");
 	if (!claim(q->desk, &budget, qmgr_statement_deadline(q), &claims, err))
 		return false;
@@ -92,7 +95,7 @@ qmgr_claim_loop(struct qmgr *q, qmgr_claim_fn *claim, int64_t (*due)(const struc
 	struct err err;
 
 	while (!q->stopping) {
-		int64_t next = MAX(qmgr_claim_when(q, due), not_before);
+		int64_t next = MAX(qmgr_claim_when(q, claim, due), not_before);
 
 		if (next > clock_mono_us()) {
 			if (task_cond_wait(&q->claim_wanted, next) == TASK_CANCELLED)
@@ -151,7 +154,7 @@ qmgr_claim_takeover(struct qmgr *q)
 		struct queue_budget budget;
 		struct err err;
 
-		if (!cluster_node_may_claim(q->node) || !qmgr_message_budget(q, &budget))
+		if (!cluster_node_may_claim(q->node) || !qmgr_message_budget(q, false, &budget))
 			return; /* the upkeep comes back to it */
 		if (!queue_claim_takeover(
 			q->desk, &budget, qmgr_statement_deadline(q), &claims, &more, &err)) {
@@ -176,59 +179,6 @@ qmgr_claim_reread(struct qmgr *q)
 	}
 	(void)qmgr_claim_take(q, &claims);
 	return true;
-}
-
-/* A message whose present page of recipients is settled, and which has more of them; NULL: none. */
-static struct qmgr_message *
-qmgr_claim_next_page(struct qmgr *q)
-{
-	LIST_FOREACH (m, &q->messages, struct qmgr_message, node) {
-		if (m->open == 0 && m->claimed->next_rcpt >= 0 && m->holds == 0)
-			return m;
-	}
-	return NULL;
-}
-
-static bool
-qmgr_claim_page(struct qmgr *q, struct qmgr_message *m, struct err *err)
-{
-	struct queue_claimed *page = NULL;
-	bool stays = m->stays;
-
-	m->holds++;
-	if (!queue_claim_page(q->desk, m->claimed, qmgr_statement_deadline(q), &page, err)) {
-		m->holds--;
-		return false;
-	}
-	m->claimed->next_rcpt = -1;
-	m->stays = true; /* the last page says "removed" */
-	if (page != NULL)
-		qmgr_message_take(q, page, stays);
-	qmgr_message_unhold(q, m);
-	qmgr_schedule_run(q);
-	return true;
-}
-
-void
-qmgr_claim_page_task(void *arg)
-{
-	struct qmgr *q = arg;
-	struct err err;
-
-	while (!q->stopping) {
-		struct qmgr_message *m = q->paging != 0 ? qmgr_claim_next_page(q) : NULL;
-		int64_t pause = CLOCK_NEVER;
-
-		q->paging = m != NULL;
-		if (m != NULL && qmgr_claim_page(q, m, &err))
-			continue;
-		if (m != NULL) {
-			qmgr_trouble(q, &err);
-			pause = clock_deadline(QMGR_CLAIM_RETRY);
-		}
-		if (task_cond_wait(&q->page_wanted, pause) == TASK_CANCELLED)
-			return;
-	}
 }
 
 static void

@@ -1,6 +1,5 @@
 /*
- * qmgr_claim.h - the tasks that bring mail in: new mail from the ring, deferred mail that is due, the leases of dead nodes, further
- * pages of large recipient lists; and the housekeeping of the queue, once a second.
+ * qmgr_claim.h - the tasks that bring mail in: new mail from the ring, deferred mail that is due, the leases of dead nodes; and the housekeeping of the queue, once a second.
  */
 #ifndef QMGR_QMGR_CLAIM_H
 #define QMGR_QMGR_CLAIM_H
@@ -13,7 +12,6 @@ struct qmgr;
 void qmgr_claim_incoming_task(void *qmgr);
 void qmgr_claim_deferred_task(void *qmgr);
 void qmgr_claim_upkeep_task(void *qmgr);
-void qmgr_claim_page_task(void *qmgr);
 
 /* Takes over the leases of dead nodes, now. Waits. */
 void qmgr_claim_takeover(struct qmgr *q);

@@ -46,6 +46,12 @@ struct qmgr_message {
 	size_t holds;    /* somebody is using it: do not free */
 	uint32_t resolved; /* recipients whose destination has been looked up */
 	struct list jobs;  /* qmgr_job.h: one for each transport where it waits */
+	/* Pages of recipients of one message, and what different claims brought of it: */
+	struct qmgr_message *older;
+	struct qmgr_message *newer;
+	struct list unread;               /* in qmgr->unread while further recipients are to be read */
+	int64_t read;                     /* mono us: when this page was read */
+	struct qmgr_transport *transport; /* of the last recipient that was queued, or NULL */
 	bool stays;      /* not all of it has left the queue */
 	enum queue_verb
 	    order; /* what an operator wants done with recipients under way; 0: nothing */
@@ -89,14 +95,15 @@ struct qmgr {
 	struct task_cond pauses_wanted; /* a pause of a destination or transport has begun */
 
 	struct list messages; /* claimed, oldest first */
-	struct hmap messages_by_id;
+	struct hmap messages_by_id; /* the newest of each; the others by its ->older */
 	size_t message_count;
 	size_t rcpt_count;
+	size_t deferred_rcpt_count;    /* of these, from deferred mail */
 	size_t content_bytes;          /* contents held in memory */
 	bool claim_blocked;            /* claims wait for room */
 	struct task_cond claim_wanted; /* new mail may be there, or room */
 
-	bool paging; /* a message has further pages of recipients to be read */
+	struct list unread; /* messages with recipients that are not in memory, oldest first */
 	struct task_cond page_wanted;
 
 	struct list records; /* outcomes to be recorded, oldest first */

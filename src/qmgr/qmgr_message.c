@@ -15,8 +15,10 @@ qmgr_message_log_active(const struct qmgr_message *m)
 {
 	struct buf line CLEANUP(buf_done) = {0};
 
-	mail_log_active(
-	    &line, m->queue_id, m->envelope->sender, m->envelope->size, m->envelope->rcpt_count);
+	size_t total = (size_t)MAX(m->claimed->total, 0);
+
+	mail_log_active(&line, m->queue_id, m->envelope->sender, m->envelope->size,
+	    MAX(total, m->envelope->rcpt_count));
 	log_info("%s", buf_str(&line));
 }
 
@@ -40,25 +42,101 @@ qmgr_message_attrs(struct qmgr_message *m)
 		m->attrs[i] = (struct delivery_attr){e->attrs[i].name, e->attrs[i].value};
 }
 
+/* ---- parts of one message ---------------------------------------------------------------------------------------- */
+
+struct qmgr_message *
+qmgr_message_find(const struct qmgr *q, int64_t msg_id)
+{
+	return hmap_get(&q->messages_by_id, HMAP_KEY(msg_id));
+}
+
+static void
+qmgr_message_link(struct qmgr *q, struct qmgr_message *m)
+{
+	m->older = hmap_put(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id), m);
+	if (m->older != NULL)
+		m->older->newer = m;
+}
+
+static void
+qmgr_message_unlink(struct qmgr *q, struct qmgr_message *m)
+{
+	if (m->older != NULL)
+		m->older->newer = m->newer;
+	if (m->newer != NULL)
+		m->newer->older = m->older;
+	else if (m->older != NULL)
+		(void)hmap_put(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id), m->older);
+	else
+		(void)hmap_remove(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id));
+}
+
+static bool
+qmgr_message_is_done(const struct qmgr_message *m)
+{
+	return m->in_batch == m->open && m->claimed->next_rcpt < 0;
+}
+
+bool
+qmgr_message_is_last(const struct qmgr_message *m)
+{
+	bool done = qmgr_message_is_done(m);
+
+	for (const struct qmgr_message *p = m->older; p != NULL && done; p = p->older)
+		done = qmgr_message_is_done(p);
+	for (const struct qmgr_message *p = m->newer; p != NULL && done; p = p->newer)
+		done = qmgr_message_is_done(p);
+	return done;
+}
+
 void
-qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed, bool stays)
+qmgr_message_is_read(struct qmgr_message *m)
+{
+	m->claimed->next_rcpt = -1;
+	list_remove(&m->unread);
+}
+
+/* ---- beginning and end ------------------------------------------------------------------------------------------- */
+
+static void
+qmgr_message_count(struct qmgr *q, const struct qmgr_message *m, bool more)
+{
+	size_t rcpts = m->envelope->rcpt_count;
+	size_t bytes = m->claimed->content.len;
+
+	if (!more) {
+		rcpts = -rcpts;
+		bytes = -bytes;
+	}
+	q->message_count += more ? 1 : (size_t)-1;
+	q->rcpt_count += rcpts;
+	q->content_bytes += bytes;
+	if (m->claimed->from_deferred)
+		q->deferred_rcpt_count += rcpts;
+}
+
+void
+qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed)
 {
 	struct qmgr_message *m = mem_new(struct qmgr_message);
 
 	m->claimed = claimed;
 	m->envelope = &claimed->envelope;
 	m->activated = clock_real_us();
-	m->stays = stays;
 	list_init(&m->jobs);
 	m->open = m->undecided = m->envelope->rcpt_count;
 	mail_queue_id_format(m->envelope->msg_id, m->queue_id);
 	qmgr_message_attrs(m);
 	list_add(&q->messages, &m->node);
-	(void)hmap_put(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id), m);
-	q->message_count++;
-	q->rcpt_count += m->envelope->rcpt_count;
-	q->content_bytes += claimed->content.len;
-	qmgr_message_log_active(m);
+	qmgr_message_link(q, m);
+	qmgr_message_count(q, m, true);
+	if (claimed->next_rcpt >= 0) {
+		m->read = clock_mono_us();
+		list_add(&q->unread, &m->unread);
+		task_cond_wake_all(&q->page_wanted);
+	}
+	if (m->older == NULL)
+		qmgr_message_log_active(m);
 	m->holds++;
 	qmgr_schedule_message(q, m);
 	qmgr_message_unhold(q, m);
@@ -69,28 +147,29 @@ qmgr_message_free(struct qmgr *q, struct qmgr_message *m)
 {
 	MUST(m->undecided == 0 && list_is_empty(&m->jobs));
 	list_remove(&m->node);
-	if (hmap_get(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id)) == m)
-		(void)hmap_remove(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id));
-	q->message_count--;
-	q->rcpt_count -= m->envelope->rcpt_count;
-	q->content_bytes -= m->claimed->content.len;
+	list_remove(&m->unread);
+	qmgr_message_unlink(q, m);
+	qmgr_message_count(q, m, false);
 	queue_claimed_free(&m->claimed);
 	mem_free(m);
 	if (q->claim_blocked)
 		task_cond_wake_all(&q->claim_wanted);
 }
 
+/* The last part of a message says that it is removed, if no part knows better. */
 static void
 qmgr_message_finish(struct qmgr *q, struct qmgr_message *m)
 {
+	struct qmgr_message *other = m->newer != NULL ? m->newer : m->older;
 	struct buf line CLEANUP(buf_done) = {0};
 
 	if (m->claimed->next_rcpt >= 0 && !queue_lease_is_lost(m->claimed->lease)) {
-		q->paging = true;
 		task_cond_wake_all(&q->page_wanted);
 		return;
 	}
-	if (!m->stays) {
+	if (other != NULL) {
+		other->stays |= m->stays;
+	} else if (!m->stays) {
 		mail_log_removed(&line, m->queue_id);
 		log_info("%s", buf_str(&line));
 	}
@@ -102,6 +181,8 @@ qmgr_message_settled(struct qmgr *q, struct qmgr_message *m)
 {
 	MUST(m->open > 0);
 	m->open--;
+	if (!list_is_empty(&q->unread)) /* there may be room for further recipients */
+		task_cond_wake_all(&q->page_wanted);
 	if (m->open == 0 && m->holds == 0)
 		qmgr_message_finish(q, m);
 }
@@ -118,23 +199,32 @@ qmgr_message_unhold(struct qmgr *q, struct qmgr_message *m)
 size_t
 qmgr_message_unread(const struct qmgr_message *m)
 {
-	return m->claimed->next_rcpt >= 0 ? m->envelope->rcpt_count : 0;
+	const struct queue_claimed *c = m->claimed;
+
+	if (c->next_rcpt < 0)
+		return 0;
+	return c->total > c->next_rcpt ? (size_t)(c->total - c->next_rcpt)
+				       : m->envelope->rcpt_count;
 }
 
 bool
-qmgr_message_budget(const struct qmgr *q, struct queue_budget *ret)
+qmgr_message_budget(const struct qmgr *q, bool deferred, struct queue_budget *ret)
 {
 	const struct conf *conf = q->service->conf;
 	size_t messages = conf_size(conf, CONF_qmgr_message_active_limit);
 	size_t rcpts = conf_size(conf, CONF_qmgr_message_recipient_limit);
 	size_t bytes = conf_size(conf, CONF_qmgr_content_memory_limit);
+	size_t claim = conf_size(conf, CONF_queue_claim_recipient_limit);
+	size_t here = deferred ? q->deferred_rcpt_count : q->rcpt_count;
+	size_t room = rcpts > here ? rcpts - here : 0;
 
-	if (q->message_count >= messages || q->rcpt_count >= rcpts || q->content_bytes >= bytes)
+	if (q->message_count >= messages || q->content_bytes >= bytes || (deferred && room == 0))
 		return false;
 	*ret = (struct queue_budget){
 	    .messages = messages - q->message_count,
-	    .rcpts = rcpts - q->rcpt_count,
+	    .rcpts = deferred ? MIN(room, claim) : claim,
 	    .bytes = bytes - q->content_bytes,
+	    .page = MAX(MIN(room, claim), conf_size(conf, CONF_qmgr_message_recipient_minimum)),
 	};
 	return true;
 }

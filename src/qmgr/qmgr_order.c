@@ -47,16 +47,10 @@ qmgr_order_rcpt_untried(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 		qmgr_order_apply(q, m, rcpt, &order);
 }
 
-/* True when the order is obeyed, or will be with no further look at it. */
-static bool
-qmgr_order_obey(struct qmgr *q, const struct queue_order *order)
+/* One part of a message in our hands. */
+static void
+qmgr_order_obey_part(struct qmgr *q, struct qmgr_message *m, const struct queue_order *order)
 {
-	struct qmgr_message *m = hmap_get(&q->messages_by_id, HMAP_KEY(order->msg_id));
-
-	if (m == NULL)
-		return true; /* no longer ours: whoever holds it next reads the order in the database */
-	if (order->verb == QUEUE_VERB_FLUSH || order->verb == QUEUE_VERB_RELEASE)
-		return true; /* it is being delivered */
 	m->holds++;
 	/* Once: what is under way is asked to end, whatever it is waiting for. */
 	if (m->order_id != order->order_id && order->verb != QUEUE_VERB_REQUEUE)
@@ -67,6 +61,23 @@ qmgr_order_obey(struct qmgr *q, const struct queue_order *order)
 	m->order_id = order->order_id;
 	qmgr_schedule_take_waiting(q, m, qmgr_order_apply, (void *)(uintptr_t)order);
 	qmgr_message_unhold(q, m);
+}
+
+/* True when the order is obeyed, or will be with no further look at it. */
+static bool
+qmgr_order_obey(struct qmgr *q, const struct queue_order *order)
+{
+	struct qmgr_message *m = qmgr_message_find(q, order->msg_id);
+
+	if (m == NULL)
+		return true; /* no longer ours: whoever holds it next reads the order in the database */
+	if (order->verb == QUEUE_VERB_FLUSH || order->verb == QUEUE_VERB_RELEASE)
+		return true; /* it is being delivered */
+	/* A part that nothing is left of waits for its next page: it is freed elsewhere, not here. */
+	for (struct qmgr_message *older; m != NULL; m = older) {
+		older = m->older;
+		qmgr_order_obey_part(q, m, order);
+	}
 	/* Recipients under way stay pending until their outcome; the next look finds the message gone. */
 	return false;
 }

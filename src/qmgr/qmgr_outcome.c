@@ -158,6 +158,8 @@ qmgr_decide(const struct qmgr *q, const struct qmgr_message *m, const struct qmg
 	r->notify = qmgr_decide_notify(r);
 	if (o->passed_on)
 		r->notify &= ~QUEUE_NOTIFY_SUCCESS;
+	if (o->told && r->outcome == QUEUE_BOUNCED)
+		r->notify = 0;
 }
 
 /* ---- gathering ---- */
@@ -304,9 +306,7 @@ qmgr_record_batch(struct qmgr *q, struct err *err)
 	}
 	/* `last`: with this batch nothing of the message is left in our hands, so its bounce is complete. */
 	for (size_t i = 0; i < count; i++)
-		records[i]->result.last =
-		    records[i]->message->in_batch == records[i]->message->open &&
-		    records[i]->message->claimed->next_rcpt < 0;
+		records[i]->result.last = qmgr_message_is_last(records[i]->message);
 	for (size_t i = 0; i < count; i++)
 		records[i]->message->in_batch = 0;
 	CRASH_POINT("record-before");
@@ -509,7 +509,7 @@ qmgr_outcome_of_doubt(
 void
 qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result)
 {
-	struct qmgr_message *m = hmap_get(&q->messages_by_id, HMAP_KEY(result->msg_id));
+	struct qmgr_message *older;
 
 	for (size_t i = 0; i < result->outcome_count; i++) {
 		const struct delivery_outcome *o = &result->outcomes[i];
@@ -522,8 +522,10 @@ qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result)
 			qmgr_fact_add(q, result->msg_id, o);
 	}
 	/* Recipients that wait in this process already are taken out of their line. */
-	if (m != NULL)
+	for (struct qmgr_message *m = qmgr_message_find(q, result->msg_id); m != NULL; m = older) {
+		older = m->older;
 		qmgr_schedule_recheck(q, m);
+	}
 }
 
 bool

@@ -142,6 +142,7 @@ qmgr_schedule_rcpt_to(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, con
 	d = qmgr_destination_get(q, t, nexthop, m->envelope->rcpts[rcpt].addr);
 	if (d->failure.on)
 		return qmgr_dead_defer_for(q, d, m, rcpt);
+	m->transport = t;
 	qmgr_job_add(d, &owner, rcpt);
 }
 
@@ -188,6 +189,8 @@ qmgr_resolve_run(void *arg)
 		qmgr_schedule_slice(r->qmgr, m, MIN(count, m->resolved + QMGR_RESOLVE_SLICE));
 		qmgr_schedule_run(r->qmgr);
 	}
+	if (list_is_linked(&m->unread))
+		task_cond_wake_all(&r->qmgr->page_wanted);
 	qmgr_message_unhold(r->qmgr, m);
 	mem_free(r);
 }

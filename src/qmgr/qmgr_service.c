@@ -18,6 +18,7 @@
 #include "qmgr/qmgr_limit.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
+#include "qmgr/qmgr_page.h"
 #include "qmgr/qmgr_schedule.h"
 #include "qmgr/qmgr_transport.h"
 #include "queue/queue_schema.h"
@@ -88,6 +89,7 @@ qmgr_open_desk(struct qmgr *q)
 	    .shards = service_database_count(conf),
 	    .claim_batches = conf_size(conf, CONF_queue_claim_batch_limit),
 	    .claim_inline = conf_size(conf, CONF_queue_claim_inline_limit),
+	    .claim_page = conf_size(conf, CONF_queue_claim_recipient_limit),
 	    .poll_min = conf_time(conf, CONF_queue_poll_min_time),
 	    .poll_max = conf_time(conf, CONF_queue_poll_max_time),
 	    .poll_closed = conf_time(conf, CONF_ring_idle_poll_time),
@@ -249,6 +251,7 @@ qmgr_init(struct service *s)
 	s->state = q;
 	list_init(&q->transport_list);
 	list_init(&q->messages);
+	list_init(&q->unread);
 	list_init(&q->records);
 	list_init(&q->facts);
 	qmgr_configure(q);
@@ -269,7 +272,7 @@ qmgr_run(struct service *s)
 	(void)task_group_start(&q->tasks, "record", qmgr_outcome_task, q);
 	(void)task_group_start(&q->tasks, "claim incoming", qmgr_claim_incoming_task, q);
 	(void)task_group_start(&q->tasks, "claim deferred", qmgr_claim_deferred_task, q);
-	(void)task_group_start(&q->tasks, "claim pages", qmgr_claim_page_task, q);
+	(void)task_group_start(&q->tasks, "pages", qmgr_page_task, q);
 	(void)task_group_start(&q->tasks, "pauses", qmgr_schedule_pauses_task, q);
 	(void)task_group_start(&q->tasks, "limits", qmgr_limit_task, q);
 	(void)task_group_start(&q->tasks, "upkeep", qmgr_claim_upkeep_task, q);

@@ -49,7 +49,7 @@ static const struct db_statement sql_page_deferred = {"page_deferred",
 /* ---- pages of recipients --------------------------------------------------------------------------------------- */
 
 static bool
-read_page(struct queue_desk *d, struct db_conn *c, const struct queue_claimed *m, int64_t deadline,
+read_page(struct db_conn *c, const struct queue_claimed *m, size_t page, int64_t deadline,
     struct queue_claimed **ret, struct err *err)
 {
 	const struct queue_lease *l = m->lease;
@@ -57,7 +57,7 @@ read_page(struct queue_desk *d, struct db_conn *c, const struct queue_claimed *m
 	struct db_param params[] = {
 	    db_param_int8(n[0], m->envelope.msg_id),
 	    db_param_int4(n[1], m->next_rcpt),
-	    db_param_int8(n[2], (int64_t)d->settings.claim_page),
+	    db_param_int8(n[2], (int64_t)page),
 	    db_param_int8(n[3], l->deferred ? l->epoch : l->batch_id),
 	};
 	const struct db_statement *st =
@@ -66,25 +66,25 @@ read_page(struct queue_desk *d, struct db_conn *c, const struct queue_claimed *m
 
 	if (!db_exec(c, st, params, ARRAY_LEN(params), deadline, &r, err))
 		return false;
-	*ret = db_result_rows(r) > 0 ? queue_claimed_from_page(m, r, d->settings.claim_page) : NULL;
+	*ret = db_result_rows(r) > 0 ? queue_claimed_from_page(m, r, page) : NULL;
 	db_result_free(&r);
 	return true;
 }
 
 bool
-queue_claim_page(struct queue_desk *d, const struct queue_claimed *m, int64_t deadline,
+queue_claim_page(struct queue_desk *d, const struct queue_claimed *m, size_t page, int64_t deadline,
     struct queue_claimed **ret, struct err *err)
 {
 	struct db_conn *c;
 	bool ok;
 
-	MUST(m->next_rcpt >= 0);
+	MUST(m->next_rcpt >= 0 && page > 0);
 	if (m->lease->lost)
 		return err_set(err, ERR_GONE, "4.3.0", "the lease is lost");
 	c = queue_desk_take(d, deadline, err);
 	if (c == NULL)
 		return false;
-	ok = read_page(d, c, m, deadline, ret, err);
+	ok = read_page(c, m, page, deadline, ret, err);
 	queue_desk_give(d, &c);
 	return ok;
 }
@@ -109,14 +109,14 @@ lease_of_row(struct queue_desk *d, int16_t set, const struct list *before,
 
 /* A message too large for one page comes with its first page. */
 static bool
-first_page(struct queue_desk *d, struct db_conn *c, struct queue_claimed **m, int64_t deadline,
-    struct err *err)
+first_page(
+    struct db_conn *c, struct queue_claimed **m, size_t size, int64_t deadline, struct err *err)
 {
 	struct queue_claimed *page = NULL;
 
 	if ((*m)->next_rcpt != 0)
 		return true;
-	if (!read_page(d, c, *m, deadline, &page, err))
+	if (!read_page(c, *m, size, deadline, &page, err))
 		return false;
 	queue_claimed_free(m);
 	*m = page;
@@ -143,13 +143,13 @@ make_messages(struct queue_desk *d, int16_t set, const struct db_result *r, bool
 
 bool
 queue_claim_rows(struct queue_desk *d, struct db_conn *c, int16_t set, const struct db_result *r,
-    bool settled, int64_t deadline, struct queue_claims *ret, struct err *err)
+    bool settled, size_t page, int64_t deadline, struct queue_claims *ret, struct err *err)
 {
 	size_t i = ret->count;
 
 	make_messages(d, set, r, settled, ret);
 	while (i < ret->count) {
-		if (!first_page(d, c, &ret->items[i], deadline, err)) {
+		if (!first_page(c, &ret->items[i], page, deadline, err)) {
 			d->doubt = true;
 			return false;
 		}
@@ -186,6 +186,7 @@ claim_set(struct queue_desk *d, struct db_conn *c, int16_t set, bool full,
     const struct queue_budget *budget, int64_t deadline, struct queue_claims *ret, struct err *err)
 {
 	struct queue_set *s = &d->sets[set];
+	size_t page = budget->page != 0 ? budget->page : d->settings.claim_page;
 	int64_t epoch = d->epoch;
 	char n[8][DB_INT_SIZE];
 	struct db_param params[] = {
@@ -196,7 +197,7 @@ claim_set(struct queue_desk *d, struct db_conn *c, int16_t set, bool full,
 	    db_param_int8(n[4], (int64_t)budget->rcpts),
 	    db_param_int8(n[5], (int64_t)budget->bytes),
 	    db_param_int8(n[6], (int64_t)d->settings.claim_inline),
-	    db_param_int8(n[7], (int64_t)d->settings.claim_page),
+	    db_param_int8(n[7], (int64_t)page),
 	};
 	struct db_result *r[1] = {NULL};
 	enum db_commit done;
@@ -220,7 +221,7 @@ claim_set(struct queue_desk *d, struct db_conn *c, int16_t set, bool full,
 		db_result_free(&r[0]);
 		return err_set(err, ERR_GONE, "4.3.0", "the epoch is over");
 	}
-	ok = queue_claim_rows(d, c, set, r[0], false, deadline, ret, err);
+	ok = queue_claim_rows(d, c, set, r[0], false, page, deadline, ret, err);
 	db_result_free(&r[0]);
 	return ok;
 }

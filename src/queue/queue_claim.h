@@ -27,6 +27,7 @@ struct queue_claimed {
 	 * -1: all are here.
 	 */
 	int32_t next_rcpt;
+	int32_t total; /* recipients that the message came with; 0: not known */
 };
 
 /* What a claim brought: owned pointers; the caller takes those it wants (sets them NULL). */
@@ -40,6 +41,7 @@ struct queue_budget {
 	size_t messages;
 	size_t rcpts;
 	size_t bytes; /* of contents that come with the claim */
+	size_t page;  /* most recipients of one message; 0: the desk's claim_page */
 };
 
 /*
@@ -76,9 +78,9 @@ bool queue_claim_takeover(struct queue_desk *d, const struct queue_budget *budge
 bool queue_claim_reread(
     struct queue_desk *d, int64_t deadline, struct queue_claims *ret, struct err *err) MUST_CHECK;
 
-/* The next page of recipients of a large message, as a claimed message of its own under the same lease. Waits. */
-bool queue_claim_page(struct queue_desk *d, const struct queue_claimed *m, int64_t deadline,
-    struct queue_claimed **ret, struct err *err) MUST_CHECK;
+/* The next page of `page` recipients of a large message, as a claimed message of its own under the same lease. Waits. */
+bool queue_claim_page(struct queue_desk *d, const struct queue_claimed *m, size_t page,
+    int64_t deadline, struct queue_claimed **ret, struct err *err) MUST_CHECK;
 
 /*
  * Moves leases older than two rotations to `deferred`, their open recipients owned by us (rule 5a.5), so that a slow

@@ -152,7 +152,8 @@ read_leases(struct queue_desk *d, struct db_conn *c, int16_t set, bool others, s
 		c, queue_set_statement(sql, set), params, ARRAY_LEN(params), deadline, &r, err))
 		return false;
 	if (d->epoch == epoch)
-		ok = queue_claim_rows(d, c, set, r, true, deadline, ret, err);
+		ok = queue_claim_rows(
+		    d, c, set, r, true, d->settings.claim_page, deadline, ret, err);
 	else
 		ok = err_set(err, ERR_GONE, "4.3.0", "the epoch is over");
 	db_result_free(&r);

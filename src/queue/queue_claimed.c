@@ -179,13 +179,14 @@ queue_claimed_from_ring(
 	e->arrival = db_result_time(r, row, 3);
 	e->size = (uint64_t)db_result_int(r, row, 4);
 	m->content_id = db_result_is_null(r, row, 5) ? 0 : db_result_int(r, row, 5);
+	m->total = (int32_t)db_result_int(r, row, 6);
 	e->sender = text_column(&m->arena, r, row, 7);
 	read_attrs(m, r, row, 8);
 	read_content(m, r, row, 9);
 	if (db_result_is_null(r, row, 10))
 		m->next_rcpt = 0;
 	else
-		read_lines(m, r, row, (size_t)db_result_int(r, row, 6), settled);
+		read_lines(m, r, row, (size_t)m->total, settled);
 	if (m->next_rcpt < 0 && e->rcpt_count == 0)
 		queue_claimed_free(&m);
 	else
@@ -241,6 +242,7 @@ queue_claimed_from_page(const struct queue_claimed *like, const struct db_result
 	m->content_id = like->content_id;
 	m->set = like->set;
 	m->from_deferred = like->from_deferred;
+	m->total = like->total;
 	if (like->content_here) {
 		m->content = span_of(arena_dup(&m->arena, like->content), like->content.len);
 		m->content_here = true;

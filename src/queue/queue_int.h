@@ -190,10 +190,10 @@ void queue_desk_give(struct queue_desk *d, struct db_conn **c);
 struct db_conn *queue_claim_begin(struct queue_desk *d, int64_t deadline, struct err *err);
 void queue_claim_end(struct queue_desk *d, struct db_conn **c);
 
-/* Messages from rows of QUEUE_CLAIMED_COLUMNS, with their leases. Waits. */
+/* Messages from rows of QUEUE_CLAIMED_COLUMNS, with their leases; `page` as in that statement. Waits. */
 bool queue_claim_rows(struct queue_desk *d, struct db_conn *c, int16_t set,
-    const struct db_result *r, bool settled, int64_t deadline, struct queue_claims *ret,
-    struct err *err) MUST_CHECK;
+    const struct db_result *r, bool settled, size_t page, int64_t deadline,
+    struct queue_claims *ret, struct err *err) MUST_CHECK;
 
 /* Finds out which doubtful promotions were committed; under the lock `settling`. Waits. */
 bool queue_claim_resolve(

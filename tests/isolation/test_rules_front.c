@@ -259,7 +259,7 @@ RULE(rule_11_fifty_thousand_recipients)
 		seen += page->envelope.rcpt_count;
 		record_all(&t->d, &one, seen % 10000 == 0 ? QUEUE_SENT : QUEUE_DEFERRED);
 		if (more < 0 ||
-		    (assert_true(queue_claim_page(t->d.desk, page, soon(), &next, &err)),
+		    (assert_true(queue_claim_page(t->d.desk, page, 5000, soon(), &next, &err)),
 			next == NULL))
 			break;
 		if (page != c.items[0])
