@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "bounce/bounce_template.h"
+#include "mail/mail_addr.h"
 #include "mail/mail_log.h"
 #include "mail/mail_queue_id.h"
 #include "mail/mail_received.h"
@@ -21,14 +23,25 @@ bounce_settings_from(const struct conf *conf)
 	    .origin = conf_str(conf, CONF_myorigin),
 	    .mail_name = conf_str(conf, CONF_mail_name),
 	    .double_bounce_sender = conf_str(conf, CONF_double_bounce_sender),
+	    .bounce_notice = conf_str(conf, CONF_bounce_notice_recipient),
 	    .double_bounce_notice = conf_str(conf, CONF_2bounce_notice_recipient),
-	    .notify_double = conf_has(conf, CONF_notify_classes, "2bounce") ||
-			     conf_has(conf, CONF_notify_classes, "bounce"),
+	    .delay_notice = conf_str(conf, CONF_delay_notice_recipient),
+	    .notify_bounce = conf_has(conf, CONF_notify_classes, "bounce"),
+	    .notify_double = conf_has(conf, CONF_notify_classes, "2bounce"),
+	    .notify_delay = conf_has(conf, CONF_notify_classes, "delay"),
 	    .size_limit = conf_size(conf, CONF_bounce_size_limit),
 	    .delay_warning = conf_time(conf, CONF_delay_warning_time),
 	    .lifetime = conf_time(conf, CONF_maximal_queue_lifetime),
 	    .threaded = conf_bool(conf, CONF_enable_threaded_bounces),
+	    .stamped_ids = !conf_bool(conf, CONF_enable_long_queue_ids),
+	    .templates = bounce_template_load(conf),
 	};
+}
+
+void
+bounce_settings_done(struct bounce_settings *s)
+{
+	bounce_template_free(&s->templates);
 }
 
 static enum mail_report_kind
@@ -39,20 +52,29 @@ bounce_report_kind(unsigned notify)
 	return notify == QUEUE_NOTIFY_SUCCESS ? MAIL_REPORT_SUCCESS : MAIL_REPORT_FAILURE;
 }
 
-/* Is it one of our own double bounces, about which nobody is told? */
-static bool
-bounce_is_double(const struct bounce_settings *s, const char *sender)
+static const char *
+bounce_double_sender(const struct bounce_settings *s, struct arena *arena)
 {
-	size_t len = strlen(s->double_bounce_sender);
-
-	return strncmp(sender, s->double_bounce_sender, len) == 0 &&
-	       (sender[len] == '@' || sender[len] == '\0');
+	return arena_printf(arena, "%s@%s", s->double_bounce_sender, s->hostname);
 }
 
 static const char *
 bounce_at_origin(const struct bounce_settings *s, struct arena *arena, const char *local)
 {
 	return strchr(local, '@') != NULL ? local : arena_printf(arena, "%s@%s", local, s->origin);
+}
+
+/* What the sender called the recipient (RFC 3461 section 4.2); where he said nothing, the address he gave. */
+static struct span
+bounce_original(const struct queue_notice *n, struct arena *arena)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+
+	if (n->dsn_orcpt != NULL && n->dsn_orcpt[0] != '\0')
+		return span_str(n->dsn_orcpt);
+	buf_add_str(&text, "rfc822;");
+	mail_addr_quote(&text, span_str(n->orig_addr != NULL ? n->orig_addr : n->addr));
+	return span_str(arena_dup(arena, buf_span(&text)));
 }
 
 static struct mail_report_rcpt *
@@ -65,7 +87,7 @@ bounce_rcpts(const struct queue_bounce *b, struct arena *arena)
 
 		rcpts[i] = (struct mail_report_rcpt){
 		    .final = span_str(n->addr),
-		    .original = span_str(n->dsn_orcpt),
+		    .original = bounce_original(n, arena),
 		    .orig_addr = span_str(n->orig_addr),
 		    .action = n->action,
 		    .dsn = n->dsn,
@@ -78,19 +100,24 @@ bounce_rcpts(const struct queue_bounce *b, struct arena *arena)
 	return rcpts;
 }
 
-/* Composes one report to `to` as the content of `ret`. */
-static void
-bounce_write(const struct bounce_settings *s, const struct queue_bounce *b, int64_t msg_id,
-    const char *sender, const char *to, bool for_postmaster, struct queue_message *ret,
-    struct arena *arena)
+/* One report about a message. */
+struct bounce_report {
+	int64_t msg_id;     /* its own */
+	const char *sender; /* "": null sender */
+	const char *to;
+	bool for_postmaster;
+	bool headers_only;
+};
+
+static struct mail_report
+bounce_describe(const struct bounce_settings *s, const struct queue_bounce *b,
+    const struct bounce_report *r, int64_t now, struct arena *arena)
 {
-	char old_id[MAIL_QUEUE_ID_SIZE];
-	char new_id[MAIL_QUEUE_ID_SIZE];
-	struct buf text = {0};
-	int64_t now = clock_real_us();
-	struct queue_rcpt *rcpt = arena_new(arena, struct queue_rcpt);
-	struct mail_report report = {
-	    .kind = bounce_report_kind(b->kind),
+	const struct queue_envelope *e = b->envelope;
+	enum mail_report_kind kind = bounce_report_kind(b->kind);
+
+	return (struct mail_report){
+	    .kind = kind,
 	    .settings =
 		{
 		    .host = s->hostname,
@@ -99,79 +126,144 @@ bounce_write(const struct bounce_settings *s, const struct queue_bounce *b, int6
 		    .delay_warning = s->delay_warning / CLOCK_SECOND,
 		    .max_lifetime = s->lifetime / CLOCK_SECOND,
 		    .threaded = s->threaded,
+		    .msgid_stamp = s->stamped_ids,
+		    .template = bounce_template_of(s->templates, kind),
 		},
-	    .queue_id = old_id,
-	    .new_id = new_id,
 	    .now = now / CLOCK_SECOND,
-	    .to = span_str(to),
-	    .for_postmaster = for_postmaster,
-	    .sender = span_str(b->envelope->sender),
-	    .envid = queue_envelope_attr(b->envelope, "envid"),
-	    .arrival = b->envelope->arrival / CLOCK_SECOND,
-	    .headers_only = !b->content_is_all || b->kind == QUEUE_NOTIFY_SUCCESS ||
-			    for_postmaster ||
-			    span_equal_str(queue_envelope_attr(b->envelope, "ret"), "HDRS"),
+	    .to = span_str(r->to),
+	    .for_postmaster = r->for_postmaster,
+	    .sender = span_str(e->sender),
+	    .envid = queue_envelope_attr(e, "envid"),
+	    .arrival = e->arrival / CLOCK_SECOND,
+	    .smtputf8 = queue_envelope_attr(e, "smtputf8").len != 0,
+	    .headers_only = r->headers_only || !b->content_is_all,
 	    .content = b->content,
 	    .rcpts = bounce_rcpts(b, arena),
 	    .rcpt_count = b->notice_count,
 	};
+}
+
+/* The report as a message of its own. */
+static void
+bounce_write(const struct bounce_settings *s, const struct queue_bounce *b,
+    const struct bounce_report *r, struct queue_message *ret, struct arena *arena)
+{
+	char old_id[MAIL_QUEUE_ID_SIZE];
+	char new_id[MAIL_QUEUE_ID_SIZE];
+	struct buf text CLEANUP(buf_done) = {0};
+	int64_t now = clock_real_us();
+	struct queue_rcpt *rcpt = arena_new(arena, struct queue_rcpt);
+	struct queue_attr *attrs = arena_alloc(arena, 2 * sizeof(*attrs));
+	struct mail_report report = bounce_describe(s, b, r, now, arena);
 
 	mail_queue_id_format(b->envelope->msg_id, old_id);
-	mail_queue_id_format(msg_id, new_id);
+	mail_queue_id_format(r->msg_id, new_id);
+	report.queue_id = old_id;
+	report.new_id = new_id;
 	mail_received_write_internal(&text, s->hostname, s->mail_name, new_id, now / CLOCK_SECOND);
 	mail_report_write(&text, &report);
-	rcpt->addr = to;
+	rcpt->addr = r->to;
+	attrs[0] = (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
+	attrs[1] = (struct queue_attr){SPAN_LIT("smtputf8"), SPAN_LIT("yes")};
 	*ret = (struct queue_message){
 	    .envelope =
 		{
-		    .msg_id = msg_id,
-		    .sender = sender,
+		    .msg_id = r->msg_id,
+		    .sender = r->sender,
 		    .arrival = now,
 		    .size = text.len,
+		    .attrs = attrs,
+		    .attr_count = report.smtputf8 ? 2 : 1,
 		    .rcpts = rcpt,
 		    .rcpt_count = 1,
 		},
 	    .content = span_of(arena_dup(arena, buf_span(&text)), text.len),
 	};
-	buf_done(&text);
 }
 
 static void
-bounce_log(const struct queue_bounce *b, int64_t new_msg_id, bool for_postmaster)
+bounce_log(const struct queue_bounce *b, const struct bounce_report *r)
 {
 	struct buf line CLEANUP(buf_done) = {0};
 	char old_id[MAIL_QUEUE_ID_SIZE];
 	char new_id[MAIL_QUEUE_ID_SIZE];
-	enum mail_log_notice kind = b->kind == QUEUE_NOTIFY_DELAY     ? MAIL_LOG_SENDER_DELAY
-				    : b->kind == QUEUE_NOTIFY_SUCCESS ? MAIL_LOG_SENDER_SUCCESS
-								      : MAIL_LOG_SENDER_FAILURE;
+	enum mail_log_notice kind;
 
-	if (for_postmaster)
-		kind = MAIL_LOG_POSTMASTER_FAILURE;
+	if (b->kind == QUEUE_NOTIFY_DELAY)
+		kind = r->for_postmaster ? MAIL_LOG_POSTMASTER_DELAY : MAIL_LOG_SENDER_DELAY;
+	else if (b->kind == QUEUE_NOTIFY_SUCCESS)
+		kind = MAIL_LOG_SENDER_SUCCESS;
+	else
+		kind = r->for_postmaster ? MAIL_LOG_POSTMASTER_FAILURE : MAIL_LOG_SENDER_FAILURE;
 	mail_queue_id_format(b->envelope->msg_id, old_id);
-	mail_queue_id_format(new_msg_id, new_id);
+	mail_queue_id_format(r->msg_id, new_id);
 	mail_log_notice(&line, old_id, kind, new_id);
 	log_info_as("bounce", "%s", buf_str(&line));
+}
+
+/* Whom else notify_classes wants told; NULL: nobody. */
+static const char *
+bounce_copy_to(const struct bounce_settings *s, const struct queue_bounce *b)
+{
+	if (b->kind == QUEUE_NOTIFY_FAILURE && s->notify_bounce)
+		return s->bounce_notice;
+	return b->kind == QUEUE_NOTIFY_DELAY && s->notify_delay ? s->delay_notice : NULL;
+}
+
+/* Who is to be told; at most two reports. */
+static size_t
+bounce_reports(const struct bounce_settings *s, const struct queue_bounce *b, const int64_t *ids,
+    struct bounce_report ret[2], struct arena *arena)
+{
+	const char *sender = b->envelope->sender;
+	const char *copy_to = bounce_copy_to(s, b);
+	const char *postmaster = bounce_double_sender(s, arena);
+
+	if (span_equal_nocase_str(span_str(sender), postmaster)) {
+		log_info_as("bounce", "warning: undeliverable postmaster notification discarded");
+		return 0;
+	}
+	if (sender[0] == '\0') {
+		if (b->kind != QUEUE_NOTIFY_FAILURE || !s->notify_double)
+			return 0;
+		ret[0] = (struct bounce_report){
+		    .msg_id = ids[0],
+		    .sender = postmaster,
+		    .to = bounce_at_origin(s, arena, s->double_bounce_notice),
+		    .for_postmaster = true,
+		};
+		return 1;
+	}
+	ret[0] = (struct bounce_report){
+	    .msg_id = ids[0],
+	    .sender = "",
+	    .to = arena_strdup(arena, sender),
+	    .headers_only = b->kind != QUEUE_NOTIFY_FAILURE ||
+			    span_equal_str(queue_envelope_attr(b->envelope, "ret"), "HDRS"),
+	};
+	if (copy_to == NULL)
+		return 1;
+	ret[1] = (struct bounce_report){
+	    .msg_id = ids[1],
+	    .sender = postmaster,
+	    .to = bounce_at_origin(s, arena, copy_to),
+	    .for_postmaster = true,
+	    .headers_only = true,
+	};
+	return 2;
 }
 
 size_t
 bounce_compose(const struct bounce_settings *s, const struct queue_bounce *b, const int64_t *ids,
     struct queue_message *ret, size_t max, struct arena *arena)
 {
-	const char *sender = b->envelope->sender;
+	struct bounce_report reports[2];
+	size_t count = bounce_reports(s, b, ids, reports, arena);
 
-	MUST(max > 0);
-	if (bounce_is_double(s, sender))
-		return 0;
-	if (sender[0] != '\0') {
-		bounce_write(s, b, ids[0], "", arena_strdup(arena, sender), false, &ret[0], arena);
-		bounce_log(b, ids[0], false);
-		return 1;
+	MUST(max >= ARRAY_LEN(reports));
+	for (size_t i = 0; i < count; i++) {
+		bounce_write(s, b, &reports[i], &ret[i], arena);
+		bounce_log(b, &reports[i]);
 	}
-	if (b->kind != QUEUE_NOTIFY_FAILURE || !s->notify_double)
-		return 0;
-	bounce_write(s, b, ids[0], bounce_at_origin(s, arena, s->double_bounce_sender),
-	    bounce_at_origin(s, arena, s->double_bounce_notice), true, &ret[0], arena);
-	bounce_log(b, ids[0], true);
-	return 1;
+	return count;
 }

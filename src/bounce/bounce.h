@@ -10,20 +10,31 @@
 #include "conf/conf.h"
 #include "queue/queue_desk.h"
 
+struct bounce_templates;
+
 /* From main.cf, once per configuration; strings are borrowed from it. */
 struct bounce_settings {
 	const char *hostname;
 	const char *origin;
 	const char *mail_name;
-	const char *double_bounce_sender; /* local part */
+	const char *double_bounce_sender; /* local part; the domain is hostname */
+	const char *bounce_notice;        /* bounce_notice_recipient */
 	const char *double_bounce_notice; /* 2bounce_notice_recipient */
-	bool notify_double;               /* notify_classes has 2bounce or bounce */
-	size_t size_limit;                /* bounce_size_limit */
-	int64_t delay_warning;            /* us */
-	int64_t lifetime;                 /* us */
+	const char *delay_notice;         /* delay_notice_recipient */
+	bool notify_bounce;               /* notify_classes */
+	bool notify_double;
+	bool notify_delay;
+	size_t size_limit;     /* bounce_size_limit */
+	int64_t delay_warning; /* us */
+	int64_t lifetime;      /* us */
 	bool threaded;
+	bool stamped_ids;                   /* enable_long_queue_ids = no */
+	struct bounce_templates *templates; /* owned; NULL: the built-in texts */
 };
+
+/* Reads bounce_template_file too: trouble with it is logged, and the built-in texts hold. */
 struct bounce_settings bounce_settings_from(const struct conf *conf);
+void bounce_settings_done(struct bounce_settings *settings);
 
 /*
  * Fills `ret` with the messages that tell of `b`: none, when nobody is to be told (a notification about a notification, without a

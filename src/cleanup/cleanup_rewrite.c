@@ -195,11 +195,13 @@ cleanup_rewrite_header(struct cleanup *c, const struct mail_header *h, struct bu
 	while (mail_addr_list_next(&list, &item)) {
 		struct buf now CLEANUP(buf_done) = {0};
 
+		struct span bare = mail_addr_list_bare(item.addr);
+
 		if (!rewrite_one(c, &item, &now))
 			continue;
-		add_plain(&value, span_of(from, (size_t)(item.addr.ptr - from)));
+		add_plain(&value, span_of(from, (size_t)(bare.ptr - from)));
 		buf_add_span(&value, buf_span(&now));
-		from = item.addr.ptr + item.addr.len;
+		from = bare.ptr + bare.len;
 		changed = true;
 	}
 	if (!changed)

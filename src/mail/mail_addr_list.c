@@ -173,3 +173,29 @@ mail_addr_list_internal(const struct mail_addr_item *item, struct buf *out)
 {
 	return mail_addr_unquote(out, mail_addr_strip_route(item->addr));
 }
+
+struct span
+mail_addr_list_bare(struct span addr)
+{
+	size_t depth = 0, from = addr.len, to = 0;
+	bool quoted = false;
+
+	for (size_t i = 0; i < addr.len; i++) {
+		char c = addr.ptr[i];
+		bool outside = depth == 0 && !quoted;
+
+		if (c == '"' && depth == 0)
+			quoted = !quoted;
+		else if (c == '(' && !quoted)
+			depth++;
+		else if (c == ')' && depth > 0)
+			depth--;
+		else if (c == '\\' && i + 1 < addr.len)
+			i++;
+		if (depth > 0 || (outside && strchr(" \t\r\n)", c) != NULL))
+			continue;
+		from = MIN(from, i);
+		to = i + 1;
+	}
+	return from < to ? span_of(addr.ptr + from, to - from) : span_head(addr, 0);
+}

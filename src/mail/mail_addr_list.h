@@ -33,4 +33,7 @@ bool mail_addr_list_next(struct mail_addr_list *list, struct mail_addr_item *ret
 /* Appends the internal form of the item's address: route stripped, quotes and comments removed. False: no valid syntax. */
 bool mail_addr_list_internal(const struct mail_addr_item *item, struct buf *out) MUST_CHECK;
 
+/* `addr` without the white space and comments at its ends: what a rewriter may replace. */
+struct span mail_addr_list_bare(struct span addr);
+
 #endif

@@ -305,8 +305,14 @@ return_to_sender(struct message *m, const struct err *why)
 	    arena_alloc(&m->arena, (m->rcpt_count + 1) * sizeof(*notices));
 	struct queue_message messages[QUEUE_COMPOSE_MAX] = {0};
 	int64_t ids[QUEUE_COMPOSE_MAX];
-	const struct queue_envelope envelope = {
-	    .msg_id = m->msg_id, .sender = e->sender, .arrival = e->arrival, .size = m->size};
+	/* As with Postfix: nobody has seen all of it, so only its headers go back. */
+	const struct queue_attr ret = {SPAN_LIT("ret"), SPAN_LIT("HDRS")};
+	const struct queue_envelope envelope = {.msg_id = m->msg_id,
+	    .sender = e->sender,
+	    .arrival = e->arrival,
+	    .size = m->size,
+	    .attrs = &ret,
+	    .attr_count = 1};
 	struct queue_bounce bounce = {
 	    .envelope = &envelope,
 	    .content = buf_span(&m->head),

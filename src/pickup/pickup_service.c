@@ -81,6 +81,7 @@ pickup_setup_unref(struct pickup_setup **setup)
 		return;
 	rewrite_free(&old->rewrite);
 	cleanup_settings_done(&old->cleanup);
+	bounce_settings_done(&old->bounce);
 	conf_unref(&old->conf);
 	mem_free(old);
 }

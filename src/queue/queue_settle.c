@@ -475,6 +475,18 @@ hold(struct settle *s)
 	return run_columns(s, &sql_hold, NULL, &cols, NULL);
 }
 
+/* A report of success names who took the mail, as Postfix's does. */
+static void
+notice_text(struct queue_columns *cols, const struct queue_result *r)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+
+	if (r->notify == QUEUE_NOTIFY_SUCCESS && r->relay != NULL && r->relay[0] != '\0')
+		buf_printf(&text, "delivery via %s: ", r->relay);
+	buf_add_str(&text, r->text != NULL ? r->text : "");
+	queue_columns_clean(cols, buf_str(&text));
+}
+
 static bool
 notify(struct settle *s)
 {
@@ -496,7 +508,7 @@ notify(struct settle *s)
 		queue_columns_str(&cols, r->rcpt->orig_addr);
 		queue_columns_str(&cols, r->rcpt->dsn_orcpt);
 		queue_columns_clean(&cols, r->dsn);
-		queue_columns_clean(&cols, r->text);
+		notice_text(&cols, r);
 		queue_columns_clean(&cols, r->remote_mta);
 		queue_columns_clean(&cols, r->diagnostic);
 	}
