@@ -20,59 +20,59 @@ struct smtp_conf_row {
 
 #define SMTP_CONF_ROW(smtp, lmtp, field)                                                           \
 	{                                                                                          \
-		{CONF_##smtp, CONF_##lmtp}, offsetof(struct smtp_state, field)                     \
+		{smtp, lmtp}, offsetof(struct smtp_state, field)                                   \
 	}
 
 /* clang-format off */
 static const struct smtp_conf_row smtp_conf_times[] = {
-	SMTP_CONF_ROW(smtp_connect_timeout, lmtp_connect_timeout, connect_timeout),
-	SMTP_CONF_ROW(smtp_helo_timeout, lmtp_lhlo_timeout, helo_timeout),
-	SMTP_CONF_ROW(smtp_xforward_timeout, lmtp_xforward_timeout, xforward_timeout),
-	SMTP_CONF_ROW(smtp_mail_timeout, lmtp_mail_timeout, mail_timeout),
-	SMTP_CONF_ROW(smtp_rcpt_timeout, lmtp_rcpt_timeout, rcpt_timeout),
-	SMTP_CONF_ROW(smtp_data_init_timeout, lmtp_data_init_timeout, data_init_timeout),
-	SMTP_CONF_ROW(smtp_data_xfer_timeout, lmtp_data_xfer_timeout, data_xfer_timeout),
-	SMTP_CONF_ROW(smtp_data_done_timeout, lmtp_data_done_timeout, data_done_timeout),
-	SMTP_CONF_ROW(smtp_rset_timeout, lmtp_rset_timeout, rset_timeout),
-	SMTP_CONF_ROW(smtp_quit_timeout, lmtp_quit_timeout, quit_timeout),
-	SMTP_CONF_ROW(smtp_connection_cache_time_limit, lmtp_connection_cache_time_limit, cache_time),
-	SMTP_CONF_ROW(smtp_connection_reuse_time_limit, lmtp_connection_reuse_time_limit, reuse_time),
-	SMTP_CONF_ROW(smtp_pix_workaround_threshold_time, lmtp_pix_workaround_threshold_time, pix_threshold),
-	SMTP_CONF_ROW(smtp_pix_workaround_delay_time, lmtp_pix_workaround_delay_time, pix_delay),
+	SMTP_CONF_ROW(CONF_smtp_connect_timeout, CONF_lmtp_connect_timeout, connect_timeout),
+	SMTP_CONF_ROW(CONF_smtp_helo_timeout, CONF_lmtp_lhlo_timeout, helo_timeout),
+	SMTP_CONF_ROW(CONF_smtp_xforward_timeout, CONF_lmtp_xforward_timeout, xforward_timeout),
+	SMTP_CONF_ROW(CONF_smtp_mail_timeout, CONF_lmtp_mail_timeout, mail_timeout),
+	SMTP_CONF_ROW(CONF_smtp_rcpt_timeout, CONF_lmtp_rcpt_timeout, rcpt_timeout),
+	SMTP_CONF_ROW(CONF_smtp_data_init_timeout, CONF_lmtp_data_init_timeout, data_init_timeout),
+	SMTP_CONF_ROW(CONF_smtp_data_xfer_timeout, CONF_lmtp_data_xfer_timeout, data_xfer_timeout),
+	SMTP_CONF_ROW(CONF_smtp_data_done_timeout, CONF_lmtp_data_done_timeout, data_done_timeout),
+	SMTP_CONF_ROW(CONF_smtp_rset_timeout, CONF_lmtp_rset_timeout, rset_timeout),
+	SMTP_CONF_ROW(CONF_smtp_quit_timeout, CONF_lmtp_quit_timeout, quit_timeout),
+	SMTP_CONF_ROW(CONF_smtp_connection_cache_time_limit, CONF_lmtp_connection_cache_time_limit, cache_time),
+	SMTP_CONF_ROW(CONF_smtp_connection_reuse_time_limit, CONF_lmtp_connection_reuse_time_limit, reuse_time),
+	SMTP_CONF_ROW(CONF_smtp_pix_workaround_threshold_time, CONF_lmtp_pix_workaround_threshold_time, pix_threshold),
+	SMTP_CONF_ROW(CONF_smtp_pix_workaround_delay_time, CONF_lmtp_pix_workaround_delay_time, pix_delay),
 };
 
 static const struct smtp_conf_row smtp_conf_sizes[] = {
-	SMTP_CONF_ROW(smtp_mx_address_limit, lmtp_mx_address_limit, order.address_limit),
-	SMTP_CONF_ROW(smtp_mx_session_limit, lmtp_mx_session_limit, session_limit),
-	SMTP_CONF_ROW(smtp_line_length_limit, lmtp_line_length_limit, line_limit),
-	SMTP_CONF_ROW(smtp_min_data_rate, lmtp_min_data_rate, min_data_rate),
-	SMTP_CONF_ROW(smtp_connection_reuse_count_limit, lmtp_connection_reuse_count_limit, reuse_count),
+	SMTP_CONF_ROW(CONF_smtp_mx_address_limit, CONF_lmtp_mx_address_limit, order.address_limit),
+	SMTP_CONF_ROW(CONF_smtp_mx_session_limit, CONF_lmtp_mx_session_limit, session_limit),
+	SMTP_CONF_ROW(CONF_smtp_line_length_limit, CONF_lmtp_line_length_limit, line_limit),
+	SMTP_CONF_ROW(CONF_smtp_min_data_rate, CONF_lmtp_min_data_rate, min_data_rate),
+	SMTP_CONF_ROW(CONF_smtp_connection_reuse_count_limit, CONF_lmtp_connection_reuse_count_limit, reuse_count),
 };
 
 static const struct smtp_conf_row smtp_conf_bools[] = {
-	SMTP_CONF_ROW(smtp_randomize_addresses, lmtp_randomize_addresses, order.shuffle),
-	SMTP_CONF_ROW(smtp_balance_inet_protocols, lmtp_balance_inet_protocols, order.balance),
-	SMTP_CONF_ROW(smtp_per_request_deadline, lmtp_per_request_deadline, request_deadline),
-	SMTP_CONF_ROW(smtp_skip_5xx_greeting, lmtp_skip_5xx_greeting, skip_5xx_greeting),
-	SMTP_CONF_ROW(smtp_skip_quit_response, lmtp_skip_quit_response, skip_quit_response),
-	SMTP_CONF_ROW(smtp_quote_rfc821_envelope, lmtp_quote_rfc821_envelope, quote_envelope),
-	SMTP_CONF_ROW(smtp_send_xforward_command, lmtp_send_xforward_command, send_xforward),
-	SMTP_CONF_ROW(smtp_connection_cache_on_demand, lmtp_connection_cache_on_demand, cache_on_demand),
-	SMTP_CONF_ROW(smtp_bind_address_enforce, lmtp_bind_address_enforce, bind_enforce),
-	SMTP_CONF_ROW(smtp_defer_if_no_mx_address_found, lmtp_defer_if_no_mx_address_found, defer_no_mx_address),
-	SMTP_CONF_ROW(smtp_never_send_ehlo, smtp_never_send_ehlo, never_ehlo),
-	SMTP_CONF_ROW(smtp_always_send_ehlo, smtp_always_send_ehlo, always_ehlo),
-	SMTP_CONF_ROW(disable_mime_output_conversion, disable_mime_output_conversion, keep_8bit),
-	SMTP_CONF_ROW(ignore_mx_lookup_error, ignore_mx_lookup_error, ignore_mx_error),
-	SMTP_CONF_ROW(soft_bounce, soft_bounce, soft_bounce),
+	SMTP_CONF_ROW(CONF_smtp_randomize_addresses, CONF_lmtp_randomize_addresses, order.shuffle),
+	SMTP_CONF_ROW(CONF_smtp_balance_inet_protocols, CONF_lmtp_balance_inet_protocols, order.balance),
+	SMTP_CONF_ROW(CONF_smtp_per_request_deadline, CONF_lmtp_per_request_deadline, request_deadline),
+	SMTP_CONF_ROW(CONF_smtp_skip_5xx_greeting, CONF_lmtp_skip_5xx_greeting, skip_5xx_greeting),
+	SMTP_CONF_ROW(CONF_smtp_skip_quit_response, CONF_lmtp_skip_quit_response, skip_quit_response),
+	SMTP_CONF_ROW(CONF_smtp_quote_rfc821_envelope, CONF_lmtp_quote_rfc821_envelope, quote_envelope),
+	SMTP_CONF_ROW(CONF_smtp_send_xforward_command, CONF_lmtp_send_xforward_command, send_xforward),
+	SMTP_CONF_ROW(CONF_smtp_connection_cache_on_demand, CONF_lmtp_connection_cache_on_demand, cache_on_demand),
+	SMTP_CONF_ROW(CONF_smtp_bind_address_enforce, CONF_lmtp_bind_address_enforce, bind_enforce),
+	SMTP_CONF_ROW(CONF_smtp_defer_if_no_mx_address_found, CONF_lmtp_defer_if_no_mx_address_found, defer_no_mx_address),
+	SMTP_CONF_ROW(CONF_smtp_never_send_ehlo, CONF_smtp_never_send_ehlo, never_ehlo),
+	SMTP_CONF_ROW(CONF_smtp_always_send_ehlo, CONF_smtp_always_send_ehlo, always_ehlo),
+	SMTP_CONF_ROW(CONF_disable_mime_output_conversion, CONF_disable_mime_output_conversion, keep_8bit),
+	SMTP_CONF_ROW(CONF_ignore_mx_lookup_error, CONF_ignore_mx_lookup_error, ignore_mx_error),
+	SMTP_CONF_ROW(CONF_soft_bounce, CONF_soft_bounce, soft_bounce),
 };
 
 static const struct smtp_conf_row smtp_conf_texts[] = {
-	SMTP_CONF_ROW(smtp_helo_name, lmtp_lhlo_name, helo_name),
-	SMTP_CONF_ROW(myhostname, myhostname, hostname),
-	SMTP_CONF_ROW(smtp_fallback_relay, lmtp_fallback_relay, fallback_relay),
-	SMTP_CONF_ROW(smtp_tcp_port, lmtp_tcp_port, tcp_port),
-	SMTP_CONF_ROW(smtp_connection_cache_destinations, lmtp_connection_cache_destinations, cache_destinations),
+	SMTP_CONF_ROW(CONF_smtp_helo_name, CONF_lmtp_lhlo_name, helo_name),
+	SMTP_CONF_ROW(CONF_myhostname, CONF_myhostname, hostname),
+	SMTP_CONF_ROW(CONF_smtp_fallback_relay, CONF_lmtp_fallback_relay, fallback_relay),
+	SMTP_CONF_ROW(CONF_smtp_tcp_port, CONF_lmtp_tcp_port, tcp_port),
+	SMTP_CONF_ROW(CONF_smtp_connection_cache_destinations, CONF_lmtp_connection_cache_destinations, cache_destinations),
 };
 /* clang-format on */
 
