@@ -65,26 +65,16 @@ struct smtpd_setup {
 	    *discard_maps; /* ... smtpd_discard_ehlo_keyword_address_maps says otherwise */
 	struct smtp_command_options options; /* for all clients alike */
 	struct cleanup_settings cleanup;
-<<<<<<< /tmp/ov/./src/smtpd/smtpd_int.h
 	enum smtp_data_mode bare_newline;    /* smtpd_forbid_bare_newline ... */
 	struct table_nets *bare_newline_ok;  /* ... and the clients that it spares */
 	struct domain_list *flush_domains;   /* fast_flush_domains: for ETRN */
 	struct table_nets *verp_clients;     /* smtpd_authorized_verp_clients */
 	struct table_nets *xclient_clients;  /* smtpd_authorized_xclient_hosts */
 	struct table_nets *xforward_clients; /* smtpd_authorized_xforward_hosts */
-	bool haproxy;                        /* smtpd_upstream_proxy_protocol */
-=======
-	enum smtp_data_mode bare_newline;       /* smtpd_forbid_bare_newline ... */
-	struct conf_net_list *bare_newline_ok;  /* ... and the clients that it spares */
-	struct domain_list *flush_domains;      /* fast_flush_domains: for ETRN */
-	struct conf_net_list *verp_clients;     /* smtpd_authorized_verp_clients */
-	struct conf_net_list *xclient_clients;  /* smtpd_authorized_xclient_hosts */
-	struct conf_net_list *xforward_clients; /* smtpd_authorized_xforward_hosts */
-	struct table_list *footer_maps;         /* smtpd_reject_footer_maps */
-	struct table_list *filter_maps;         /* smtpd_reject_filter_maps */
+	struct table_list *footer_maps;      /* smtpd_reject_footer_maps */
+	struct table_list *filter_maps;      /* smtpd_reject_filter_maps */
 	bool soft_bounce;
 	bool haproxy; /* smtpd_upstream_proxy_protocol */
->>>>>>> /tmp/ovnew
 };
 
 /* The process. */
