@@ -114,6 +114,7 @@ struct qmgr_forward {
 	struct delivery_outcome report;
 	const char *transport;
 	const char *nexthop;
+	bool told; /* a failure that the report gives is among those that the records tell of */
 	struct queue_message *messages;
 	size_t count;
 	struct queue_notice *failures;
@@ -340,6 +341,7 @@ qmgr_forward_add(struct qmgr_forward *f, const struct err *trouble)
 	    .relay = in->relay.ptr,
 	    .remote_mta = in->remote_mta.ptr,
 	    .diagnostic = in->diagnostic.ptr,
+	    .told = f->told && f->failure_count != 0,
 	    .transport = f->transport,
 	    .nexthop = f->nexthop,
 	    .forwards = f->messages,
@@ -414,6 +416,7 @@ qmgr_forward_start(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
 	f->transport = arena_strdup(a, transport);
 	f->nexthop = arena_strdup(a, nexthop);
 	f->report = *in;
+	f->told = in->forwards.len != 0;
 	f->report.dsn = span_str(arena_dup(a, in->dsn));
 	f->report.text = span_str(arena_dup(a, in->text));
 	f->report.relay = span_str(arena_dup(a, in->relay));

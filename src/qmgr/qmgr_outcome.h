@@ -21,6 +21,7 @@ struct qmgr_outcome {
 	bool discarded;        /* sent, but to nowhere */
 	bool final;            /* sent, and in its mailbox */
 	bool passed_on;        /* sent, to a server that reports success itself */
+	bool told;             /* failed, and one of `forwards` tells the sender */
 	bool destination_dead; /* nothing was tried: no attempt counts */
 	enum queue_verb order; /* not tried: an operator wants this instead; 0: no */
 	char dsn[12];
