@@ -2,7 +2,7 @@
 SAN_ENV := $(if $(SAN),ASAN_OPTIONS=abort_on_error=1:disable_coredump=1 \
            UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1:disable_coredump=1 TEST_STRETCH=2)
 
-check-session: all
+check-session: all bench-tools
 	@BUILD=$(BUILD) $(SAN_ENV) tests/session/run.py $(SESSION_ARGS)
 
 .PHONY: check-session
