@@ -511,8 +511,8 @@ CREATE TABLE mailq.queue_order (
 );
 CREATE INDEX queue_order_pending ON mailq.queue_order (order_id) WHERE done IS NULL;
 CREATE INDEX queue_order_given ON mailq.queue_order (given);
--- A message that comes to `deferred` while its expiry is ordered is not to be tried again.
-CREATE INDEX queue_order_expiring ON mailq.queue_order (msg_id) WHERE done IS NULL AND verb IN ('expire', 'bounce');
+-- A message that comes to `deferred` while its expiry is ordered is not to be tried again; and orders are carried out in turn.
+CREATE INDEX queue_order_of_message ON mailq.queue_order (msg_id, order_id) WHERE done IS NULL;
 
 -- When operators flushed destinations last, for schedulers that keep dead ones in memory.
 CREATE TABLE mailq.flush (one bool PRIMARY KEY DEFAULT true CHECK (one), at timestamptz NOT NULL DEFAULT '-infinity');

@@ -304,14 +304,17 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT * FROM a
 $$;
 
--- Tries these pending orders again: what was in somebody's hands may be free by now, or gone. Those that are not pending then are done.
+-- Tries these pending orders again: what was in somebody's hands may be free by now, or gone. Those that are not pending then are done. Of
+-- several for one message the first comes first.
 CREATE FUNCTION mailq.order_try(orders int8[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE g record;
 BEGIN
 	FOR g IN SELECT verb, who, why, transport, nexthop, array_agg(order_id) AS orders, array_agg(msg_id) AS ids
-		FROM (SELECT * FROM mailq.queue_order WHERE done IS NULL AND order_id = ANY (orders) ORDER BY order_id
-			FOR UPDATE SKIP LOCKED) p
+		FROM (SELECT * FROM mailq.queue_order q WHERE done IS NULL AND order_id = ANY (orders)
+			AND NOT EXISTS (SELECT FROM mailq.queue_order e
+				WHERE e.msg_id = q.msg_id AND e.order_id < q.order_id AND e.done IS NULL)
+			ORDER BY order_id FOR UPDATE SKIP LOCKED) p
 		GROUP BY verb, who, why, transport, nexthop LOOP
 		UPDATE mailq.queue_order o SET done = clock_timestamp()
 		FROM mailq.order_apply(g.verb, ARRAY(SELECT DISTINCT unnest(g.ids)), g.who, g.why, g.transport, g.nexthop) a

@@ -156,13 +156,18 @@ agent_worker_ask_owned(
 }
 
 static enum table_result
-agent_worker_ask_route(struct agent_worker_tables *t, struct span key, struct buf *value)
+agent_worker_ask_route(
+    struct agent_worker_tables *t, struct span key, struct buf *value, struct err *err)
 {
 	struct arena arena CLEANUP(arena_done) = {0};
 	struct rewrite_route route;
 	const char *addr = rewrite_address(t->rewrite, &arena, key);
 
 	rewrite_resolve(t->rewrite, &arena, span_str(addr), &route);
+	if (route.trouble) {
+		(void)err_set(err, ERR_TEMP, "4.3.0", "%s", route.nexthop);
+		return TABLE_ERROR;
+	}
 	buf_printf(value, "%s\n%s\n%s", addr, route.transport, route.nexthop);
 	return TABLE_FOUND;
 }
@@ -172,7 +177,7 @@ agent_worker_ask(struct agent_worker_tables *t, enum conf_param param, enum agen
     struct span key, struct buf *value, struct err *err)
 {
 	if (t->owned_param != CONF_COUNT && how == AGENT_WORK_ROUTE)
-		return agent_worker_ask_route(t, key, value);
+		return agent_worker_ask_route(t, key, value, err);
 	if (how == AGENT_WORK_ALIAS)
 		return agent_worker_ask_owned(t, key, value, err);
 	for (size_t i = 0; t->params[i] != CONF_COUNT; i++)

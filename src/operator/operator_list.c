@@ -4,11 +4,13 @@
  */
 #include "operator/operator_list.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "mail/mail_addr.h"
 #include "mail/mail_queue_id.h"
+#include "operator/operator_maildrop.h"
 
 /* Printed when so much text has gathered. */
 #define GATHER 65536
@@ -58,13 +60,22 @@ table_head(const struct operator_list *l, struct buf *out)
 }
 
 static void
+message_id(const struct operator_list *l, const struct queue_list_row *row, char *ret, size_t size)
+{
+	if (l->file != NULL)
+		(void)snprintf(ret, size, "%s", l->file);
+	else
+		mail_queue_id_format(row->msg_id, ret);
+}
+
+static void
 table_message(const struct operator_list *l, const struct queue_list_row *row, struct buf *out)
 {
-	char id[MAIL_QUEUE_ID_SIZE + 2];
+	char id[MAIL_QUEUE_ID_SIZE + 64];
 	char when[32];
 	size_t len;
 
-	mail_queue_id_format(row->msg_id, id);
+	message_id(l, row, id, sizeof(id) - 2);
 	len = strlen(id);
 	if (row->place == QUEUE_ACTIVE)
 		id[len++] = '*';
@@ -149,16 +160,17 @@ json_address(struct buf *out, const char *internal)
 }
 
 static void
-json_message(const struct queue_list_row *row, struct buf *out)
+json_message(const struct operator_list *l, const struct queue_list_row *row, struct buf *out)
 {
-	char id[MAIL_QUEUE_ID_SIZE];
+	char id[MAIL_QUEUE_ID_SIZE + 64];
 
-	mail_queue_id_format(row->msg_id, id);
+	message_id(l, row, id, sizeof(id));
 	buf_printf(out,
 	    "{\"queue_name\": \"%s\", \"queue_id\": \"%s\", \"arrival_time\": %lld, "
 	    "\"message_size\": %llu, \"forced_expire\": %s, \"sender\": ",
-	    queue_place_name(row->place), id, (long long)(row->arrival / CLOCK_SECOND),
-	    (unsigned long long)row->size, row->forced_expire ? "true" : "false");
+	    l->file != NULL ? "maildrop" : queue_place_name(row->place), id,
+	    (long long)(row->arrival / CLOCK_SECOND), (unsigned long long)row->size,
+	    row->forced_expire ? "true" : "false");
 	if (row->sender[0] != '\0')
 		json_address(out, row->sender);
 	else
@@ -193,7 +205,7 @@ message_begin(struct operator_list *l, const struct queue_list_row *row, struct 
 {
 	message_end(l, out);
 	if (l->form == OPERATOR_LIST_JSON) {
-		json_message(row, out);
+		json_message(l, row, out);
 	} else {
 		if (l->messages == 0)
 			table_head(l, out);
@@ -264,6 +276,7 @@ operator_list_print(struct operator_session *s, enum operator_list_form form, st
 	struct buf out CLEANUP(buf_done) = {0};
 	bool good = true;
 
+	operator_maildrop_list(operator_session_conf(s), &list, &out);
 	for (size_t i = 0; i < operator_session_shards(s); i++) {
 		struct db_conn *conn = operator_session_conn(s, i, err);
 

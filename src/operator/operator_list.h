@@ -25,6 +25,8 @@ struct operator_list {
 	bool open; /* a message was begun: */
 	enum queue_place place;
 	int64_t msg_id;
+	const char
+	    *file; /* while rows come from a file in maildrop: its name; NULL: from a database */
 	size_t recipients; /* of it, so far */
 	struct buf reason; /* printed last, for recipients that follow with the same one */
 	uint64_t messages;
@@ -43,7 +45,7 @@ void operator_list_end(struct operator_list *l, struct buf *out);
 enum operator_list_form operator_list_table(const struct conf *c);
 
 /*
- * Prints the whole queue on standard output. A database that cannot be read fails it at the end, after the others were
+ * Prints the whole queue on standard output, what is in maildrop first. A database that cannot be read fails it at the end, after the others were
  * listed, and without the footer. Waits.
  */
 bool operator_list_print(

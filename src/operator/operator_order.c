@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/mail_queue_id.h"
+#include "operator/operator_maildrop.h"
 #include "queue/queue_find.h"
 #include "queue/queue_order.h"
 
@@ -50,7 +51,7 @@ static const struct {
     {"active", PLACE(QUEUE_ACTIVE)},
     {"deferred", PLACE(QUEUE_DEFERRED_PLACE)},
     {"hold", PLACE(QUEUE_HOLD)},
-    {"maildrop", 0},
+    {"maildrop", 0}, /* files: o->files */
     {"bounce", 0},
     {"defer", 0},
     {"trace", 0},
@@ -89,6 +90,7 @@ operator_order_queue(struct operator_order *o, const char *name)
 		if (strcmp(queues[i].name, name) != 0)
 			continue;
 		o->places |= queues[i].places;
+		o->files |= strcmp(name, "maildrop") == 0;
 		o->elsewhere |= queues[i].places == 0;
 		return true;
 	}
@@ -111,7 +113,10 @@ struct batch {
 struct work {
 	struct operator_session *session;
 	enum operator_action action;       /* that is being carried out */
-	unsigned places;                   /* where it looks */
+	unsigned places;                   /* where it looks; 0: in no database */
+	bool files;                        /* and in maildrop */
+	size_t shard;                      /* -r: the database that is being treated ... */
+	struct batch again;                /* ... and what was put on hold there, to become files */
 	struct batch todo;                 /* ids that no database has known yet */
 	uint64_t counts[OPERATOR_ACTIONS]; /* messages, by what was done with them */
 	uint64_t pending;
@@ -125,6 +130,25 @@ batch_add(struct batch *b, int64_t msg_id)
 	b->ids[b->count++] = msg_id;
 }
 
+/* Orders something for the messages of `b`, which says nothing to anybody. */
+static bool
+give_quietly(struct work *w, struct db_conn *conn, enum queue_verb verb, const struct batch *b)
+{
+	struct queue_answer answer;
+
+	if (b->count == 0)
+		return true;
+	return queue_order_give(conn, verb, b->ids, b->count, operator_session_user(w->session),
+	    actions[w->action].option, NULL, clock_deadline(OPERATOR_PATIENCE), &answer, w->err);
+}
+
+/* What the action begins with. */
+static enum queue_verb
+first_verb(enum operator_action a)
+{
+	return a == OPERATOR_REQUEUE ? QUEUE_VERB_HOLD : actions[a].verb;
+}
+
 /* Orders `done` for the messages of `b`, logs and counts those that were there; only the others stay in `b`. */
 static bool
 give(struct work *w, struct db_conn *conn, enum operator_action done, struct batch *b)
@@ -135,7 +159,7 @@ give(struct work *w, struct db_conn *conn, enum operator_action done, struct bat
 
 	if (b->count == 0)
 		return true;
-	if (!queue_order_give(conn, actions[done].verb, b->ids, b->count,
+	if (!queue_order_give(conn, first_verb(done), b->ids, b->count,
 		operator_session_user(w->session), actions[w->action].option, found,
 		clock_deadline(OPERATOR_PATIENCE), &answer, w->err))
 		return false;
@@ -191,6 +215,55 @@ sort_out(struct work *w, struct sorted *s)
 	w->todo.count = left;
 }
 
+/* ---- -r ----------------------------------------------------------------------------------------------------- */
+
+/* What lies on hold for us becomes files, and goes; all else is made due anew where it is. */
+static bool
+requeue_batch(struct work *w, struct db_conn *conn, struct batch *b)
+{
+	struct queue_finding found[CHUNK];
+	struct batch gone = {0};
+	struct batch stays = {0};
+	struct err err;
+
+	if (b->count == 0)
+		return true;
+	if (!queue_find_messages(
+		conn, b->ids, b->count, clock_deadline(OPERATOR_PATIENCE), found, w->err))
+		return false;
+	for (size_t i = 0; i < b->count; i++) {
+		bool held = found[i].places == PLACE(QUEUE_HOLD);
+		bool is_file =
+		    held && operator_maildrop_requeue(w->session, w->shard, b->ids[i], &err);
+
+		if (held && !is_file && err.kind != ERR_GONE)
+			log_warn("%s: it stays where it is", err.text);
+		if (found[i].places != 0)
+			batch_add(is_file ? &gone : &stays, b->ids[i]);
+	}
+	b->count = 0;
+	return give_quietly(w, conn, QUEUE_VERB_DELETE, &gone) &&
+	       give_quietly(w, conn, QUEUE_VERB_REQUEUE, &stays);
+}
+
+/* The messages of w->todo that are in this database and in the right place: first on hold, so that nobody delivers them meanwhile. */
+static bool
+requeue_here(struct work *w, struct db_conn *conn)
+{
+	struct sorted *s = mem_new(struct sorted);
+	bool good = queue_find_messages(
+	    conn, w->todo.ids, w->todo.count, clock_deadline(OPERATOR_PATIENCE), s->found, w->err);
+
+	if (good) {
+		sort_out(w, s);
+		w->again = s->here;
+		good =
+		    give(w, conn, OPERATOR_REQUEUE, &s->here) && requeue_batch(w, conn, &w->again);
+	}
+	mem_free(s);
+	return good;
+}
+
 /* Looks where the messages are before it orders anything. */
 static bool
 look_and_give(struct work *w, struct db_conn *conn)
@@ -212,16 +285,27 @@ look_and_give(struct work *w, struct db_conn *conn)
 static bool
 treat_batch(struct work *w)
 {
+	if (w->places == 0)
+		w->todo.count = 0;
 	for (size_t i = 0; i < operator_session_shards(w->session) && w->todo.count > 0; i++) {
 		struct db_conn *conn = operator_session_conn(w->session, i, w->err);
 
 		if (conn == NULL)
 			return false;
-		if (!(must_look(w) ? look_and_give(w, conn) : give(w, conn, w->action, &w->todo)))
+		w->shard = i;
+		if (w->action == OPERATOR_REQUEUE ? !requeue_here(w, conn)
+		    : must_look(w)                ? !look_and_give(w, conn)
+						  : !give(w, conn, w->action, &w->todo))
 			return false;
 	}
 	w->todo.count = 0;
 	return true;
+}
+
+static void
+on_removed(const char *name)
+{
+	log_info("%s: %s", name, actions[OPERATOR_DELETE].word);
 }
 
 static bool
@@ -232,6 +316,12 @@ treat_name(struct work *w, struct span name)
 	if (!mail_queue_id_looks_valid(name)) {
 		log_warn("invalid mail queue id: %.*s", SPAN_ARG(name));
 		return true;
+	}
+	if (w->files) {
+		char *file CLEANUP(mem_free_str) = span_dup(name);
+
+		w->counts[w->action] +=
+		    operator_maildrop_delete(operator_session_conf(w->session), file, on_removed);
 	}
 	/* Well-formed, but none of ours: there is no such message. */
 	if (!mail_queue_id_parse(name, &msg_id))
@@ -265,14 +355,29 @@ treat_names(struct work *w, const struct operator_target *t)
 
 /* ---- ALL ---------------------------------------------------------------------------------------------------- */
 
+/* One action for all messages of a database. */
+struct all {
+	struct work *work;
+	struct db_conn *conn;
+	enum operator_action done;
+	bool failed;
+};
+
+/* While -r goes through the queue only so much is on hold at a time. */
 static void
 on_message(void *arg, int64_t msg_id)
 {
-	enum operator_action *done = arg;
+	struct all *a = arg;
+	struct work *w = a->work;
 	char id[MAIL_QUEUE_ID_SIZE];
 
 	mail_queue_id_format(msg_id, id);
-	log_debug("%s: %s", id, actions[*done].word);
+	log_debug("%s: %s", id, actions[a->done].word);
+	if (a->done != OPERATOR_REQUEUE || a->failed)
+		return;
+	batch_add(&w->again, msg_id);
+	if (w->again.count == CHUNK)
+		a->failed = !requeue_batch(w, a->conn, &w->again);
 }
 
 /* place NULL: everywhere. */
@@ -280,11 +385,14 @@ static bool
 give_all(
     struct work *w, struct db_conn *conn, enum operator_action done, const enum queue_place *place)
 {
+	struct all all = {.work = w, .conn = conn, .done = done};
 	struct queue_answer answer;
 
-	if (!queue_order_give_all(conn, actions[done].verb, place,
-		operator_session_user(w->session), actions[w->action].option, on_message, &done,
-		clock_deadline(ALL_PATIENCE), &answer, w->err))
+	if (!queue_order_give_all(conn, first_verb(done), place, operator_session_user(w->session),
+		actions[w->action].option, on_message, &all, clock_deadline(ALL_PATIENCE), &answer,
+		w->err))
+		return false;
+	if (all.failed || !requeue_batch(w, conn, &w->again))
 		return false;
 	w->counts[done] += answer.done + answer.pending;
 	w->pending += answer.pending;
@@ -309,9 +417,13 @@ treat_all_in(struct work *w, struct db_conn *conn)
 static bool
 treat_all(struct work *w)
 {
-	for (size_t i = 0; i < operator_session_shards(w->session); i++) {
+	if (w->files)
+		w->counts[w->action] +=
+		    operator_maildrop_delete(operator_session_conf(w->session), NULL, NULL);
+	for (size_t i = 0; i < operator_session_shards(w->session) && w->places != 0; i++) {
 		struct db_conn *conn = operator_session_conn(w->session, i, w->err);
 
+		w->shard = i;
 		if (conn == NULL || !treat_all_in(w, conn))
 			return false;
 	}
@@ -345,8 +457,11 @@ carry_out(struct work *w, const struct operator_order *o)
 
 		if (!t->asked)
 			continue;
+		bool named = o->places != 0 || o->elsewhere;
+
 		w->action = a;
-		w->places = operator_order_places(a, o->places);
+		w->places = named ? o->places : operator_order_places(a, 0);
+		w->files = a == OPERATOR_DELETE && (!named || o->files);
 		if (!treat_names(w, t) || (t->all && !treat_all(w)))
 			return false;
 	}
@@ -362,11 +477,12 @@ operator_order_run(struct operator_session *s, void *arg, struct err *err)
 
 	w->session = s;
 	w->err = err;
-	/* Only directories were named in which messages never are: nothing can be found there. */
-	good = (o->places == 0 && o->elsewhere) || carry_out(w, o);
+	good = carry_out(w, o);
 	/* Also after a failure: so much was done. */
 	log_totals(o, w);
 	operator_session_poke(s);
+	if (w->counts[OPERATOR_REQUEUE] > 0)
+		operator_maildrop_wake(operator_session_conf(s));
 	mem_free(w);
 	return good;
 }

@@ -2,6 +2,9 @@
  * operator_order.h - postsuper: what is to be done with which messages. Ids are looked up where the action may find them
  * (the queues named on the command line, or the action's own: hold leaves alone what is held, release what is not), counted
  * and logged as Postfix does. Messages in a scheduler's hands get a pending order, which it obeys.
+ *
+ * -r sends mail the way that Postfix's goes: on hold, a file in maildrop, deleted; pickup brings it in again, with a new id. A crash
+ * in between leaves it on hold, or twice: there on hold. What is in a scheduler's hands is made due anew where it is.
  */
 #ifndef OPERATOR_OPERATOR_ORDER_H
 #define OPERATOR_OPERATOR_ORDER_H
@@ -30,6 +33,7 @@ struct operator_order {
 		size_t count;
 	} targets[OPERATOR_ACTIONS];
 	unsigned places; /* bits 1u << enum queue_place; 0: none was named */
+	bool files;      /* maildrop was named */
 	bool elsewhere;  /* a queue was named that holds no message here (bounce, flush, ...) */
 };
 

@@ -46,6 +46,9 @@ struct message {
 	struct queue_rcpt *rcpts; /* owned; as handed to cleanup, for a bounce */
 	size_t rcpt_count;
 	unsigned notify; /* for the recipients that follow */
+	const char *old_id;   /* requeued: what it was called before; NULL: new */
+	const char *original; /* of the next recipient; NULL: as it is */
+	const char *orcpt;
 	struct buf head; /* the content as submitted, as far as a bounce would return it */
 	uint64_t size;
 	struct err err;
@@ -139,7 +142,7 @@ log_pickup(const struct message *m, const char *sender)
 {
 	struct buf line CLEANUP(buf_done) = {0};
 
-	mail_log_pickup(&line, m->queue_id, m->st.st_uid, sender, NULL);
+	mail_log_pickup(&line, m->queue_id, m->st.st_uid, sender, m->old_id);
 	log_info("%s", buf_str(&line));
 }
 
@@ -156,7 +159,7 @@ take_sender(struct message *m, struct span sender)
 static void
 take_rcpt(struct message *m, struct span rcpt)
 {
-	const char *given = arena_dup(&m->arena, rcpt);
+	const char *given = m->original != NULL ? m->original : arena_dup(&m->arena, rcpt);
 	const char *addr = rewrite_address(m->setup->rewrite, &m->arena, rcpt);
 
 	/* Grown by doubling; bounded by the size of the file. */
@@ -165,7 +168,8 @@ take_rcpt(struct message *m, struct span rcpt)
 		    m->rcpts, m->rcpt_count != 0 ? m->rcpt_count * 2 : 1, sizeof(*m->rcpts));
 	m->rcpts[m->rcpt_count++] =
 	    (struct queue_rcpt){.addr = addr, .orig_addr = given, .dsn_notify = m->notify};
-	cleanup_add_rcpt(m->cleanup, addr, given, NULL, m->notify);
+	cleanup_add_rcpt(m->cleanup, addr, given, m->orcpt, m->notify);
+	m->original = m->orcpt = NULL;
 }
 
 static void
@@ -241,6 +245,15 @@ take_record(struct message *m, const struct maildrop_record *r)
 		break;
 	case MAILDROP_PIECE:
 		add_content(m, r->data);
+		break;
+	case MAILDROP_OLD_ID:
+		m->old_id = arena_dup(&m->arena, r->data);
+		break;
+	case MAILDROP_ORIGINAL:
+		m->original = arena_dup(&m->arena, r->data);
+		break;
+	case MAILDROP_ORCPT:
+		m->orcpt = arena_dup(&m->arena, r->data);
 		break;
 	case MAILDROP_VERSION:
 	case MAILDROP_PURPOSE:

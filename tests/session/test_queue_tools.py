@@ -1,5 +1,6 @@
 """postqueue, mailq, postsuper, postcat: what they print and what they do, beside what Postfix 3.7 prints and does."""
 import os
+import re
 import subprocess
 import threading
 
@@ -391,6 +392,92 @@ def test_super_errors(t):
     os.chmod(s.relay.bin, 0o755)
     equal(as_nobody(s.relay, "postsuper", "-d", "ALL"),
           (1, "", "postsuper: fatal: use of this command is reserved for the superuser\n"), "not root")
+
+
+# ---------------------------------------------------------------- maildrop
+
+def drop(s, *rcpts):
+    """A finished file in maildrop, as postdrop leaves it; its name."""
+    path = os.path.join(s.relay.queue_dir, "maildrop")
+    os.makedirs(path, exist_ok=True)
+    name = "D%07d" % len(os.listdir(path))
+    records = [("V", "1"), ("T", "%d" % (ARRIVAL * 1000000)), ("S", "s@client.example")] + [("R", r) for r in rcpts] + [
+        ("M", ""), ("L", "Subject: hi\n\nbody\n"), ("Z", "")]
+    with open(os.path.join(path, name), "w") as f:
+        f.write("".join("%s%d:%s\n" % (t, len(v), v) for t, v in records))
+    os.utime(os.path.join(path, name), (ARRIVAL, ARRIVAL))
+    os.chmod(os.path.join(path, name), 0o744)
+    return name
+
+
+def test_maildrop_is_listed(t):
+    """What pickup has not taken yet, before all else; unfinished files are nobody's."""
+    s = Stored(t)
+    name = drop(s, "a@dest.example", "b@dest.example")
+    os.chmod(os.path.join(s.relay.queue_dir, "maildrop", drop(s, "x@dest.example")), 0o600)
+    size = os.stat(os.path.join(s.relay.queue_dir, "maildrop", name)).st_size
+    equal(s.relay.must_run("postqueue", "-p").stdout,
+          "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------\n"
+          "%-11s %7d Sat Nov 21 10:48:20  s@client.example\n"
+          "                                         a@dest.example\n"
+          "                                         b@dest.example\n\n-- 0 Kbytes in 1 Request.\n" % (name, size), "table")
+    s.add("deferred", rcpts=["c@dest.example"])
+    equal([(q["queue_name"], [r["address"] for r in q["recipients"]]) for q in s.relay.queue()],
+          [("maildrop", ["a@dest.example", "b@dest.example"]), ("deferred", ["c@dest.example"])], "JSON")
+
+
+def test_maildrop_is_deleted(t):
+    """By name, and with ALL, unless other queues are named."""
+    s = Stored(t)
+    a, b, c = drop(s, "a@dest.example"), drop(s, "b@dest.example"), drop(s, "c@dest.example")
+    q = s.add("deferred")
+    equal(s.super("-d", a), [a + ": removed", "Deleted: 1 message"], "by name")
+    equal(s.super("-d", b, "deferred"), ["Deleted: 0 messages"], "elsewhere")
+    equal(s.super("-d", "ALL", "deferred"), ["Deleted: 1 message"], "ALL elsewhere")
+    equal(s.super("-d", b, "maildrop"), [b + ": removed", "Deleted: 1 message"], "by name there")
+    s.add("hold")
+    equal(s.super("-d", "ALL", "maildrop"), ["Deleted: 1 message"], "ALL there")
+    drop(s, "d@dest.example")
+    equal(s.super("-d", "ALL"), ["Deleted: 2 messages"], "ALL")
+    equal(s.relay.queue(), [], "left")
+    assert q and c
+
+
+def test_requeued_into_maildrop(t):
+    """-r: a file for pickup, with all that the message has, and the message itself is gone."""
+    s = Stored(t)
+    os.makedirs(os.path.join(s.relay.queue_dir, "maildrop"), exist_ok=True)
+    d, h = s.add("deferred", rcpts=["a@dest.example", "b@dest.example"]), s.add("hold", sender="")
+    s.relay.sql("""UPDATE mailq.deferred SET orig_addr = 'alias@dest.example', dsn_orcpt = 'rfc822;x@y.example', dsn_notify = 6
+        WHERE addr = 'b@dest.example'; UPDATE mailq.deferred_message SET attrs = E'envid\\nE+1\\nret\\nHDRS\\nencoding\\n8bit'""")
+    equal(s.super("-r", d, "-r", "NOTTHERE1"), [d + ": requeued", "Requeued: 1 message"], "-r")
+    with open(os.path.join(s.relay.queue_dir, "maildrop", d)) as f:
+        text = f.read()
+    match(text, r"\AV1:1\nT16:\d+\nI\d+:%s\nE3:E\+1\nD4:HDRS\nB8:8BITMIME\nS16:s@client.example\n"
+                r"R14:a@dest.example\nN1:6\nG18:alias@dest.example\nO18:rfc822;x@y.example\nR14:b@dest.example\nM0:\n" % d)
+    assert text.endswith("L%d:%s\nZ0:\n" % (len(CONTENT), CONTENT)), text
+    equal(s.super("-r", "ALL"), ["Requeued: 1 message"], "-r ALL")
+    equal({q["queue_id"]: q["queue_name"] for q in s.relay.queue()}, {d: "maildrop", h: "maildrop"}, "queue")
+    equal(s.places(), {}, "in the database")
+
+
+def test_requeued_comes_back(t):
+    """A requeued message comes in again: with a new id, a line more, and what its recipients asked for."""
+    sink, r = deferring(t)
+    with t.client(r) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<alice@client.example> RET=HDRS ENVID=QQ", 250)
+        c.cmd("RCPT TO:<tmp@dest.example> NOTIFY=FAILURE ORCPT=rfc822;bob@dest.example", 250)
+        q = re.search(r"queued as (\w+)", c.content(b"Subject: x\r\n\r\nbody\r\n").text).group(1)
+    deferred(r, q)
+    r.must_run("postsuper", "-r", q)
+    m = sink.wait(1)[0]
+    equal(m.recipients, ["tmp@dest.example"], "recipients")
+    equal(m.data.count(b"Received: "), 2, "trace lines")
+    r.wait_empty()
+    new = re.search(r"pickup\[\d+\]: (\w+): uid=\d+ from=<alice@client.example> orig_id=%s$" % q, r.log.text(), re.M)
+    assert new and new.group(1) != q, r.log.text()
+    equal(r.sql("SELECT outcome FROM rowpost.history WHERE queue_id = '%s' AND outcome = 'sent'" % new.group(1)), [["sent"]], "sent")
 
 
 # ---------------------------------------------------------------- postcat
