@@ -435,6 +435,12 @@ cleanup_finish(struct cleanup *c, struct err *err)
 	cleanup_log_ids(c);
 	if (c->discarded || c->envelope.discard)
 		return true;
+	cleanup_map_sender(c);
+	cleanup_map_rcpts(c);
+	if (c->failed) {
+		*err = c->err;
+		return false;
+	}
 	cleanup_apply_redirect(c);
 	CRASH_POINT("accept-before-store");
 	if (!cleanup_store(c, err))

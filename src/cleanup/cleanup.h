@@ -20,6 +20,7 @@ struct cleanup;
 struct queue_front;
 
 struct rewrite;
+struct rewrite_map;
 struct table_list;
 
 /* Where in a message a header stands; which checks it meets. */
@@ -70,6 +71,8 @@ struct cleanup_settings {
 	size_t body_limit;     /* body_checks_size_limit */
 	struct table_list *checks[CLEANUP_CLASS_COUNT]; /* owned; header_checks, ..., body_checks */
 	struct rewrite *rewrite; /* owned; NULL: header addresses stay as they are */
+	/* Owned; what tables make of addresses. NULL: nothing (receive_override_options = no_address_mappings). */
+	struct rewrite_map *map;
 };
 struct cleanup_settings cleanup_settings_from(struct conf *conf);
 void cleanup_settings_done(struct cleanup_settings *settings);

@@ -137,6 +137,9 @@ cleanup_header_end(struct cleanup *c, bool blank)
 	if (c->completed || c->failed)
 		return;
 	c->completed = true;
+	cleanup_map_sender(c);
+	if (c->failed)
+		return;
 	if (cleanup_rewrite_wanted(c) || c->settings->always_add_headers)
 		add_missing(c);
 	if (blank)

@@ -71,6 +71,8 @@ struct cleanup {
 	const char *redirect; /* in the arena; NULL: none */
 	char *message_id;     /* owned; for the log */
 	char *resent_id;      /* owned */
+	bool
+	    sender_mapped; /* envelope.sender is what canonical tables and masquerading made of it */
 	bool failed;
 	struct err err;
 };
@@ -128,6 +130,14 @@ void cleanup_check_refuse_characters(struct cleanup *c, struct span text);
 
 /* "local", or NAME[ADDRESS]. */
 void cleanup_check_origin(const struct cleanup *c, struct buf *ret);
+
+/* ---- cleanup_map.c --------------------------------------------------------------------------------------------- */
+
+/* Brings the envelope sender through the tables, once; a header that is made of it must wait for that. May wait. */
+void cleanup_map_sender(struct cleanup *c);
+
+/* The recipients as the tables have them: canonical, copies, virtual aliases. May wait. */
+void cleanup_map_rcpts(struct cleanup *c);
 
 /* ---- cleanup_rewrite.c ----------------------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 #include "mail/mail_addr.h"
 #include "mail/mail_addr_list.h"
 #include "rewrite/rewrite.h"
+#include "rewrite/rewrite_map.h"
 
 #define LINE_MAX_JOINED 70
 
@@ -38,9 +39,28 @@ rewrite_remote(struct cleanup *c, struct arena *arena, struct span addr)
 	return arena_printf(arena, "%.*s@%.*s.%s", SPAN_ARG(parts.local), SPAN_ARG(host), domain);
 }
 
+/* What the tables make of the address; after trouble the message is refused, and the address does not matter. */
+static const char *
+map_one(struct cleanup *c, struct arena *arena, enum mail_header_id id, const char *addr)
+{
+	enum rewrite_place place = (mail_header_flags(id) & MAIL_HEADER_SENDERS) != 0
+				       ? REWRITE_HEADER_SENDER
+				       : REWRITE_HEADER_RECIPIENT;
+	const char *mapped;
+
+	if (c->settings->map == NULL || c->failed)
+		return addr;
+	if (rewrite_map_address(
+		c->settings->map, arena, c->envelope.queue_id, place, addr, &mapped, &c->err))
+		return mapped;
+	cleanup_fail(c);
+	return addr;
+}
+
 /* The standard form of one address of a header; false: it is that already. */
 static bool
-rewrite_one(struct cleanup *c, const struct mail_addr_item *item, struct buf *ret)
+rewrite_one(
+    struct cleanup *c, enum mail_header_id id, const struct mail_addr_item *item, struct buf *ret)
 {
 	struct buf internal CLEANUP(buf_done) = {0};
 	struct arena arena CLEANUP(arena_done) = {0};
@@ -51,6 +71,7 @@ rewrite_one(struct cleanup *c, const struct mail_addr_item *item, struct buf *re
 	now = c->envelope.complete_headers
 		  ? rewrite_address(c->settings->rewrite, &arena, buf_span(&internal))
 		  : rewrite_remote(c, &arena, buf_span(&internal));
+	now = map_one(c, &arena, id, now);
 	if (span_equal_str(buf_span(&internal), now))
 		return false;
 	mail_addr_quote(ret, span_str(now));
@@ -197,7 +218,7 @@ cleanup_rewrite_header(struct cleanup *c, const struct mail_header *h, struct bu
 
 		struct span bare = mail_addr_list_bare(item.addr);
 
-		if (!rewrite_one(c, &item, &now))
+		if (!rewrite_one(c, h->id, &item, &now))
 			continue;
 		add_plain(&value, span_of(from, (size_t)(bare.ptr - from)));
 		buf_add_span(&value, buf_span(&now));

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "cleanup/cleanup_int.h"
 #include "rewrite/rewrite.h"
+#include "rewrite/rewrite_map.h"
 #include "table/table.h"
 
 static const enum conf_param checks[CLEANUP_CLASS_COUNT] = {
@@ -122,6 +123,8 @@ cleanup_settings_from(struct conf *conf)
 	/* Whoever uses these settings compiles the same lists and refuses the configuration. */
 	if (!rewrite_new(conf, &s.rewrite, &err))
 		s.rewrite = NULL;
+	else if (!conf_has(conf, CONF_receive_override_options, "no_address_mappings"))
+		s.map = rewrite_map_new(conf, s.rewrite);
 	return s;
 }
 
@@ -130,6 +133,7 @@ cleanup_settings_done(struct cleanup_settings *s)
 {
 	for (size_t i = 0; i < CLEANUP_CLASS_COUNT; i++)
 		table_list_close(&s->checks[i]);
+	rewrite_map_free(&s->map);
 	rewrite_free(&s->rewrite);
 	mem_free((void *)(uintptr_t)s->strip_chars);
 	mem_free((void *)(uintptr_t)s->reject_chars);

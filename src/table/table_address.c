@@ -33,7 +33,7 @@ table_search_local(
 	struct buf key CLEANUP(buf_done) = {0};
 	enum table_result result;
 
-	if (mail_addr_needs_quotes(local)) {
+	if (local.len != 0 && mail_addr_needs_quotes(local)) {
 		struct buf plain CLEANUP(buf_done) = {0};
 
 		/* Quoting looks for the last '@': it must be there, whatever the local part holds. */

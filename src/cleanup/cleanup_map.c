@@ -1,0 +1,106 @@
+/*
+ * cleanup_map.c - the envelope through the administrator's tables: canonical addresses and masquerading, copies, virtual
+ * aliases (ADDRESS_REWRITING_README). A table that cannot be asked refuses the message for now.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "cleanup/cleanup_int.h"
+#include "mail/mail_addr.h"
+#include "rewrite/rewrite.h"
+#include "rewrite/rewrite_map.h"
+
+void
+cleanup_map_sender(struct cleanup *c)
+{
+	const char *mapped;
+
+	if (c->settings->map == NULL || c->sender_mapped || c->failed)
+		return;
+	c->sender_mapped = true;
+	if (rewrite_map_address(c->settings->map, &c->arena, c->envelope.queue_id,
+		REWRITE_ENVELOPE_SENDER, c->envelope.sender, &mapped, &c->err))
+		c->envelope.sender = mapped;
+	else
+		cleanup_fail(c);
+}
+
+/* Canonical form of a recipient; NULL: the message has failed. */
+static const char *
+map_rcpt(struct cleanup *c, const char *addr)
+{
+	const char *mapped;
+
+	if (rewrite_map_address(c->settings->map, &c->arena, c->envelope.queue_id,
+		REWRITE_ENVELOPE_RECIPIENT, addr, &mapped, &c->err))
+		return mapped;
+	cleanup_fail(c);
+	return NULL;
+}
+
+/* The addresses that a recipient stands for. */
+static void
+add_aliases(struct cleanup *c, const char *addr, const struct queue_rcpt *r)
+{
+	const char *orig = r->orig_addr != NULL ? r->orig_addr : r->addr;
+	struct rewrite_addresses found;
+
+	if (!rewrite_map_aliases(
+		c->settings->map, &c->arena, c->envelope.queue_id, addr, &found, &c->err))
+		return cleanup_fail(c);
+	for (size_t i = 0; i < found.count; i++)
+		cleanup_add_rcpt(c, found.list[i], orig, r->dsn_orcpt, r->dsn_notify);
+}
+
+/* One more recipient that the sender does not hear of; nobody gets a copy of a copy. */
+static void
+add_copy(struct cleanup *c, enum rewrite_bcc why, const char *addr)
+{
+	struct buf internal CLEANUP(buf_done) = {0};
+	struct queue_rcpt copy = {.dsn_notify = QUEUE_NOTIFY_NEVER};
+	const char *bcc, *mapped;
+
+	if (c->failed)
+		return;
+	if (!rewrite_map_bcc(
+		c->settings->map, &c->arena, c->envelope.queue_id, why, addr, &bcc, &c->err))
+		return cleanup_fail(c);
+	if (bcc == NULL || !mail_addr_unquote(&internal, span_str(bcc)) || internal.len == 0)
+		return;
+	copy.addr = rewrite_address(c->settings->rewrite, &c->arena, buf_span(&internal));
+	copy.orig_addr = arena_dup(&c->arena, buf_span(&internal));
+	mapped = map_rcpt(c, copy.addr);
+	if (mapped != NULL)
+		add_aliases(c, mapped, &copy);
+}
+
+static void
+map_all(struct cleanup *c, const struct queue_rcpt *rcpts, size_t count)
+{
+	for (size_t i = 0; i < count && !c->failed; i++) {
+		const char *mapped = map_rcpt(c, rcpts[i].addr);
+
+		if (mapped == NULL)
+			return;
+		add_aliases(c, mapped, &rcpts[i]);
+		add_copy(c, REWRITE_BCC_RECIPIENT, mapped);
+	}
+	add_copy(c, REWRITE_BCC_ALWAYS, "");
+	add_copy(c, REWRITE_BCC_SENDER, c->envelope.sender);
+}
+
+void
+cleanup_map_rcpts(struct cleanup *c)
+{
+	struct queue_rcpt *given = c->rcpts;
+	size_t count = c->rcpt_count;
+
+	if (c->settings->map == NULL || c->failed)
+		return;
+	/* Duplicates are told apart by what comes out. */
+	hmap_done(&c->dups);
+	c->rcpts = NULL;
+	c->rcpt_count = 0;
+	map_all(c, given, count);
+	mem_free(given);
+}
