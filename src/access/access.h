@@ -126,6 +126,12 @@ void access_check(const struct access *a, enum access_stage stage,
     const struct access_request *request, struct access_verdict *verdict);
 void access_verdict_done(struct access_verdict *verdict);
 
+/*
+ * Can mail be sent to `address` (standard form, not empty) at all? False: "Bad recipient address syntax", before any rule is
+ * asked. May wait.
+ */
+bool access_address_is_proper(const struct access *a, const char *address);
+
 /* Is the client in mynetworks? */
 bool access_is_mynetworks(const struct access *a, const struct sockaddr *client);
 

@@ -288,6 +288,31 @@ cleanup_lines(struct cleanup *c, bool all)
 	c->counted = c->raw ? c->content.len : c->in.len;
 }
 
+static size_t
+cleanup_length(const char *s)
+{
+	return s != NULL ? strlen(s) : 0;
+}
+
+/*
+ * message_size_limit is "including envelope information": what Postfix's queue file has beside the content, as near as
+ * its admins will notice. Counted once, before content is: all recipients are known by then.
+ */
+static size_t
+cleanup_envelope_size(struct cleanup *c)
+{
+	const struct cleanup_envelope *e = &c->envelope;
+
+	if (c->envelope_size != 0)
+		return c->envelope_size;
+	c->envelope_size = 520 + cleanup_length(e->sender) +
+			   2 * (cleanup_length(e->client_name) + cleanup_length(e->client_address) +
+				   cleanup_length(e->client_helo));
+	for (size_t i = 0; i < c->rcpt_count; i++)
+		c->envelope_size += 20 + 3 * strlen(c->rcpts[i].addr);
+	return c->envelope_size;
+}
+
 void
 cleanup_added(struct cleanup *c)
 {
@@ -297,7 +322,8 @@ cleanup_added(struct cleanup *c)
 	c->counted += added.len;
 	if (c->failed)
 		return cleanup_fail(c);
-	if (c->settings->message_size_limit != 0 && c->size > c->settings->message_size_limit) {
+	if (c->settings->message_size_limit != 0 &&
+	    c->size + cleanup_envelope_size(c) > c->settings->message_size_limit) {
 		(void)err_set_smtp(&c->err, ERR_PERM, 552, "5.3.4", "Error: message file too big");
 		return cleanup_fail(c);
 	}

@@ -55,6 +55,7 @@ struct cleanup {
 	bool raw;                    /* the rest of the body goes to `content` unseen */
 	bool mid_line;               /* the last piece had no line end */
 	uint64_t size;               /* with CRLF line ends, for the limit */
+	size_t envelope_size;        /* what the size limit counts beside the content; 0: not counted yet */
 	uint64_t stored_size;        /* bytes uploaded so far */
 	struct queue_upload *upload; /* owned; NULL while the content is small */
 	struct cleanup_mime mime;

@@ -84,6 +84,8 @@ smtpd_mail(struct smtpd_session *s, struct span args)
 	if (!smtpd_mail_size(s, &mail) || !smtpd_mail_queue_ready(s))
 		return;
 	s->mail.sender = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(mail.addr));
+	if (!access_address_is_proper(s->setup->access, s->mail.sender))
+		return smtpd_reply(s, 501, "5.1.7", "Bad sender address syntax");
 	s->mail.sender_received = mail.addr;
 	s->mail.sender_as_given = mail.addr;
 	s->mail.body_8bit = mail.body == SMTP_BODY_8BITMIME;

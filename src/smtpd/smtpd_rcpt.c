@@ -3,8 +3,11 @@
  */
 #include "smtpd/smtpd_int.h"
 
+#include <string.h>
+
 #include "base/log.h"
 #include "base/mem.h"
+#include "mail/mail_addr.h"
 #include "mail/mail_log.h"
 #include "mail/mail_queue_id.h"
 #include "smtp/smtp_command.h"
@@ -72,6 +75,24 @@ smtpd_rcpt_first(struct smtpd_session *s)
 	return true;
 }
 
+/*
+ * What a DSN calls the original recipient: what the client said it is, else the address as the client wrote it; NULL where that
+ * is its usual written form, from which everybody can make it.
+ */
+static const char *
+smtpd_rcpt_orcpt(struct smtpd_session *s, const struct smtp_rcpt *rcpt)
+{
+	struct buf usual CLEANUP(buf_done) = {0};
+
+	if (rcpt->orcpt != NULL)
+		return rcpt->orcpt;
+	mail_addr_quote(&usual, span_str(rcpt->addr));
+	if (strcmp(buf_str(&usual), rcpt->given) == 0 ||
+	    !queue_address_is_storable(span_str(rcpt->given)))
+		return NULL;
+	return arena_printf(&s->mail.arena, "rfc822;%s", rcpt->given);
+}
+
 static void
 smtpd_rcpt_add(struct smtpd_session *s, const struct smtp_rcpt *rcpt, const char *addr)
 {
@@ -84,7 +105,7 @@ smtpd_rcpt_add(struct smtpd_session *s, const struct smtp_rcpt *rcpt, const char
 	mail->rcpts[mail->rcpt_count++] = (struct smtpd_rcpt){
 	    .addr = addr,
 	    .received = rcpt->addr,
-	    .dsn_orcpt = rcpt->orcpt,
+	    .dsn_orcpt = smtpd_rcpt_orcpt(s, rcpt),
 	    .dsn_notify = rcpt->notify,
 	};
 }
@@ -106,6 +127,8 @@ smtpd_rcpt(struct smtpd_session *s, struct span args)
 	if (rcpt.orcpt != NULL && !queue_address_is_storable(span_str(rcpt.orcpt)))
 		return smtpd_reply(s, 501, "5.5.4", "Error: Bad ORCPT parameter syntax");
 	addr = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(rcpt.addr));
+	if (!access_address_is_proper(s->setup->access, addr))
+		return smtpd_reply(s, 501, "5.1.3", "Bad recipient address syntax");
 	if (!smtpd_rcpt_permitted(s, "RCPT", addr, &rcpt))
 		return;
 	if (s->mail.msg_id == 0 && !smtpd_rcpt_first(s))
