@@ -52,6 +52,7 @@ struct qmgr_message {
 	struct list unread;               /* in qmgr->unread while further recipients are to be read */
 	int64_t read;                     /* mono us: when this page was read */
 	struct qmgr_transport *transport; /* of the last recipient that was queued, or NULL */
+	bool notified;   /* an outcome has a notification, of this part or one that is gone */
 	bool stays;      /* not all of it has left the queue */
 	enum queue_verb
 	    order; /* what an operator wants done with recipients under way; 0: nothing */

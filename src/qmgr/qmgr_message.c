@@ -61,11 +61,14 @@ qmgr_message_link(struct qmgr *q, struct qmgr_message *m)
 static void
 qmgr_message_unlink(struct qmgr *q, struct qmgr_message *m)
 {
-	if (m->older != NULL)
+	if (m->older != NULL) {
 		m->older->newer = m->newer;
-	if (m->newer != NULL)
+		m->older->notified |= m->notified;
+	}
+	if (m->newer != NULL) {
 		m->newer->older = m->older;
-	else if (m->older != NULL)
+		m->newer->notified |= m->notified;
+	} else if (m->older != NULL)
 		(void)hmap_put(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id), m->older);
 	else
 		(void)hmap_remove(&q->messages_by_id, HMAP_KEY(m->envelope->msg_id));
@@ -87,6 +90,18 @@ qmgr_message_is_last(const struct qmgr_message *m)
 	for (const struct qmgr_message *p = m->newer; p != NULL && done; p = p->newer)
 		done = qmgr_message_is_done(p);
 	return done;
+}
+
+bool
+qmgr_message_is_notified(const struct qmgr_message *m)
+{
+	bool notified = m->notified;
+
+	for (const struct qmgr_message *p = m->older; p != NULL; p = p->older)
+		notified |= p->notified;
+	for (const struct qmgr_message *p = m->newer; p != NULL; p = p->newer)
+		notified |= p->notified;
+	return notified;
 }
 
 void

@@ -22,6 +22,9 @@ struct qmgr_message *qmgr_message_find(const struct qmgr *q, int64_t msg_id);
 /* While outcomes are recorded (m->in_batch): with them, nothing of the message is left in our hands. */
 bool qmgr_message_is_last(const struct qmgr_message *m);
 
+/* Has any outcome of the message, in whatever part of it, a notification? */
+bool qmgr_message_is_notified(const struct qmgr_message *m);
+
 /* No further recipients of `m` are to be read: they are here, or there are none. */
 void qmgr_message_is_read(struct qmgr_message *m);
 

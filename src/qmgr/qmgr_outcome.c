@@ -31,7 +31,7 @@ struct qmgr_record {
 	struct list node; /* in qmgr->records */
 	struct queue_result result;
 	struct qmgr_message *message;
-	char *texts; /* owned: the strings of `result` */
+	char *texts;         /* owned: the strings of `result` */
 	struct arena *arena; /* owned: its forwards; NULL: none */
 };
 
@@ -240,6 +240,7 @@ qmgr_outcome_add(
 	rec->result.at = clock_real_us();
 	qmgr_record_texts(rec, o);
 	qmgr_decide(q, m, o, &rec->result);
+	m->notified |= rec->result.notify != 0;
 	rec->arena = o->arena;
 	/* What is tried again will be expanded again. */
 	if (rec->result.outcome == QUEUE_SENT || rec->result.outcome == QUEUE_BOUNCED) {
@@ -307,6 +308,10 @@ qmgr_record_batch(struct qmgr *q, struct err *err)
 	/* `last`: with this batch nothing of the message is left in our hands, so its bounce is complete. */
 	for (size_t i = 0; i < count; i++)
 		records[i]->result.last = qmgr_message_is_last(records[i]->message);
+	/* A bounce that waits for the last outcome is composed with it, were this a plain one otherwise. */
+	for (size_t i = 0; i < count; i++)
+		records[i]->result.notified =
+		    records[i]->result.last && qmgr_message_is_notified(records[i]->message);
 	for (size_t i = 0; i < count; i++)
 		records[i]->message->in_batch = 0;
 	CRASH_POINT("record-before");
