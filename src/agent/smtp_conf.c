@@ -212,6 +212,10 @@ smtp_conf_load(struct smtp_state *s)
 {
 	smtp_filter_unref(&s->filter);
 	s->filter = smtp_filter_new(s->conf, s->lmtp);
+	smtp_tls_unref(&s->tls);
+	s->tls = smtp_tls_new(s->conf, s->lmtp);
+	smtp_sasl_unref(&s->sasl);
+	s->sasl = smtp_sasl_new(s->conf, s->lmtp);
 	smtp_conf_rows(s);
 	smtp_conf_names(s);
 	smtp_conf_protocols(s);

@@ -237,15 +237,32 @@ smtp_connect_hello(struct smtp_session *session, bool esmtp)
 	return true;
 }
 
+static bool
+smtp_connect_introduce(struct smtp_session *session, bool esmtp)
+{
+	session->ehlo = (struct smtp_ehlo){0};
+	return session->state->lmtp ? smtp_connect_lhlo(session)
+				    : smtp_connect_hello(session, esmtp);
+}
+
 bool
 smtp_connect(struct smtp_session *session, const struct agent_job *job)
 {
-	bool esmtp;
+	bool esmtp = false;
+	bool encrypted;
 
-	if (!smtp_connect_stream(session) || !smtp_connect_greet(session, job, &esmtp))
+	if (!smtp_connect_stream(session))
 		return false;
-	if (!(session->state->lmtp ? smtp_connect_lhlo(session)
-				   : smtp_connect_hello(session, esmtp)))
+	if (smtp_tls_is_wrapped(session->state->tls) && !smtp_tls_wrap(session, job))
+		return false;
+	if (!smtp_connect_greet(session, job, &esmtp))
+		return false;
+	if (!smtp_connect_introduce(session, esmtp) || !smtp_tls_start(session, job, &encrypted))
+		return false;
+	/* What was said in the clear does not count (RFC 3207 section 4.2). */
+	if (encrypted && !smtp_connect_introduce(session, esmtp))
+		return false;
+	if (!smtp_sasl_start(session, job))
 		return false;
 	session->greeted = true;
 	return smtp_connect_check_loop(session, job);

@@ -3,6 +3,8 @@
  * fallback relays in turn, each with its hosts, until every recipient has an outcome.
  */
 #include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
 #include <sys/un.h>
 #include <sysexits.h>
 
@@ -44,17 +46,42 @@ smtp_deliver_kept(struct smtp_delivery *d, const char *nexthop)
 
 /* ---- hosts ---------------------------------------------------------------------------------------------------- */
 
+/*
+ * Connects. Where TLS is only taken if it works, mail that has waited goes in the clear after a handshake that failed: a
+ * server that cannot do it now will hardly learn.
+ */
+static struct smtp_session *
+smtp_deliver_open(
+    struct smtp_delivery *d, const struct smtp_host *host, bool best, bool *ret_connected)
+{
+	int64_t age = clock_real_us() - d->job->request.arrival;
+	bool plain = false;
+
+	for (;;) {
+		struct smtp_session *session = smtp_session_new(d->state, host);
+
+		session->best_mx = best;
+		session->filter = d->filter;
+		session->no_tls = plain;
+		*ret_connected = smtp_connect(session, d->job);
+		if (*ret_connected || plain || !session->plain_next ||
+		    age < conf_time(d->state->conf, CONF_minimal_backoff_time))
+			return session;
+		plain = true;
+		smtp_session_free(&session);
+	}
+}
+
 /* One host; `last`: there is none behind it. Kept for `nexthop` if that is not NULL. */
 static void
 smtp_deliver_host(struct smtp_delivery *d, const struct smtp_host *host, bool best, bool last,
     const char *nexthop)
 {
 	struct smtp_state *s = d->state;
-	struct smtp_session *session = smtp_session_new(s, host);
+	bool connected;
+	struct smtp_session *session = smtp_deliver_open(d, host, best, &connected);
 
-	session->best_mx = best;
-	session->filter = d->filter;
-	if (smtp_connect(session, d->job)) {
+	if (connected) {
 		d->sessions++;
 		d->final_server =
 		    d->final_nexthop &&
@@ -228,6 +255,32 @@ smtp_deliver_to(struct smtp_delivery *d, struct span nexthop)
 	smtp_deliver_inet(d, nexthop);
 }
 
+/* By domain, then by local part: the order in which Postfix's servers see them. */
+static int
+smtp_deliver_compare_rcpts(const void *a, const void *b)
+{
+	const struct delivery_rcpt *x = a;
+	const struct delivery_rcpt *y = b;
+	size_t at_x = span_find_last(x->addr, '@');
+	size_t at_y = span_find_last(y->addr, '@');
+	int domains = strcasecmp(x->addr.ptr + at_x, y->addr.ptr + at_y);
+
+	return domains != 0 ? domains : strcasecmp(x->addr.ptr, y->addr.ptr);
+}
+
+/* Before there is any outcome. */
+static void
+smtp_deliver_sort(struct agent_job *job)
+{
+	struct delivery_request *r = &job->request;
+
+	if (r->rcpt_count < 2)
+		return;
+	qsort(r->rcpts, r->rcpt_count, sizeof(*r->rcpts), smtp_deliver_compare_rcpts);
+	for (size_t i = 0; i < r->rcpt_count; i++)
+		job->outcomes[i].rcpt_no = r->rcpts[i].rcpt_no;
+}
+
 static void
 smtp_deliver(struct agent_job *job)
 {
@@ -242,6 +295,7 @@ smtp_deliver(struct agent_job *job)
 
 	struct conf *conf = conf_ref(s->conf); /* a reload must not take the texts away */
 
+	smtp_deliver_sort(job);
 	smtp_cache_begin(s, nexthop);
 	smtp_deliver_kept(&d, nexthop);
 	if (!smtp_deliver_is_over(&d))

@@ -7,6 +7,8 @@
  *	smtp_order.c     their order: preference, chance, protocol; pure
  *	smtp_deliver.c   one delivery: hosts in turn, until every recipient has an outcome
  *	smtp_connect.c   one connection: connect, greeting, EHLO or LHLO, goodbye
+ *	smtp_tls.c       STARTTLS: when, and whom to trust
+ *	smtp_sasl.c      AUTH
  *	smtp_session.c   commands and replies over a connection
  *	smtp_mail.c      one transaction: MAIL, RCPT, DATA and the replies
  *	smtp_envelope.c  the text of these commands
@@ -21,7 +23,9 @@
 #include "agent/agent.h"
 #include "agent/smtp_filter.h"
 #include "agent/smtp_order.h"
+#include "agent/smtp_sasl.h"
 #include "agent/smtp_target.h"
+#include "agent/smtp_tls.h"
 #include "base/hmap.h"
 #include "conf/conf_host.h"
 #include "dns/dns.h"
@@ -42,6 +46,8 @@ struct smtp_state {
 	struct agent *agent;
 	struct conf *conf;          /* counted */
 	struct smtp_filter *filter; /* counted */
+	struct smtp_tls *tls;       /* counted */
+	struct smtp_sasl *sasl;     /* counted */
 	bool lmtp;
 	const char *helo_name;
 	const char *hostname;
@@ -77,8 +83,7 @@ struct smtp_state {
 	bool keep_8bit; /* disable_mime_output_conversion */
 	bool cache_on_demand;
 	bool soft_bounce;
-	bool assume_final; /* lmtp_assume_final */
-	bool tls_required;
+	bool assume_final;  /* lmtp_assume_final */
 	bool probe_to_data; /* smtp_address_verify_target = data */
 	const char *cache_destinations;
 	int64_t pix_threshold;
@@ -105,6 +110,8 @@ enum smtp_step {
 	SMTP_STEP_EHLO,
 	SMTP_STEP_HELO,
 	SMTP_STEP_LHLO,
+	SMTP_STEP_STARTTLS,
+	SMTP_STEP_AUTH, /* the last one before a transaction */
 	SMTP_STEP_XFORWARD_NAME,
 	SMTP_STEP_XFORWARD_HELO,
 	SMTP_STEP_MAIL,
@@ -140,6 +147,8 @@ struct smtp_session {
 	bool best_mx;            /* no host of the destination has a better preference */
 	bool pix_no_esmtp;       /* a firewall that breaks ESMTP */
 	bool pix_slow_dot;
+	bool no_tls;      /* in the clear, after a handshake that failed */
+	bool plain_next;  /* the handshake failed, and is not insisted on */
 	bool broken;      /* nothing more can be said */
 	bool retire;      /* not to be kept for further mail */
 	bool needs_reset; /* a transaction was left open: RSET before the next */

@@ -28,6 +28,8 @@ static const struct {
     [SMTP_STEP_EHLO] = {"performing the EHLO handshake", "EHLO command"},
     [SMTP_STEP_HELO] = {"performing the HELO handshake", "HELO command"},
     [SMTP_STEP_LHLO] = {"performing the LHLO handshake", "LHLO command"},
+    [SMTP_STEP_STARTTLS] = {"performing the STARTTLS handshake", "STARTTLS command"},
+    [SMTP_STEP_AUTH] = {"sending AUTH", "AUTH command"},
     [SMTP_STEP_XFORWARD_NAME] = {"sending XFORWARD name/address", "XFORWARD name/address command"},
     [SMTP_STEP_XFORWARD_HELO] = {"sending XFORWARD protocol/helo_name",
 	"XFORWARD helo/protocol command"},
@@ -77,6 +79,14 @@ smtp_outcome_said(const struct smtp_session *session, struct agent_job *job, enu
 	if (step <= SMTP_STEP_LHLO)
 		return arena_printf(&job->arena, "host %s[%s] refused to talk to me: %.*s",
 		    session->host.name, session->address, SPAN_ARG(reply));
+	if (step == SMTP_STEP_STARTTLS)
+		return arena_printf(&job->arena,
+		    "TLS is required, but host %s[%s] refused to start TLS: %.*s",
+		    session->host.name, session->address, SPAN_ARG(reply));
+	if (step == SMTP_STEP_AUTH)
+		return arena_printf(&job->arena,
+		    "SASL authentication failed; server %s[%s] said: %.*s", session->host.name,
+		    session->address, SPAN_ARG(reply));
 	return arena_printf(&job->arena, "host %s[%s] said: %.*s (in reply to %s)",
 	    session->host.name, session->address, SPAN_ARG(reply), smtp_steps[step].command);
 }
@@ -229,7 +239,7 @@ smtp_outcome_is_site_trouble(const struct smtp_trouble *t)
 {
 	if (t->lost == STREAM_CANCELLED)
 		return false;
-	return t->lost != STREAM_OK || t->step <= SMTP_STEP_LHLO;
+	return t->lost != STREAM_OK || t->step <= SMTP_STEP_AUTH;
 }
 
 static void

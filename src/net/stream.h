@@ -71,6 +71,8 @@ enum stream_result stream_flush(struct stream *s);
 bool stream_start_tls_server(struct stream *s, struct tls_context *tls, struct err *err);
 bool stream_start_tls_client(
     struct stream *s, struct tls_context *tls, const char *server_name, struct err *err);
+/* Does the peer's certificate cover `name`; with a leading dot: any name below it? False without TLS. */
+bool stream_tls_matches(const struct stream *s, const char *name);
 /* What TLS found out; NULL on a plain stream. Borrowed. */
 const struct tls_peer *stream_tls(const struct stream *s);
 

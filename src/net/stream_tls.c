@@ -180,6 +180,13 @@ stream_start_tls_client(
 	return start_tls(s, tls, server_name, err);
 }
 
+bool
+stream_tls_matches(const struct stream *s, const char *name)
+{
+	return s->tls != NULL && (name[0] == '.' ? tls_session_matches_domain(s->tls, name)
+						 : tls_session_matches_name(s->tls, name));
+}
+
 const struct tls_peer *
 stream_tls(const struct stream *s)
 {

@@ -54,6 +54,8 @@ void tls_context_unref(struct tls_context **c);
 
 /* True if the certificate shown covers `name` (RFC 6125: subjectAltName, wildcard in the first label). */
 bool tls_session_matches_name(const struct tls_session *s, const char *name);
+/* True if it covers a name below `domain`, which begins with a dot. */
+bool tls_session_matches_domain(const struct tls_session *s, const char *domain);
 
 /*
  * The sans-I/O engine that net/stream.c drives. Bytes from the peer go in with _feed, bytes for the peer gather in

@@ -288,3 +288,13 @@ tls_session_matches_name(const struct tls_session *s, const char *name)
 	host[len] = '\0';
 	return X509_check_host(cert, host, len, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
 }
+
+bool
+tls_session_matches_domain(const struct tls_session *s, const char *domain)
+{
+	X509 *cert = SSL_get0_peer_certificate(s->ssl);
+
+	return cert != NULL && domain[0] == '.' && domain[1] != '\0' &&
+	       X509_check_host(
+		   cert, domain, strlen(domain), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+}
