@@ -7,8 +7,10 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/mail_queue_id.h"
@@ -19,6 +21,10 @@
 #include "task/task.h"
 
 #define DIGITS_MAX 9
+
+/* What a client may still send when it has its answer. */
+#define DRAIN_TIME (2 * CLOCK_SECOND)
+#define DRAIN_MAX  (1u << 20)
 
 enum qmqpd_status {
 	QMQPD_OK = 'K',
@@ -310,6 +316,21 @@ store(struct qmqpd_session *s)
 	reply(s, false, QMQPD_OK, buf_str(&text));
 }
 
+/* Closing with input unread would reset the connection, and the client might not see our answer. */
+static void
+drain(struct qmqpd_session *s)
+{
+	struct span bytes;
+	size_t left = DRAIN_MAX;
+
+	(void)shutdown(stream_fd(s->stream), SHUT_WR);
+	stream_set_deadline(s->stream, clock_deadline(DRAIN_TIME));
+	while (left > 0 && stream_peek(s->stream, &bytes) == STREAM_OK) {
+		stream_consume(s->stream, bytes.len);
+		left -= MIN(left, bytes.len);
+	}
+}
+
 static bool
 is_authorized(const struct qmqpd_session *s)
 {
@@ -372,6 +393,7 @@ qmqpd_session_run(struct stream *stream, const struct net_addr *peer, void *arg)
 	name_client(s);
 	log_info("connect from %s", s->client);
 	talk(s);
+	drain(s);
 	log_info("disconnect from %s", s->client);
 	cleanup_free(&s->cleanup);
 	buf_done(&s->content);

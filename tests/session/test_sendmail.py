@@ -1,0 +1,278 @@
+"""sendmail, postdrop, maildrop and pickup: mail that is submitted on this host."""
+import os
+import shutil
+import smtplib
+import socket
+import stat
+import subprocess
+import threading
+
+from session import equal, match
+
+MESSAGE = ("From: Alice <alice@client.example>\nTo: bob@dest.example\nSubject: submitted\n"
+           "Message-Id: <one@client.example>\nDate: Fri, 21 Nov 2025 12:00:00 +0000\n\nhello\n.\nbye\n")
+
+
+def maildrop(r):
+    return sorted(os.listdir(r.queue_dir + "/maildrop"))
+
+
+def submit(r, *args, text=MESSAGE):
+    return r.must_run("sendmail", "-f", "alice@client.example", *args, stdin=text)
+
+
+def drop(r, records):
+    """postdrop with hand-made records; the finished process."""
+    return r.run("postdrop", "-r", stdin=b"".join(
+        b"%s%d:%s\n" % (k.encode(), len(v), v) for k, v in records))
+
+
+GOOD = [("V", b"1"), ("S", b"alice@client.example"), ("R", b"bob@dest.example"), ("M", b""),
+        ("L", b"Subject: x\n\nbody\n"), ("Z", b"")]
+
+
+def test_delivered(t):
+    """From the command line to the sink, with our Received: line; maildrop is empty again."""
+    sink = t.sink()
+    r = t.relay(sink=sink)
+    submit(r, "-i", "bob@dest.example")
+    m = sink.wait(1)[0]
+    match(m.data.decode(), r"\AReceived: by relay\.rp\.test \(\S+, from userid 0\)\r\n\tid \S+; ")
+    assert m.data.endswith(b"\r\n\r\nhello\r\n.\r\nbye\r\n"), m.data
+    r.log.wait_for(r"postfix/pickup\[\d+\]: \S+: uid=0 from=<alice@client\.example>$")
+    t.wait("empty maildrop", lambda: not maildrop(r))
+
+
+def test_waits_for_the_system(t):
+    """Nothing runs: the message is on disk, for the mail system only; it goes when there is one."""
+    sink = t.sink()
+    r = t.relay(sink=sink, start=False)
+    r.start()
+    r.stop()
+    submit(r, "bob@dest.example")
+    name, = maildrop(r)
+    st = os.stat(r.queue_dir + "/maildrop/" + name)
+    equal(stat.S_IMODE(st.st_mode), 0o744, "mode of a finished file")
+    r.start()
+    sink.wait(1)
+    t.wait("empty maildrop", lambda: not maildrop(r))
+
+
+def test_waits_for_the_database(t):
+    """PostgreSQL is away: sendmail says yes all the same, and the mail goes once when it is back."""
+    sink = t.sink()
+    db = t.cluster()
+    r = t.relay(sink=sink, database=db.create_database("queue"), start=False)
+    r.must_run("rowpost", "schema")
+    r.start()
+    db.stop("immediate")
+    submit(r, "bob@dest.example")
+    equal(len(maildrop(r)), 1, "files")
+    db.start()
+    sink.wait(1)
+    t.wait("empty maildrop", lambda: not maildrop(r))
+    equal(len(sink.messages), 1, "copies")
+
+
+def test_recipients_from_headers(t):
+    """-t: To, Cc and Bcc, of which the last is not sent on; with Resent- headers only those."""
+    sink = t.sink()
+    r = t.relay(sink=sink)
+    r.must_run("sendmail", "-t", stdin="From: a@client.example\nTo: \"B, b\" <b@dest.example>,\n c@dest.example\n"
+               "Bcc: d@dest.example\nSubject: x\n\nbody\n")
+    m = sink.wait(1)[0]
+    equal(sorted(m.recipients), ["b@dest.example", "c@dest.example", "d@dest.example"])
+    assert b"Bcc" not in m.data, m.data
+    r.must_run("sendmail", "-t", stdin="To: b@dest.example\nResent-To: e@dest.example\nSubject: x\n\nbody\n")
+    equal(sink.wait(2)[1].recipients, ["e@dest.example"])
+
+
+def test_refused_input(t):
+    """What is no message is refused by postdrop and leaves no file."""
+    r = t.relay()
+    for what, records, why in [
+            ("an attribute of another's", GOOD[:1] + [("T", b"0")] + GOOD[1:], "unexpected record type"),
+            ("no version", GOOD[1:], "unexpected record type"),
+            ("two senders", GOOD[:2] + GOOD[1:], "unexpected record type"),
+            ("content before the sender", GOOD[:1] + GOOD[3:], "unexpected record type"),
+            ("an unknown record", GOOD[:1] + [("Q", b"x")] + GOOD[1:], "bad record"),
+            ("an address of two lines", GOOD[:2] + [("R", b"a@b\nc@d")] + GOOD[2:], "bad record"),
+            ("a huge field", GOOD[:1] + [("F", b"x" * 5000)] + GOOD[1:], "bad record")]:
+        p = drop(r, records)
+        assert p.returncode != 0, what
+        match(p.stderr, why)
+        equal(maildrop(r), [], what)
+    p = r.run("postdrop", "-r", stdin=b"V1:1\nS99999999999:x")
+    match(p.stderr, "malformed input")
+    p = r.run("postdrop", "-r", stdin=b"V1:1\nS3:a@b\nR3:c@d\nM0:\nL4:bod")
+    assert p.returncode != 0 or p.stdout == "", "a cut-off submission is reported as done"
+    equal(maildrop(r), [], "cut off")
+    match(drop(r, GOOD).stdout, r"^0 ")
+
+
+def test_foreign_files(t):
+    """What lies in maildrop and is no submission is removed or left alone, and stops nothing."""
+    sink = t.sink()
+    r = t.relay(sink=sink)
+    d = r.queue_dir + "/maildrop/"
+    for name, text, mode in [("JUNK1", b"rubbish", 0o744), ("UNFINISHED1", b"V1:1\n", 0o600),
+                             ("CUT1", b"V1:1\nS3:a@b\nR3:c@d\nM0:\nL4:body\n", 0o744)]:
+        with open(d + name, "wb") as f:
+            f.write(text)
+        os.chmod(d + name, mode)
+    os.symlink("/etc/passwd", d + "LINK1")
+    os.mkdir(d + "DIR1")
+    submit(r, "bob@dest.example")
+    sink.wait(1)
+    t.wait("junk is gone", lambda: maildrop(r) == ["DIR1", "LINK1", "UNFINISHED1"])
+
+
+def test_size_limit(t):
+    """A message beyond message_size_limit is refused by sendmail."""
+    r = t.relay(main={"message_size_limit": "3000"})
+    p = r.run("sendmail", "bob@dest.example", stdin="Subject: x\n\n" + "line\n" * 1000)
+    equal(p.returncode, 75)
+    match(p.stderr, r"sendmail: fatal: root\(0\): message file too big")
+    equal(maildrop(r), [])
+
+
+def test_who_may_submit(t):
+    """authorized_submit_users: names, negation; told by sendmail, enforced by postdrop."""
+    r = t.relay(main={"authorized_submit_users": "!root, static:all"})
+    p = r.run("sendmail", "bob@dest.example", stdin=MESSAGE)
+    equal(p.returncode, 75)
+    match(p.stderr, r"User root\(0\) is not allowed to submit mail")
+    p = drop(r, GOOD)
+    assert p.returncode != 0 and maildrop(r) == [], p
+    match(p.stderr, r"User root\(0\) is not allowed to submit mail")
+
+
+def test_refused_mail_comes_back(t):
+    """What header_checks refuse is returned to its sender once."""
+    sink = t.sink()
+    r = t.relay(sink=sink, start=False)
+    r.write_config(header_checks="regexp:" + r.write_file("hc", "/^Subject: sub/ REJECT not here\n"))
+    r.start()
+    submit(r, "bob@dest.example")
+    m = sink.wait(1)[0]
+    equal((m.sender, m.recipients), ("", ["alice@client.example"]))
+    match(m.data.decode(), r"<bob@dest\.example>: not here")
+    t.wait("empty maildrop", lambda: not maildrop(r))
+
+
+def test_reload_and_stop(t):
+    """A burst is stored while pickup is told to reload and to stop; each message once."""
+    sink = t.sink()
+    r = t.relay(sink=sink)
+    clients = [threading.Thread(target=submit, args=(r, "u%d@dest.example" % i)) for i in range(40)]
+    for c in clients:
+        c.start()
+    r.reload()
+    for c in clients:
+        c.join()
+    r.stop()
+    r.start()
+    sink.wait(40)
+    t.wait("empty maildrop", lambda: not maildrop(r))
+    equal(sorted(m.recipients[0] for m in sink.messages), sorted("u%d@dest.example" % i for i in range(40)))
+
+
+def environment(t, r):
+    """A directory where `sendmail` is ours, for clients that call it by name."""
+    d = t.dir + "/bin"
+    os.mkdir(d)
+    with open(d + "/sendmail", "w") as f:
+        f.write("#!/bin/sh\nexec %s/sendmail -C %s \"$@\"\n" % (r.bin, r.conf))
+    os.chmod(d + "/sendmail", 0o755)
+    return d
+
+
+def test_s_nail(t):
+    """s-nail submits through sendmail."""
+    sink = t.sink()
+    r = t.relay(sink=sink)
+    d = environment(t, r)
+    subprocess.run([shutil.which("s-nail"), "-n", "-S", "mta=file://%s/sendmail" % d, "-S", "v15-compat", "-r", "alice@client.example",
+                    "-s", "from s-nail", "bob@dest.example"], input=b"the body\n", check=True, timeout=30,
+                   env={"PATH": "/usr/bin:/bin", "HOME": t.dir, "LANG": "C"})
+    m = sink.wait(1)[0]
+    equal((m.sender, m.recipients), ("alice@client.example", ["bob@dest.example"]))
+    match(m.data.decode(), r"Subject: from s-nail")
+
+
+def test_smtp_clients(t):
+    """swaks, msmtp and Python's smtplib deliver by SMTP."""
+    sink = t.sink()
+    r = t.relay(sink=sink)
+    run = dict(check=True, timeout=30, stdout=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "HOME": t.dir})
+    subprocess.run(["swaks", "--server", "127.0.0.1:%d" % r.port, "--from", "a@client.example", "--to", "swaks@dest.example"], **run)
+    subprocess.run(["msmtp", "--file=/dev/null", "--host=127.0.0.1", "--port=%d" % r.port, "--from=a@client.example", "msmtp@dest.example"],
+                   input=b"Subject: msmtp\n\nbody\n", **run)
+    with smtplib.SMTP("127.0.0.1", r.port) as c:
+        c.sendmail("a@client.example", ["smtplib@dest.example"], "Subject: smtplib\r\n\r\nbody\r\n")
+    sink.wait(3)
+    equal(sorted(m.recipients[0] for m in sink.messages),
+          ["msmtp@dest.example", "smtplib@dest.example", "swaks@dest.example"])
+
+
+# ---- QMQP ------------------------------------------------------------------------------------------------------------
+
+def netstring(b):
+    return b"%d:%s," % (len(b), b)
+
+
+def qmqp(port, packet):
+    """The reply, without its netstring frame; b"" when there is none."""
+    with socket.create_connection(("127.0.0.1", port), 20) as s:
+        s.sendall(packet)
+        s.shutdown(socket.SHUT_WR)
+        data = b""
+        while True:
+            piece = s.recv(4096)
+            if not piece:
+                break
+            data += piece
+    return data.partition(b":")[2][:-1]
+
+
+def qmqp_relay(t, sink=None, **main):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    main = dict({"qmqpd_authorized_clients": "127.0.0.0/8", "qmqpd_error_delay": "0s"}, **main)
+    r = t.relay(sink=sink, main=main, master=["127.0.0.1:%d inet n - n - - qmqpd" % port])
+    return r, port
+
+
+def test_qmqp(t):
+    """A message by QMQP, its replies K and D, and what breaks the format."""
+    sink = t.sink()
+    r, port = qmqp_relay(t, sink)
+    inner = netstring(b"Subject: q\n\nbody\n") + netstring(b"a@client.example") + netstring(b"b@dest.example")
+    match(qmqp(port, netstring(inner)).decode(), r"^KOk: queued as \w+$")
+    m = sink.wait(1)[0]
+    equal((m.sender, m.recipients), ("a@client.example", ["b@dest.example"]))
+    match(m.data.decode(), r"with QMQP id \w+")
+    no_rcpt = netstring(netstring(b"x\n") + netstring(b"a@client.example"))
+    equal(qmqp(port, no_rcpt), b"DError: no recipients specified")
+    match(qmqp(port, b"x").decode(), r"^Dnetstring format error while receiving QMQP packet header$")
+    match(qmqp(port, b"9999999999:").decode(), r"^Dnetstring length exceeds storage limit while ")
+    match(qmqp(port, b"20:99:abc,").decode(), r"^Dnetstring format error while receiving message content$")
+    equal(qmqp(port, b"20:5:ab"), b"", "a client that leaves")
+    r.log.wait_for(r"lost connection while receiving message content")
+
+
+def test_qmqp_strangers(t):
+    """Nobody is a client unless he is named."""
+    r, port = qmqp_relay(t, qmqpd_authorized_clients="10.0.0.0/8")
+    match(qmqp(port, netstring(b"x")).decode(),
+          r"^DError: \S+\[127\.0\.0\.1\] is not authorized to use this service$")
+
+
+def test_qmqp_source(t):
+    """Postfix's qmqp-source, several sessions at once."""
+    sink = t.sink()
+    _r, port = qmqp_relay(t, sink)
+    subprocess.run(["/usr/sbin/qmqp-source", "-m", "20", "-s", "4", "-f", "a@client.example", "-t", "b@dest.example",
+                    "127.0.0.1:%d" % port], check=True, timeout=40)
+    sink.wait(20)
