@@ -25,6 +25,7 @@ SLOW = "a delivery lasts longer than two rotations of the ring"
 EXPIRE = "an operator lets deferred mail expire"
 LEFT = "a notice to a sender was left behind"
 OLD = "a set of the ring has been closed for long"
+SUBMIT = "a message is submitted with sendmail"
 SCENARIOS = {
     "accept-before-store": LOAD,
     "accept-after-store": LOAD,
@@ -73,9 +74,11 @@ SCENARIOS = {
     "rotate-after": LOAD,
     "truncate-before": OLD,
     "truncate-after": OLD,
+    "pickup-named": SUBMIT,
+    "pickup-stored": SUBMIT,
 }
-# Points of smtpd: whose death is no excuse for a second copy, unless the client sent it again.
-FRONT_END = ("accept-", "upload-", "process-")
+# Points of front ends: whose death is no excuse for a second copy, unless the client sent it again.
+FRONT_END = ("accept-", "upload-", "process-", "pickup-")
 NEVER = "SELECT array_agg(DISTINCT msg_id) FROM rowpost.queue WHERE recipient LIKE 'never-%'"
 # As a scheduler leaves it that died before it could write to the sender. On hold, so that no later attempt writes it.
 LEAVE_NOTICE = """
@@ -143,6 +146,9 @@ def provoke(nodes, node, scenario):
         send_one(nodes, node, "never")
         nodes.sql("SELECT rowpost.hold((%s))" % NEVER)
         wait_until("a notice left behind", lambda: nodes.sql(LEAVE_NOTICE), VISIT_LIMIT)
+    elif scenario == SUBMIT:
+        # What becomes of it: test_submission.py.
+        node.must_run("sendmail", "-f", "submitted@client.example", "ok-submitted@dest.example", stdin="Subject: x\n\nbody\n")
     elif scenario == OLD:
         nodes.sql("UPDATE mailq.ring SET since = since - interval '5 min' WHERE state = 'draining'")
 
