@@ -20,6 +20,8 @@
 #define AGENT_RECONNECT_MAX (1 * CLOCK_SECOND)
 /* Outcomes kept for a scheduler that is away; the oldest facts are the most precious, so the newest are dropped. */
 #define AGENT_KEPT_MAX      100000
+/* Most queue databases that a scheduler may speak of. */
+#define AGENT_SHARDS_MAX    1024
 
 /* The number under which a link is told of what an earlier one had asked for. */
 #define AGENT_STRANGER UINT32_MAX
@@ -57,10 +59,32 @@ agent_send_result(struct agent_job *job)
 bool
 agent_may_go_on(const struct agent_job *job)
 {
-	const struct delivery_lease *lease = &job->agent->lease;
+	const struct agent *a = job->agent;
 
-	return !job->cancelled && job->request.epoch == lease->epoch &&
-	       clock_mono_us() < lease->until;
+	for (size_t i = 0; i < a->lease_count && !job->cancelled; i++)
+		if (a->leases[i].epoch == job->request.epoch)
+			return clock_mono_us() < a->leases[i].until;
+	return false;
+}
+
+/* The lease of a queue database is renewed, or another epoch's. */
+static bool
+agent_note_lease(struct agent *a, struct span payload)
+{
+	struct delivery_lease lease;
+
+	if (!delivery_parse_lease(payload, &lease) || lease.shard >= AGENT_SHARDS_MAX)
+		return false;
+	if (lease.shard >= a->lease_count) {
+		size_t count = lease.shard + 1;
+
+		a->leases = mem_resize(a->leases, count, sizeof(*a->leases));
+		memset(
+		    a->leases + a->lease_count, 0, (count - a->lease_count) * sizeof(*a->leases));
+		a->lease_count = count;
+	}
+	a->leases[lease.shard] = lease;
+	return true;
 }
 
 bool
@@ -182,7 +206,7 @@ agent_frame(struct agent *a, uint8_t type, uint32_t delivery, struct span payloa
 			agent_drop(job);
 		return true;
 	case DELIVERY_LEASE:
-		return delivery_parse_lease(payload, &a->lease);
+		return agent_note_lease(a, payload);
 	default:
 		return false;
 	}
@@ -272,7 +296,7 @@ agent_serve(struct agent *a, struct stream *stream)
 		}
 	}
 	link_free(&a->link);
-	a->lease = (struct delivery_lease){0};
+	a->lease_count = 0;
 	agent_disown_jobs(a);
 }
 

@@ -47,10 +47,11 @@ struct agent_kind {
 struct agent {
 	struct service *service;
 	const struct agent_kind *kind;
-	struct link *link;           /* NULL while there is no scheduler */
-	struct delivery_lease lease; /* of that scheduler; all zero: none */
-	struct hmap jobs;            /* running, by delivery number of the present link */
-	struct list all;             /* running, also those of links that broke */
+	struct link *link;             /* NULL while there is no scheduler */
+	struct delivery_lease *leases; /* owned: of that scheduler, by queue database */
+	size_t lease_count;
+	struct hmap jobs; /* running, by delivery number of the present link */
+	struct list all;  /* running, also those of links that broke */
 	size_t running;
 	size_t kept_count;
 	struct list kept;      /* encoded outcomes that no scheduler has taken yet */

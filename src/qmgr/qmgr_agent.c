@@ -50,26 +50,28 @@ qmgr_agent_busy(const struct qmgr *q)
 }
 
 static void
-qmgr_agent_send_lease(struct qmgr_agent *a, int64_t epoch, int64_t until)
+qmgr_agent_send_lease(
+    struct qmgr_agent *a, const struct qmgr_shard *s, int64_t epoch, int64_t until)
 {
-	const struct delivery_lease lease = {.epoch = epoch, .until = until};
+	const struct delivery_lease lease = {
+	    .shard = (uint32_t)s->number, .epoch = epoch, .until = until};
 
 	delivery_write_lease(link_send_begin(a->link, DELIVERY_LEASE, 0), &lease);
 	link_send_end(a->link);
 }
 
 void
-qmgr_agent_tell_lease(struct qmgr *q, int64_t epoch, int64_t until)
+qmgr_agent_tell_lease(const struct qmgr_shard *s, int64_t epoch, int64_t until)
 {
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &s->qmgr->transport_list, struct qmgr_transport, node) {
 		LIST_FOREACH (a, &t->agents, struct qmgr_agent, node) {
-			qmgr_agent_send_lease(a, epoch, until);
+			qmgr_agent_send_lease(a, s, epoch, until);
 		}
 	}
 }
 
 static void
-qmgr_agent_cancel_of(struct qmgr_agent *a, const struct qmgr_message *m)
+qmgr_agent_cancel_of(struct qmgr_agent *a, const struct qmgr_shard *s, const struct qmgr_message *m)
 {
 	struct hmap_cursor cursor = {0};
 	struct span key;
@@ -78,7 +80,7 @@ qmgr_agent_cancel_of(struct qmgr_agent *a, const struct qmgr_message *m)
 	while (hmap_next(&a->entries, &cursor, &key, &value)) {
 		const struct qmgr_entry *e = value;
 
-		if (m != NULL && e->message != m)
+		if (e->message->shard != s || (m != NULL && e->message != m))
 			continue;
 		(void)link_send_begin(a->link, DELIVERY_CANCEL, e->delivery);
 		link_send_end(a->link);
@@ -86,11 +88,11 @@ qmgr_agent_cancel_of(struct qmgr_agent *a, const struct qmgr_message *m)
 }
 
 void
-qmgr_agent_cancel(struct qmgr *q, const struct qmgr_message *m)
+qmgr_agent_cancel(struct qmgr *q, const struct qmgr_shard *s, const struct qmgr_message *m)
 {
 	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
 		LIST_FOREACH (a, &t->agents, struct qmgr_agent, node) {
-			qmgr_agent_cancel_of(a, m);
+			qmgr_agent_cancel_of(a, s, m);
 		}
 	}
 }
@@ -184,8 +186,8 @@ qmgr_agent_outcome(struct qmgr *q, struct qmgr_entry *e, const struct delivery_o
 	}
 	if (in->status == DELIVERY_UNTRIED)
 		return qmgr_order_rcpt_untried(q, e->message, index);
-	if (qmgr_forward_takes(q, e->message, index, in, e->destination->transport->name,
-		e->destination->nexthop))
+	if (qmgr_forward_takes(
+		q, e->message, index, in, e->destination->transport->name, e->destination->nexthop))
 		return;
 	qmgr_outcome_from_agent(e, in, &o);
 	qmgr_outcome_add(q, e->message, index, &o);
@@ -343,7 +345,9 @@ qmgr_agent_run(struct qmgr *q, struct qmgr_agent *a)
 	uint8_t type;
 
 	list_add(&a->transport->agents, &a->node);
-	qmgr_agent_send_lease(a, cluster_node_epoch(q->node), cluster_node_lease_until(q->node));
+	for (size_t i = 0; i < q->shard_count; i++)
+		qmgr_agent_send_lease(a, q->shards[i], cluster_node_epoch(q->shards[i]->node),
+		    cluster_node_lease_until(q->shards[i]->node));
 	log_debug("agent %s pid %lld: %zu slots", a->transport->name, (long long)a->pid, a->slots);
 	qmgr_schedule_run(q);
 	for (;;) {

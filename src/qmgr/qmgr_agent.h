@@ -12,6 +12,7 @@
 #define QMGR_AGENT_ENDED "the delivery agent ended before it reported an outcome"
 
 struct qmgr;
+struct qmgr_shard;
 struct qmgr_agent;
 struct qmgr_entry;
 struct qmgr_message;
@@ -28,14 +29,14 @@ struct qmgr_agent *qmgr_agent_pick(struct qmgr_transport *t, const char *nexthop
 /* Sends the request for `e`, which the agent then holds until its outcome, or its own end. Never waits. */
 void qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e);
 
-/* Tells all agents until when they may finish deliveries of this epoch. Never waits. */
-void qmgr_agent_tell_lease(struct qmgr *q, int64_t epoch, int64_t until);
+/* Tells all agents until when they may finish deliveries of this epoch of a shard. Never waits. */
+void qmgr_agent_tell_lease(const struct qmgr_shard *s, int64_t epoch, int64_t until);
 
 /*
- * Asks the agents to drop what they have of `m` (NULL: of everything) and have not begun to send: somebody wants it stopped, and a peer
+ * Asks the agents to drop what they have of `m` (NULL: of everything of shard `s`) and have not begun to send: somebody wants it stopped, and a peer
  * that does not answer would keep its slot for minutes. Each delivery still reports, as untried or with what was done. Never waits.
  */
-void qmgr_agent_cancel(struct qmgr *q, const struct qmgr_message *m);
+void qmgr_agent_cancel(struct qmgr *q, const struct qmgr_shard *s, const struct qmgr_message *m);
 
 /* Is any delivery running? */
 bool qmgr_agent_busy(const struct qmgr *q);

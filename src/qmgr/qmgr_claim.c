@@ -14,7 +14,7 @@
 #include "qmgr/qmgr_order.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_schedule.h"
-#include "qmgr/qmgr_transport.h"
+#include "qmgr/qmgr_shard.h"
 #include "queue/queue_expire.h"
 #include "queue/queue_keeper.h"
 
@@ -28,14 +28,14 @@
 #define QMGR_TAKEOVER_TIME (3 * CLOCK_SECOND)
 
 static int64_t
-qmgr_statement_deadline(const struct qmgr *q)
+qmgr_statement_deadline(const struct qmgr_shard *s)
 {
-	return clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout));
+	return clock_deadline(conf_time(s->qmgr->service->conf, CONF_queue_database_timeout));
 }
 
 /* Everything a claim brought becomes messages of ours. */
 static size_t
-qmgr_claim_take(struct qmgr *q, struct queue_claims *claims)
+qmgr_claim_take(struct qmgr_shard *s, struct queue_claims *claims)
 {
 	size_t count = claims->count;
 
@@ -43,10 +43,10 @@ qmgr_claim_take(struct qmgr *q, struct queue_claims *claims)
 		struct queue_claimed *claimed = claims->items[i];
 
 		claims->items[i] = NULL;
-		qmgr_message_take(q, claimed);
+		qmgr_message_take(s, claimed);
 	}
 	queue_claims_done(claims);
-	qmgr_schedule_run(q);
+	qmgr_schedule_run(s->qmgr);
 	return count;
 }
 
@@ -55,56 +55,58 @@ typedef bool qmgr_claim_fn(struct queue_desk *d, const struct queue_budget *budg
 
 /* When the next claim makes sense: not while there is no room or no lease. */
 static int64_t
-qmgr_claim_when(struct qmgr *q, qmgr_claim_fn *claim, int64_t (*due)(const struct queue_desk *d))
+qmgr_claim_when(
+    struct qmgr_shard *s, qmgr_claim_fn *claim, int64_t (*due)(const struct queue_desk *d))
 {
 	struct queue_budget budget;
-	bool room = qmgr_message_budget(q, claim == queue_claim_deferred, &budget);
+	bool room = qmgr_message_budget(s, claim == queue_claim_deferred, &budget);
 
-	q->claim_blocked |= !room;
-	if (!room || !cluster_node_may_claim(q->node))
+	s->claim_blocked |= !room;
+	if (!room || !cluster_node_may_claim(s->node))
 		return clock_deadline(QMGR_CLAIM_RETRY);
-	return due(q->desk);
+	return due(s->desk);
 }
 
 static bool
-qmgr_claim_once(struct qmgr *q, qmgr_claim_fn *claim, struct err *err)
+qmgr_claim_once(struct qmgr_shard *s, qmgr_claim_fn *claim, struct err *err)
 {
 	struct queue_claims claims = {0};
 	struct queue_budget budget;
 
-	if (!cluster_node_may_claim(q->node) ||
-	    !qmgr_message_budget(q, claim == queue_claim_deferred, &budget))
+	if (!cluster_node_may_claim(s->node) ||
+	    !qmgr_message_budget(s, claim == queue_claim_deferred, &budget))
 		return true;
-	q->claim_blocked = false;
+	s->claim_blocked = false;
 	CRASH_POINT("claim-before");
-	if (!claim(q->desk, &budget, qmgr_statement_deadline(q), &claims, err))
+	if (!claim(s->desk, &budget, qmgr_statement_deadline(s), &claims, err))
 		return false;
 	CRASH_POINT("claim-after");
 	/* Deferred mail may be due because an operator flushed it: then no destination counts as dead any more. */
-	if (claims.count != 0 && claim == queue_claim_deferred && q->dead_destinations != 0)
-		qmgr_order_run(q);
-	(void)qmgr_claim_take(q, &claims);
+	if (claims.count != 0 && claim == queue_claim_deferred && s->qmgr->dead_destinations != 0)
+		qmgr_order_run(s);
+	(void)qmgr_claim_take(s, &claims);
 	return true;
 }
 
 /* Claims again and again, when it is time; a poke, or room, makes it look at the time anew. */
 static void
-qmgr_claim_loop(struct qmgr *q, qmgr_claim_fn *claim, int64_t (*due)(const struct queue_desk *d))
+qmgr_claim_loop(
+    struct qmgr_shard *s, qmgr_claim_fn *claim, int64_t (*due)(const struct queue_desk *d))
 {
 	int64_t not_before = 0;
 	struct err err;
 
-	while (!q->stopping) {
-		int64_t next = MAX(qmgr_claim_when(q, claim, due), not_before);
+	while (!s->qmgr->stopping) {
+		int64_t next = MAX(qmgr_claim_when(s, claim, due), not_before);
 
 		if (next > clock_mono_us()) {
-			if (task_cond_wait(&q->claim_wanted, next) == TASK_CANCELLED)
+			if (task_cond_wait(&s->claim_wanted, next) == TASK_CANCELLED)
 				return;
 			continue;
 		}
-		if (qmgr_claim_once(q, claim, &err))
+		if (qmgr_claim_once(s, claim, &err))
 			continue;
-		qmgr_trouble(q, &err);
+		qmgr_shard_trouble(s, &err);
 		not_before = clock_deadline(QMGR_CLAIM_RETRY);
 	}
 }
@@ -123,61 +125,61 @@ qmgr_claim_deferred_task(void *arg)
 
 /* What agents of ours may have delivered stays in our hands until they report. */
 static bool
-qmgr_claim_adopt(struct qmgr *q)
+qmgr_claim_adopt(struct qmgr_shard *s)
 {
 	struct queue_claims claims = {0};
 	int64_t *msg_ids;
 	int32_t *rcpt_nos;
-	size_t count = qmgr_doubt_list(q, &msg_ids, &rcpt_nos);
+	size_t count = qmgr_doubt_list(s->qmgr, &msg_ids, &rcpt_nos);
 	struct err err;
-	bool ok = count == 0 || queue_claim_adopt(q->desk, msg_ids, rcpt_nos, count,
-				    qmgr_statement_deadline(q), &claims, &err);
+	bool ok = count == 0 || queue_claim_adopt(s->desk, msg_ids, rcpt_nos, count,
+				    qmgr_statement_deadline(s), &claims, &err);
 
 	mem_free(msg_ids);
 	mem_free(rcpt_nos);
 	if (!ok)
-		qmgr_trouble(q, &err);
-	(void)qmgr_claim_take(q, &claims);
+		qmgr_shard_trouble(s, &err);
+	(void)qmgr_claim_take(s, &claims);
 	return ok;
 }
 
 void
-qmgr_claim_takeover(struct qmgr *q)
+qmgr_claim_takeover(struct qmgr_shard *s)
 {
 	bool more = true;
 
-	if (clock_mono_us() < q->takeover_after || !cluster_node_may_claim(q->node) ||
-	    !qmgr_claim_adopt(q))
+	if (clock_mono_us() < s->qmgr->takeover_after || !cluster_node_may_claim(s->node) ||
+	    !qmgr_claim_adopt(s))
 		return; /* the upkeep comes back to it */
-	while (more && !q->stopping) {
+	while (more && !s->qmgr->stopping) {
 		struct queue_claims claims = {0};
 		struct queue_budget budget;
 		struct err err;
 
-		if (!cluster_node_may_claim(q->node) || !qmgr_message_budget(q, false, &budget))
+		if (!cluster_node_may_claim(s->node) || !qmgr_message_budget(s, false, &budget))
 			return; /* the upkeep comes back to it */
 		if (!queue_claim_takeover(
-			q->desk, &budget, qmgr_statement_deadline(q), &claims, &more, &err)) {
-			qmgr_trouble(q, &err);
+			s->desk, &budget, qmgr_statement_deadline(s), &claims, &more, &err)) {
+			qmgr_shard_trouble(s, &err);
 			return;
 		}
 		CRASH_POINT("takeover-after");
-		if (qmgr_claim_take(q, &claims) == 0 && !more)
-			q->takeover_wanted = false;
+		if (qmgr_claim_take(s, &claims) == 0 && !more)
+			s->takeover_wanted = false;
 	}
 }
 
 bool
-qmgr_claim_reread(struct qmgr *q)
+qmgr_claim_reread(struct qmgr_shard *s)
 {
 	struct queue_claims claims = {0};
 	struct err err;
 
-	if (!queue_claim_reread(q->desk, qmgr_statement_deadline(q), &claims, &err)) {
-		qmgr_trouble(q, &err);
+	if (!queue_claim_reread(s->desk, qmgr_statement_deadline(s), &claims, &err)) {
+		qmgr_shard_trouble(s, &err);
 		return false;
 	}
-	(void)qmgr_claim_take(q, &claims);
+	(void)qmgr_claim_take(s, &claims);
 	return true;
 }
 
@@ -204,16 +206,16 @@ qmgr_on_removed(void *arg UNUSED, int64_t msg_id)
 }
 
 static void
-qmgr_claim_expire(struct qmgr *q)
+qmgr_claim_expire(struct qmgr_shard *s)
 {
 	const struct queue_expiry how = {
 	    .on_expired = qmgr_on_expired, .on_removed = qmgr_on_removed};
 	bool more = true;
 	struct err err;
 
-	while (more && !q->stopping) {
-		if (!queue_expire_run(q->desk, &how, qmgr_statement_deadline(q), &more, &err))
-			return qmgr_trouble(q, &err);
+	while (more && !s->qmgr->stopping) {
+		if (!queue_expire_run(s->desk, &how, qmgr_statement_deadline(s), &more, &err))
+			return qmgr_shard_trouble(s, &err);
 		CRASH_POINT("expire-after");
 	}
 }
@@ -221,28 +223,26 @@ qmgr_claim_expire(struct qmgr *q)
 void
 qmgr_claim_upkeep_task(void *arg)
 {
-	struct qmgr *q = arg;
+	struct qmgr_shard *s = arg;
 	int64_t takeover_at = 0;
 	struct err err;
 
-	while (!q->stopping) {
-		qmgr_schedule_tick(q);
-		if (cluster_node_may_claim(q->node)) {
-			if (!queue_keeper_run(q->desk, qmgr_statement_deadline(q), &err))
-				qmgr_trouble(q, &err);
+	while (!s->qmgr->stopping) {
+		if (cluster_node_may_claim(s->node)) {
+			if (!queue_keeper_run(s->desk, qmgr_statement_deadline(s), &err))
+				qmgr_shard_trouble(s, &err);
 			if (!queue_claim_promote_stragglers(
-				q->desk, qmgr_statement_deadline(q), &err))
-				qmgr_trouble(q, &err);
-			qmgr_claim_expire(q);
-			qmgr_order_run(q);
+				s->desk, qmgr_statement_deadline(s), &err))
+				qmgr_shard_trouble(s, &err);
+			qmgr_claim_expire(s);
+			qmgr_order_run(s);
 		}
-		if (q->takeover_wanted || clock_mono_us() >= takeover_at) {
-			qmgr_claim_takeover(q);
+		if (s->takeover_wanted || clock_mono_us() >= takeover_at) {
+			qmgr_claim_takeover(s);
 			takeover_at = clock_deadline(QMGR_TAKEOVER_TIME);
 		}
-		qmgr_transport_sweep(q);
-		qmgr_schedule_run(q);
-		if (task_cond_wait(&q->upkeep_wanted, clock_deadline(QMGR_UPKEEP_TIME)) ==
+		qmgr_schedule_run(s->qmgr);
+		if (task_cond_wait(&s->upkeep_wanted, clock_deadline(QMGR_UPKEEP_TIME)) ==
 		    TASK_CANCELLED)
 			return;
 	}

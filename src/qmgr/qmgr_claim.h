@@ -6,17 +6,17 @@
 
 #include "base/base.h"
 
-struct qmgr;
+struct qmgr_shard;
 
-/* Each runs until qmgr->stopping. */
-void qmgr_claim_incoming_task(void *qmgr);
-void qmgr_claim_deferred_task(void *qmgr);
-void qmgr_claim_upkeep_task(void *qmgr);
+/* Each runs until qmgr->stopping, for one shard. */
+void qmgr_claim_incoming_task(void *shard);
+void qmgr_claim_deferred_task(void *shard);
+void qmgr_claim_upkeep_task(void *shard);
 
 /* Takes over the leases of dead nodes, now. Waits. */
-void qmgr_claim_takeover(struct qmgr *q);
+void qmgr_claim_takeover(struct qmgr_shard *s);
 
 /* After an outage: what we hold in the database against what we hold here. Waits. */
-bool qmgr_claim_reread(struct qmgr *q);
+bool qmgr_claim_reread(struct qmgr_shard *s);
 
 #endif

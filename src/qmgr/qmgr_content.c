@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_shard.h"
 #include "queue/queue_content.h"
 
 /* Most bytes for one pull, whatever the agent asks for. */
@@ -48,11 +49,11 @@ qmgr_pull_run(void *arg)
 	struct qmgr_agent *a;
 	struct err err;
 
-	if (!queue_content_read(q->pool, &ref, p->offset, p->credit,
+	if (!queue_content_read(p->message->shard->pool, &ref, p->offset, p->credit,
 		clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), &bytes,
 		&err)) {
 		piece.failed = true;
-		qmgr_trouble(q, &err);
+		qmgr_shard_trouble(p->message->shard, &err);
 	}
 	piece.bytes = buf_span(&bytes);
 	piece.last = p->offset + bytes.len >= p->message->envelope->size;

@@ -185,7 +185,7 @@ qmgr_forward_begin(struct qmgr_forward *f, const struct delivery_forward *from, 
 {
 	struct queue_message *m = &f->messages[f->count];
 
-	if (!queue_desk_mint(f->qmgr->desk, &m->envelope.msg_id, err))
+	if (!queue_desk_mint(f->message->shard->desk, &m->envelope.msg_id, err))
 		return false;
 	f->count++;
 	m->envelope.sender = arena_dup(f->arena, from->sender);
@@ -286,7 +286,7 @@ qmgr_forward_bounce(struct qmgr_forward *f, struct span content, struct err *err
 	    (rcpt->dsn_notify != 0 && (rcpt->dsn_notify & QUEUE_NOTIFY_FAILURE) == 0))
 		return true;
 	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
-		if (!queue_desk_mint(q->desk, &ids[i], err))
+		if (!queue_desk_mint(f->message->shard->desk, &ids[i], err))
 			return false;
 	f->count += bounce_compose(
 	    &q->bounce, &b, ids, f->messages + f->count, QUEUE_COMPOSE_MAX, f->arena);
@@ -390,7 +390,7 @@ qmgr_forward_run(void *arg)
 	struct buf content CLEANUP(buf_done) = {0};
 	struct err err;
 
-	if (queue_content_read(f->qmgr->pool, &ref, 0, m->envelope->size,
+	if (queue_content_read(m->shard->pool, &ref, 0, m->envelope->size,
 		clock_deadline(conf_time(f->qmgr->service->conf, CONF_queue_database_timeout)),
 		&content, &err)) {
 		qmgr_forward_finish(f, buf_span(&content));

@@ -8,7 +8,7 @@
  * destination: the unit of a delivery. Invariants:
  *	I1  each recipient of a message here is in exactly one of: an entry, a doubt (qmgr_doubt.h), the outcome list waiting for the
  *	    next record; or is still to be resolved (message->resolved), by the claim or, for large lists, by a task of its own.
- *	I2  nothing is handed out while the lease is in doubt (qmgr->fenced, cluster_node_may_deliver()).
+ *	I2  nothing is handed out while the lease is in doubt (cluster_node_may_deliver() of its shard): it is parked then, an entry still.
  *	I3  a recipient is forgotten only after queue_record said that its outcome is stored, or that the lease was lost.
  *	I4  no list changes while somebody walks it: only the scheduling functions, which never wait, touch them.
  */
@@ -35,6 +35,7 @@
 
 /* A claimed message. */
 struct qmgr_message {
+	struct qmgr_shard *shard;              /* borrowed */
 	struct queue_claimed *claimed;         /* owned */
 	const struct queue_envelope *envelope; /* = &claimed->envelope */
 	char queue_id[MAIL_QUEUE_ID_SIZE];
@@ -42,20 +43,20 @@ struct qmgr_message {
 	struct delivery_attr *attrs; /* of the envelope, in the claimed message's arena */
 	size_t open;                 /* recipients whose outcome is not stored yet */
 	size_t undecided;            /* recipients without an outcome */
-	size_t in_batch; /* while a batch is recorded: how many of its results are in it */
-	size_t holds;    /* somebody is using it: do not free */
+	size_t in_batch;   /* while a batch is recorded: how many of its results are in it */
+	size_t holds;      /* somebody is using it: do not free */
 	uint32_t resolved; /* recipients whose destination has been looked up */
 	struct list jobs;  /* qmgr_job.h: one for each transport where it waits */
 	/* Pages of recipients of one message, and what different claims brought of it: */
 	struct qmgr_message *older;
 	struct qmgr_message *newer;
-	struct list unread;               /* in qmgr->unread while further recipients are to be read */
-	int64_t read;                     /* mono us: when this page was read */
+	struct list unread; /* in shard->unread while further recipients are to be read */
+	int64_t read;       /* mono us: when this page was read */
 	struct qmgr_transport *transport; /* of the last recipient that was queued, or NULL */
-	bool notified;   /* an outcome has a notification, of this part or one that is gone */
-	bool stays;      /* not all of it has left the queue */
+	bool notified; /* an outcome has a notification, of this part or one that is gone */
+	bool stays;    /* not all of it has left the queue */
 	enum queue_verb
-	    order; /* what an operator wants done with recipients under way; 0: nothing */
+	    order;          /* what an operator wants done with recipients under way; 0: nothing */
 	int32_t order_rcpt; /* -1: of them all */
 	int64_t order_id;
 	struct list node; /* in qmgr->messages */
@@ -76,13 +77,43 @@ struct qmgr_agent {
 	struct list node;    /* in transport->agents */
 };
 
-/* The process. */
-struct qmgr {
-	struct service *service;
-	struct rewrite *rewrite;   /* owned */
+/* A queue database. */
+struct qmgr_shard {
+	struct qmgr *qmgr;
+	size_t number;
 	struct db_pool *pool;      /* owned */
 	struct queue_desk *desk;   /* owned */
 	struct cluster_node *node; /* owned */
+
+	/* Of its messages here: each shard has its share of the room, so that one that is away leaves the others theirs. */
+	size_t message_count;
+	size_t rcpt_count;
+	size_t deferred_rcpt_count;    /* of these, from deferred mail */
+	size_t content_bytes;          /* contents held in memory */
+	bool claim_blocked;            /* claims wait for room */
+	struct task_cond claim_wanted; /* new mail may be there, or room */
+	struct list parked;            /* entries that wait for the end of a doubtful lease */
+
+	struct list unread; /* messages with recipients that are not in memory, oldest first */
+	struct task_cond page_wanted;
+
+	struct list records; /* outcomes to be recorded, oldest first */
+	size_t record_count;
+	struct task_cond record_wanted;
+	struct task_lock record_lock; /* one flush at a time */
+
+	bool ordered;                   /* operators have ordered something for messages here */
+	struct task_cond upkeep_wanted; /* an operator has ordered something */
+	bool takeover_wanted;           /* a node was declared dead */
+	int64_t trouble_logged;         /* mono us */
+};
+
+/* The process. */
+struct qmgr {
+	struct service *service;
+	struct rewrite *rewrite;    /* owned */
+	struct qmgr_shard **shards; /* owned; as long as the process lives */
+	size_t shard_count;
 	struct bounce_settings bounce;
 	struct net_server agent_door;
 	struct net_server poke_door;
@@ -92,26 +123,13 @@ struct qmgr {
 	struct hmap services;   /* of master.cf, by name: who can be a transport */
 	struct list transport_list;
 	size_t dead_destinations;
-	int64_t flushed_until;          /* mono us: mail that an operator flushed is being claimed */
+	int64_t flushed_until; /* mono us: mail that an operator flushed is being claimed */
 	struct task_cond pauses_wanted; /* a pause of a destination or transport has begun */
 
-	struct list messages; /* claimed, oldest first */
+	struct list messages;       /* claimed, oldest first */
 	struct hmap messages_by_id; /* the newest of each; the others by its ->older */
-	size_t message_count;
-	size_t rcpt_count;
-	size_t deferred_rcpt_count;    /* of these, from deferred mail */
-	size_t content_bytes;          /* contents held in memory */
-	bool claim_blocked;            /* claims wait for room */
-	struct task_cond claim_wanted; /* new mail may be there, or room */
 
-	struct list unread; /* messages with recipients that are not in memory, oldest first */
-	struct task_cond page_wanted;
-
-	struct list records; /* outcomes to be recorded, oldest first */
-	size_t record_count;
-	struct task_cond record_wanted;
 	struct task_cond record_done; /* outcomes were recorded, or a delivery ended */
-	struct task_lock record_lock; /* one flush at a time */
 
 	struct list facts; /* reported by agents, about messages not here */
 	struct hmap facts_by_key;
@@ -119,15 +137,9 @@ struct qmgr {
 	struct hmap doubts; /* struct qmgr_doubt by message and recipient */
 	size_t doubts_held; /* recipients that they keep back */
 
-	bool ordered; /* operators have ordered something for messages here */
-	struct task_cond upkeep_wanted; /* an operator has ordered something */
-	bool takeover_wanted;           /* a node was declared dead */
 	int64_t takeover_after; /* mono us: by then the agents have told what they have under way */
-	int64_t trouble_logged;         /* mono us */
 	struct task_group tasks;
+	struct task_group goodbyes;
 };
-
-/* A database error: logged, but not more often than every 10 s. */
-void qmgr_trouble(struct qmgr *q, const struct err *err);
 
 #endif

@@ -10,6 +10,7 @@
 #include "cluster/cluster_limit.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_schedule.h"
+#include "qmgr/qmgr_shard.h"
 
 #define QMGR_LIMIT_PAUSE CLOCK_SECOND
 /* So soon is asked for a destination that has work and no slot. */
@@ -106,14 +107,14 @@ qmgr_limit_ask(struct qmgr *q, struct qmgr_limit_round *r, int64_t epoch, struct
 {
 	const struct conf *conf = q->service->conf;
 	int64_t deadline = clock_deadline(conf_time(conf, CONF_queue_database_timeout));
-	struct db_conn *c = db_pool_take(q->pool, deadline, err);
+	struct db_conn *c = db_pool_take(q->shards[0]->pool, deadline, err);
 	bool ok;
 
 	if (c == NULL)
 		return false;
 	ok = cluster_limit_lease(c, epoch, conf_time(conf, CONF_node_lease_time),
 	    (struct cluster_limit *)(void *)r->questions.ptr, r->count, deadline, err);
-	db_pool_give(q->pool, &c);
+	db_pool_give(q->shards[0]->pool, &c);
 	return ok;
 }
 
@@ -121,7 +122,7 @@ static void
 qmgr_limit_round(struct qmgr *q)
 {
 	struct qmgr_limit_round r = {0};
-	int64_t epoch = cluster_node_epoch(q->node);
+	int64_t epoch = cluster_node_epoch(q->shards[0]->node);
 	struct err err;
 	bool ok;
 
@@ -130,13 +131,13 @@ qmgr_limit_round(struct qmgr *q)
 		return;
 	ok = epoch != 0 && qmgr_limit_ask(q, &r, epoch, &err);
 	if (!ok && epoch != 0 && err.kind != ERR_GONE)
-		qmgr_trouble(q, &err);
+		qmgr_shard_trouble(q->shards[0], &err);
 	for (size_t i = 0; i < r.count; i++) {
 		struct qmgr_destination *d =
 		    ((struct qmgr_destination **)(void *)r.destinations.ptr)[i];
 
 		d->cluster_asked = false;
-		if (!ok || epoch != cluster_node_epoch(q->node) || d->cluster_slots < 0)
+		if (!ok || epoch != cluster_node_epoch(q->shards[0]->node) || d->cluster_slots < 0)
 			continue;
 		d->cluster_slots = ((struct cluster_limit *)(void *)r.questions.ptr)[i].slots;
 		qmgr_job_check(d);

@@ -114,8 +114,9 @@ qmgr_message_is_read(struct qmgr_message *m)
 /* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
 static void
-qmgr_message_count(struct qmgr *q, const struct qmgr_message *m, bool more)
+qmgr_message_count(const struct qmgr_message *m, bool more)
 {
+	struct qmgr_shard *s = m->shard;
 	size_t rcpts = m->envelope->rcpt_count;
 	size_t bytes = m->claimed->content.len;
 
@@ -123,18 +124,20 @@ qmgr_message_count(struct qmgr *q, const struct qmgr_message *m, bool more)
 		rcpts = -rcpts;
 		bytes = -bytes;
 	}
-	q->message_count += more ? 1 : (size_t)-1;
-	q->rcpt_count += rcpts;
-	q->content_bytes += bytes;
+	s->message_count += more ? 1 : (size_t)-1;
+	s->rcpt_count += rcpts;
+	s->content_bytes += bytes;
 	if (m->claimed->from_deferred)
-		q->deferred_rcpt_count += rcpts;
+		s->deferred_rcpt_count += rcpts;
 }
 
 void
-qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed)
+qmgr_message_take(struct qmgr_shard *s, struct queue_claimed *claimed)
 {
+	struct qmgr *q = s->qmgr;
 	struct qmgr_message *m = mem_new(struct qmgr_message);
 
+	m->shard = s;
 	m->claimed = claimed;
 	m->envelope = &claimed->envelope;
 	m->activated = clock_real_us();
@@ -144,11 +147,11 @@ qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed)
 	qmgr_message_attrs(m);
 	list_add(&q->messages, &m->node);
 	qmgr_message_link(q, m);
-	qmgr_message_count(q, m, true);
+	qmgr_message_count(m, true);
 	if (claimed->next_rcpt >= 0) {
 		m->read = clock_mono_us();
-		list_add(&q->unread, &m->unread);
-		task_cond_wake_all(&q->page_wanted);
+		list_add(&s->unread, &m->unread);
+		task_cond_wake_all(&s->page_wanted);
 	}
 	if (m->older == NULL)
 		qmgr_message_log_active(m);
@@ -160,15 +163,17 @@ qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed)
 static void
 qmgr_message_free(struct qmgr *q, struct qmgr_message *m)
 {
+	struct qmgr_shard *s = m->shard;
+
 	MUST(m->undecided == 0 && list_is_empty(&m->jobs));
 	list_remove(&m->node);
 	list_remove(&m->unread);
 	qmgr_message_unlink(q, m);
-	qmgr_message_count(q, m, false);
+	qmgr_message_count(m, false);
 	queue_claimed_free(&m->claimed);
 	mem_free(m);
-	if (q->claim_blocked)
-		task_cond_wake_all(&q->claim_wanted);
+	if (s->claim_blocked)
+		task_cond_wake_all(&s->claim_wanted);
 }
 
 /* The last part of a message says that it is removed, if no part knows better. */
@@ -179,7 +184,7 @@ qmgr_message_finish(struct qmgr *q, struct qmgr_message *m)
 	struct buf line CLEANUP(buf_done) = {0};
 
 	if (m->claimed->next_rcpt >= 0 && !queue_lease_is_lost(m->claimed->lease)) {
-		task_cond_wake_all(&q->page_wanted);
+		task_cond_wake_all(&m->shard->page_wanted);
 		return;
 	}
 	if (other != NULL) {
@@ -196,8 +201,8 @@ qmgr_message_settled(struct qmgr *q, struct qmgr_message *m)
 {
 	MUST(m->open > 0);
 	m->open--;
-	if (!list_is_empty(&q->unread)) /* there may be room for further recipients */
-		task_cond_wake_all(&q->page_wanted);
+	if (!list_is_empty(&m->shard->unread)) /* there may be room for further recipients */
+		task_cond_wake_all(&m->shard->page_wanted);
 	if (m->open == 0 && m->holds == 0)
 		qmgr_message_finish(q, m);
 }
@@ -223,22 +228,23 @@ qmgr_message_unread(const struct qmgr_message *m)
 }
 
 bool
-qmgr_message_budget(const struct qmgr *q, bool deferred, struct queue_budget *ret)
+qmgr_message_budget(const struct qmgr_shard *s, bool deferred, struct queue_budget *ret)
 {
-	const struct conf *conf = q->service->conf;
-	size_t messages = conf_size(conf, CONF_qmgr_message_active_limit);
-	size_t rcpts = conf_size(conf, CONF_qmgr_message_recipient_limit);
-	size_t bytes = conf_size(conf, CONF_qmgr_content_memory_limit);
+	const struct conf *conf = s->qmgr->service->conf;
+	size_t shards = s->qmgr->shard_count;
+	size_t messages = MAX(conf_size(conf, CONF_qmgr_message_active_limit) / shards, (size_t)1);
+	size_t rcpts = MAX(conf_size(conf, CONF_qmgr_message_recipient_limit) / shards, (size_t)1);
+	size_t bytes = MAX(conf_size(conf, CONF_qmgr_content_memory_limit) / shards, (size_t)1);
 	size_t claim = conf_size(conf, CONF_queue_claim_recipient_limit);
-	size_t here = deferred ? q->deferred_rcpt_count : q->rcpt_count;
+	size_t here = deferred ? s->deferred_rcpt_count : s->rcpt_count;
 	size_t room = rcpts > here ? rcpts - here : 0;
 
-	if (q->message_count >= messages || q->content_bytes >= bytes || (deferred && room == 0))
+	if (s->message_count >= messages || s->content_bytes >= bytes || (deferred && room == 0))
 		return false;
 	*ret = (struct queue_budget){
-	    .messages = messages - q->message_count,
+	    .messages = messages - s->message_count,
 	    .rcpts = deferred ? MIN(room, claim) : claim,
-	    .bytes = bytes - q->content_bytes,
+	    .bytes = bytes - s->content_bytes,
 	    .page = MAX(MIN(room, claim), conf_size(conf, CONF_qmgr_message_recipient_minimum)),
 	};
 	return true;

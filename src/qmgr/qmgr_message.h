@@ -7,6 +7,7 @@
 #include "base/base.h"
 
 struct qmgr;
+struct qmgr_shard;
 struct qmgr_message;
 struct queue_claimed;
 
@@ -14,7 +15,7 @@ struct queue_claimed;
  * Takes over `claimed`, logs it as active, and schedules its recipients. What is here already of the same message (an earlier page
  * of its recipients, or of another destination) and this one are each other's ->older and ->newer.
  */
-void qmgr_message_take(struct qmgr *q, struct queue_claimed *claimed);
+void qmgr_message_take(struct qmgr_shard *s, struct queue_claimed *claimed);
 
 /* The newest part of a message, or NULL; others follow by ->older. */
 struct qmgr_message *qmgr_message_find(const struct qmgr *q, int64_t msg_id);
@@ -41,10 +42,10 @@ void qmgr_message_log_expired(const struct qmgr_message *m);
 size_t qmgr_message_unread(const struct qmgr_message *m);
 
 /*
- * How much more may be claimed of new mail, or of deferred mail. While there are more than qmgr_message_recipient_limit recipients in memory,
+ * How much more may be claimed from a shard of new mail, or of deferred mail. While there are more than qmgr_message_recipient_limit recipients in memory,
  * only the first few (qmgr_message_recipient_minimum) of each new message come, so that large lists do not hold back others.
  */
 struct queue_budget;
-bool qmgr_message_budget(const struct qmgr *q, bool deferred, struct queue_budget *ret);
+bool qmgr_message_budget(const struct qmgr_shard *s, bool deferred, struct queue_budget *ret);
 
 #endif

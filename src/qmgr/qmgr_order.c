@@ -9,6 +9,7 @@
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_schedule.h"
+#include "qmgr/qmgr_shard.h"
 
 struct qmgr_order_ids {
 	int64_t *ids; /* owned */
@@ -54,8 +55,8 @@ qmgr_order_obey_part(struct qmgr *q, struct qmgr_message *m, const struct queue_
 	m->holds++;
 	/* Once: what is under way is asked to end, whatever it is waiting for. */
 	if (m->order_id != order->order_id && order->verb != QUEUE_VERB_REQUEUE)
-		qmgr_agent_cancel(q, m);
-	q->ordered = true;
+		qmgr_agent_cancel(q, m->shard, m);
+	m->shard->ordered = true;
 	m->order = order->verb;
 	m->order_rcpt = order->rcpt_no;
 	m->order_id = order->order_id;
@@ -84,29 +85,31 @@ qmgr_order_obey(struct qmgr *q, const struct queue_order *order)
 
 /* What was ordered may have been taken back: only what is pending still holds. */
 static void
-qmgr_order_forget(struct qmgr *q)
+qmgr_order_forget(struct qmgr_shard *s)
 {
-	if (!q->ordered)
+	if (!s->ordered)
 		return;
-	q->ordered = false;
-	LIST_FOREACH (m, &q->messages, struct qmgr_message, node) {
-		m->order = 0;
+	s->ordered = false;
+	LIST_FOREACH (m, &s->qmgr->messages, struct qmgr_message, node) {
+		if (m->shard == s)
+			m->order = 0;
 	}
 }
 
 static void
-qmgr_order_finish(struct qmgr *q, const struct qmgr_order_ids *done)
+qmgr_order_finish(struct qmgr_shard *s, const struct qmgr_order_ids *done)
 {
 	struct err err;
 
 	if (done->count != 0 &&
-	    !queue_order_done(q->desk, done->ids, done->count,
-		clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), &err))
-		qmgr_trouble(q, &err);
+	    !queue_order_done(s->desk, done->ids, done->count,
+		clock_deadline(conf_time(s->qmgr->service->conf, CONF_queue_database_timeout)),
+		&err))
+		qmgr_shard_trouble(s, &err);
 }
 
 void
-qmgr_order_run(struct qmgr *q)
+qmgr_order_run(struct qmgr_shard *s)
 {
 	struct qmgr_order_ids done = {0};
 	struct queue_order *orders = NULL;
@@ -114,19 +117,19 @@ qmgr_order_run(struct qmgr *q)
 	bool flush = false;
 	struct err err;
 
-	if (!queue_order_poll(q->desk,
-		clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), &orders,
-		&count, &flush, &err))
-		return qmgr_trouble(q, &err);
+	if (!queue_order_poll(s->desk,
+		clock_deadline(conf_time(s->qmgr->service->conf, CONF_queue_database_timeout)),
+		&orders, &count, &flush, &err))
+		return qmgr_shard_trouble(s, &err);
 	if (flush)
-		qmgr_schedule_revive_all(q);
-	qmgr_order_forget(q);
+		qmgr_schedule_revive_all(s->qmgr);
+	qmgr_order_forget(s);
 	done.ids = mem_alloc(count * sizeof(*done.ids));
 	for (size_t i = 0; i < count; i++)
-		if (qmgr_order_obey(q, &orders[i]))
+		if (qmgr_order_obey(s->qmgr, &orders[i]))
 			done.ids[done.count++] = orders[i].order_id;
-	qmgr_order_finish(q, &done);
+	qmgr_order_finish(s, &done);
 	mem_free(done.ids);
 	mem_free(orders);
-	qmgr_schedule_run(q);
+	qmgr_schedule_run(s->qmgr);
 }

@@ -8,13 +8,14 @@
 #include "queue/queue_order.h"
 
 struct qmgr;
+struct qmgr_shard;
 struct qmgr_message;
 
 /*
- * Reads the pending orders and obeys them: waiting recipients at once, those under way when their outcome is known; deliveries
+ * Reads the pending orders of a shard and obeys them: waiting recipients at once, those under way when their outcome is known; deliveries
  * that have sent nothing yet are asked to end. Waits.
  */
-void qmgr_order_run(struct qmgr *q);
+void qmgr_order_run(struct qmgr_shard *s);
 
 /* What is ordered for a recipient of `m` that was under way; 0: nothing. */
 enum queue_verb qmgr_order_of(const struct qmgr_message *m, int32_t rcpt_no);

@@ -18,6 +18,7 @@
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_order.h"
 #include "qmgr/qmgr_schedule.h"
+#include "qmgr/qmgr_shard.h"
 
 /* Facts from agents about messages that nobody here holds: forgotten after this long, or when there are too many. */
 #define QMGR_FACT_LIFE (600 * CLOCK_SECOND)
@@ -28,7 +29,7 @@
 
 /* A result on its way to the database, with everything it points to. */
 struct qmgr_record {
-	struct list node; /* in qmgr->records */
+	struct list node; /* in shard->records */
 	struct queue_result result;
 	struct qmgr_message *message;
 	char *texts;         /* owned: the strings of `result` */
@@ -253,18 +254,18 @@ qmgr_outcome_add(
 		qmgr_message_log_expired(m);
 	MUST(m->undecided > 0);
 	m->undecided--;
-	list_add(&q->records, &rec->node);
-	q->record_count++;
-	task_cond_wake_one(&q->record_wanted);
+	list_add(&m->shard->records, &rec->node);
+	m->shard->record_count++;
+	task_cond_wake_one(&m->shard->record_wanted);
 }
 
 /* ---- recording ---- */
 
 static void
-qmgr_record_free(struct qmgr *q, struct qmgr_record *rec)
+qmgr_record_free(struct qmgr_shard *s, struct qmgr_record *rec)
 {
 	list_remove(&rec->node);
-	q->record_count--;
+	s->record_count--;
 	if (rec->arena != NULL)
 		arena_done(rec->arena);
 	mem_free(rec->arena);
@@ -274,30 +275,30 @@ qmgr_record_free(struct qmgr *q, struct qmgr_record *rec)
 
 /* A stored outcome is forgotten; the message with its last one (I3). */
 static void
-qmgr_record_settled(struct qmgr *q, struct qmgr_record *rec)
+qmgr_record_settled(struct qmgr_shard *s, struct qmgr_record *rec)
 {
 	struct qmgr_message *m = rec->message;
 	bool stored = rec->result.recorded == QUEUE_RECORD_STORED;
 
 	if (rec->result.recorded == QUEUE_RECORD_FENCED)
-		cluster_node_suspect(q->node);
+		cluster_node_suspect(s->node);
 	if (rec->result.outcome == QUEUE_DEFERRED || rec->result.outcome == QUEUE_HELD || !stored)
 		m->stays = true;
-	qmgr_record_free(q, rec);
-	qmgr_message_settled(q, m);
+	qmgr_record_free(s, rec);
+	qmgr_message_settled(s->qmgr, m);
 }
 
 /* Records up to a batch from the front of the list; false: nothing could be stored. */
 static bool
-qmgr_record_batch(struct qmgr *q, struct err *err)
+qmgr_record_batch(struct qmgr_shard *s, struct err *err)
 {
-	size_t limit = conf_size(q->service->conf, CONF_queue_result_batch_limit);
+	size_t limit = conf_size(s->qmgr->service->conf, CONF_queue_result_batch_limit);
 	struct queue_result **results = mem_alloc(limit * sizeof(struct queue_result *));
 	struct qmgr_record **records = mem_alloc(limit * sizeof(struct qmgr_record *));
 	size_t count = 0;
 	bool ok;
 
-	LIST_FOREACH (rec, &q->records, struct qmgr_record, node) {
+	LIST_FOREACH (rec, &s->records, struct qmgr_record, node) {
 		if (count == limit)
 			break;
 		rec->result.recorded = QUEUE_RECORD_NOT_YET;
@@ -315,18 +316,18 @@ qmgr_record_batch(struct qmgr *q, struct err *err)
 	for (size_t i = 0; i < count; i++)
 		records[i]->message->in_batch = 0;
 	CRASH_POINT("record-before");
-	ok = queue_record_flush(q->desk, results, count,
-	    clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), err);
+	ok = queue_record_flush(s->desk, results, count,
+	    clock_deadline(conf_time(s->qmgr->service->conf, CONF_queue_database_timeout)), err);
 	CRASH_POINT("record-after");
 	for (size_t i = 0; i < count; i++) {
 		if (records[i]->result.recorded != QUEUE_RECORD_NOT_YET) {
-			qmgr_record_settled(q, records[i]);
+			qmgr_record_settled(s, records[i]);
 			continue;
 		}
 		/* Behind the others: a locked row must not keep them waiting. */
 		ok = false;
 		list_remove(&records[i]->node);
-		list_add(&q->records, &records[i]->node);
+		list_add(&s->records, &records[i]->node);
 	}
 	mem_free(results);
 	mem_free(records);
@@ -336,26 +337,26 @@ qmgr_record_batch(struct qmgr *q, struct err *err)
 void
 qmgr_outcome_task(void *arg)
 {
-	struct qmgr *q = arg;
+	struct qmgr_shard *s = arg;
 	struct err err;
 
 	/* Also while we leave: deliveries under way still report. The end of the process ends it. */
 	for (;;) {
-		if (q->record_count == 0) {
-			if (task_cond_wait(&q->record_wanted, CLOCK_NEVER) == TASK_CANCELLED)
+		if (s->record_count == 0) {
+			if (task_cond_wait(&s->record_wanted, CLOCK_NEVER) == TASK_CANCELLED)
 				return;
 			continue;
 		}
-		if (task_lock_take(&q->record_lock, CLOCK_NEVER) != TASK_READY)
+		if (task_lock_take(&s->record_lock, CLOCK_NEVER) != TASK_READY)
 			return;
 		err_clear(&err);
-		bool ok = q->record_count == 0 || qmgr_record_batch(q, &err);
+		bool ok = s->record_count == 0 || qmgr_record_batch(s, &err);
 
-		task_lock_give(&q->record_lock);
-		task_cond_wake_all(&q->record_done);
-		qmgr_schedule_run(q);
+		task_lock_give(&s->record_lock);
+		task_cond_wake_all(&s->qmgr->record_done);
+		qmgr_schedule_run(s->qmgr);
 		if (!ok && err.kind != ERR_NONE)
-			qmgr_trouble(q, &err);
+			qmgr_shard_trouble(s, &err);
 		if (!ok && task_sleep_until(clock_deadline(QMGR_RECORD_RETRY)) == TASK_CANCELLED)
 			return;
 	}
@@ -364,20 +365,23 @@ qmgr_outcome_task(void *arg)
 bool
 qmgr_outcome_pending(const struct qmgr *q)
 {
-	return q->record_count != 0;
+	for (size_t i = 0; i < q->shard_count; i++)
+		if (q->shards[i]->record_count != 0)
+			return true;
+	return false;
 }
 
 bool
-qmgr_outcome_flush(struct qmgr *q)
+qmgr_outcome_flush(struct qmgr_shard *s)
 {
 	struct err err;
 	bool ok = true;
 
-	if (task_lock_take(&q->record_lock, CLOCK_NEVER) != TASK_READY)
+	if (task_lock_take(&s->record_lock, CLOCK_NEVER) != TASK_READY)
 		return false;
-	for (size_t rounds = q->record_count; ok && q->record_count != 0 && rounds > 0; rounds--)
-		ok = qmgr_record_batch(q, &err);
-	task_lock_give(&q->record_lock);
+	for (size_t rounds = s->record_count; ok && s->record_count != 0 && rounds > 0; rounds--)
+		ok = qmgr_record_batch(s, &err);
+	task_lock_give(&s->record_lock);
 	return ok;
 }
 

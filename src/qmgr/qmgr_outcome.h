@@ -11,6 +11,7 @@
 
 struct arena;
 struct qmgr;
+struct qmgr_shard;
 struct qmgr_message;
 struct qmgr_entry;
 struct queue_message;
@@ -61,13 +62,13 @@ void qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *resu
 /* If an agent has reported recipient `rcpt` of a message just claimed as sent: settles it and returns true. */
 bool qmgr_outcome_known(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt);
 
-/* The task that records what has gathered, to the end of the process. */
-void qmgr_outcome_task(void *qmgr);
+/* The task that records what has gathered for a shard, to the end of the process. */
+void qmgr_outcome_task(void *shard);
 
 /* True while outcomes wait to be recorded. */
 bool qmgr_outcome_pending(const struct qmgr *q);
 
-/* Records all `sent` outcomes that wait, before a lease is renewed after an outage. Waits. */
-bool qmgr_outcome_flush(struct qmgr *q);
+/* Records all of a shard's `sent` outcomes that wait, before a lease is renewed after an outage. Waits. */
+bool qmgr_outcome_flush(struct qmgr_shard *s);
 
 #endif

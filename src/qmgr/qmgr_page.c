@@ -7,6 +7,7 @@
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_schedule.h"
+#include "qmgr/qmgr_shard.h"
 #include "queue/queue_claim.h"
 
 /* After trouble with the database. */
@@ -49,10 +50,10 @@ qmgr_page_overtook(const struct qmgr_message *m)
 }
 
 static size_t
-qmgr_page_wanted(const struct qmgr *q, const struct qmgr_message *m)
+qmgr_page_wanted(const struct qmgr_shard *shard, const struct qmgr_message *m)
 {
 	const struct qmgr_transport *t = qmgr_page_transport(m);
-	const struct conf *conf = q->service->conf;
+	const struct conf *conf = shard->qmgr->service->conf;
 	struct qmgr_page_state s = {
 	    .waiting = t != NULL ? t->waiting : 0,
 	    .elapsed = clock_mono_us() - m->read,
@@ -76,10 +77,10 @@ qmgr_page_wanted(const struct qmgr *q, const struct qmgr_message *m)
 
 /* The oldest message with room for more recipients; NULL: none. */
 static struct qmgr_message *
-qmgr_page_next(const struct qmgr *q, size_t *ret_size)
+qmgr_page_next(const struct qmgr_shard *s, size_t *ret_size)
 {
-	LIST_FOREACH (m, &q->unread, struct qmgr_message, unread) {
-		*ret_size = qmgr_page_wanted(q, m);
+	LIST_FOREACH (m, &s->unread, struct qmgr_message, unread) {
+		*ret_size = qmgr_page_wanted(s, m);
 		if (*ret_size != 0)
 			return m;
 	}
@@ -87,43 +88,44 @@ qmgr_page_next(const struct qmgr *q, size_t *ret_size)
 }
 
 static bool
-qmgr_page_read(struct qmgr *q, struct qmgr_message *m, size_t size, struct err *err)
+qmgr_page_read(struct qmgr_shard *s, struct qmgr_message *m, size_t size, struct err *err)
 {
-	int64_t deadline = clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout));
+	int64_t deadline =
+	    clock_deadline(conf_time(s->qmgr->service->conf, CONF_queue_database_timeout));
 	struct queue_claimed *page = NULL;
 	bool ok;
 
 	m->holds++;
 	ok = queue_lease_is_lost(m->claimed->lease) ||
-	     queue_claim_page(q->desk, m->claimed, size, deadline, &page, err);
+	     queue_claim_page(s->desk, m->claimed, size, deadline, &page, err);
 	if (ok)
 		qmgr_message_is_read(m);
 	if (page != NULL)
-		qmgr_message_take(q, page);
-	qmgr_message_unhold(q, m);
-	qmgr_schedule_run(q);
+		qmgr_message_take(s, page);
+	qmgr_message_unhold(s->qmgr, m);
+	qmgr_schedule_run(s->qmgr);
 	return ok;
 }
 
 void
 qmgr_page_task(void *arg)
 {
-	struct qmgr *q = arg;
+	struct qmgr_shard *s = arg;
 	struct err err;
 
-	while (!q->stopping) {
+	while (!s->qmgr->stopping) {
 		size_t size = 0;
-		struct qmgr_message *m = qmgr_page_next(q, &size);
+		struct qmgr_message *m = qmgr_page_next(s, &size);
 		int64_t until =
-		    list_is_empty(&q->unread) ? CLOCK_NEVER : clock_deadline(QMGR_PAGE_LOOK);
+		    list_is_empty(&s->unread) ? CLOCK_NEVER : clock_deadline(QMGR_PAGE_LOOK);
 
-		if (m != NULL && qmgr_page_read(q, m, size, &err))
+		if (m != NULL && qmgr_page_read(s, m, size, &err))
 			continue;
 		if (m != NULL) {
-			qmgr_trouble(q, &err);
+			qmgr_shard_trouble(s, &err);
 			until = clock_deadline(QMGR_PAGE_RETRY);
 		}
-		if (task_cond_wait(&q->page_wanted, until) == TASK_CANCELLED)
+		if (task_cond_wait(&s->page_wanted, until) == TASK_CANCELLED)
 			return;
 	}
 }

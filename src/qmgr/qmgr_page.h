@@ -25,7 +25,7 @@ struct qmgr_page_state {
 /* How many recipients to read now; 0: none yet. Pure. */
 size_t qmgr_page_size(const struct qmgr_pool *pool, const struct qmgr_page_state *s);
 
-/* The task that reads pages, to the end of the process. */
-void qmgr_page_task(void *qmgr);
+/* The task that reads pages of a shard, to the end of the process. */
+void qmgr_page_task(void *shard);
 
 #endif

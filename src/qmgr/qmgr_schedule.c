@@ -17,6 +17,7 @@
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_rate.h"
+#include "qmgr/qmgr_shard.h"
 #include "qmgr/qmgr_transport.h"
 
 /* How long mail waits for an agent of its transport before it is deferred (Postfix: the connect fails at once). */
@@ -190,7 +191,7 @@ qmgr_resolve_run(void *arg)
 		qmgr_schedule_run(r->qmgr);
 	}
 	if (list_is_linked(&m->unread))
-		task_cond_wake_all(&r->qmgr->page_wanted);
+		task_cond_wake_all(&m->shard->page_wanted);
 	qmgr_message_unhold(r->qmgr, m);
 	mem_free(r);
 }
@@ -229,6 +230,17 @@ qmgr_entry_drop_lost(struct qmgr *q, struct qmgr_entry *e)
 	return true;
 }
 
+/* An entry whose shard may not deliver now must not stand in the way of the others (I2). */
+static bool
+qmgr_entry_park(struct qmgr_entry *e)
+{
+	if (qmgr_shard_may_deliver(e->message->shard))
+		return false;
+	qmgr_job_withdraw(e);
+	qmgr_shard_park(e->message->shard, e);
+	return true;
+}
+
 /* The next entry goes to a free slot. */
 static bool
 qmgr_schedule_one(struct qmgr *q, struct qmgr_transport *t)
@@ -241,7 +253,7 @@ qmgr_schedule_one(struct qmgr *q, struct qmgr_transport *t)
 	agent = qmgr_agent_pick(t, d->nexthop);
 	if (agent == NULL)
 		return false;
-	if (qmgr_entry_drop_lost(q, qmgr_job_first(d)))
+	if (qmgr_entry_drop_lost(q, qmgr_job_first(d)) || qmgr_entry_park(qmgr_job_first(d)))
 		return true;
 	if (qmgr_job_could_preempt(t) && qmgr_job_preempt(t, clock_real_us()))
 		return true; /* and look again who is next */
@@ -254,7 +266,7 @@ qmgr_schedule_one(struct qmgr *q, struct qmgr_transport *t)
 void
 qmgr_schedule_run(struct qmgr *q)
 {
-	if (q->stopping || !cluster_node_may_deliver(q->node)) /* I2 */
+	if (q->stopping || !qmgr_shard_any_may_deliver(q)) /* I2 */
 		return;
 	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
 		while (qmgr_schedule_one(q, t))

@@ -12,176 +12,34 @@
 #include "dns/dns.h"
 #include "net/net_connect.h"
 #include "qmgr/qmgr_agent.h"
-#include "qmgr/qmgr_claim.h"
-#include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_limit.h"
-#include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_page.h"
 #include "qmgr/qmgr_schedule.h"
+#include "qmgr/qmgr_shard.h"
 #include "qmgr/qmgr_transport.h"
-#include "queue/queue_schema.h"
-#include "queue/queue_session.h"
 #include "service/poke.h"
 #include "service/service_database.h"
 #include "task/task.h"
 
-#define QMGR_TROUBLE_EVERY (10 * CLOCK_SECOND)
 /*
  * Agents whose scheduler is gone enlist with the next one within a second (AGENT_RECONNECT_MAX), and say which deliveries may be done
  * already. Nothing is taken over before they can have said so.
  */
-#define QMGR_ENLIST_TIME   (2 * CLOCK_SECOND)
-#define QMGR_GOODBYE_TIME  (4 * CLOCK_SECOND)
-
-void
-qmgr_trouble(struct qmgr *q, const struct err *err)
-{
-	int64_t now = clock_mono_us();
-
-	if (q->trouble_logged != 0 && now - q->trouble_logged < QMGR_TROUBLE_EVERY)
-		return;
-	q->trouble_logged = now;
-	log_warn("queue database: %s", err->text);
-}
-
-static struct db_pool *
-qmgr_open_pool(const struct service *s)
-{
-	const struct conf *conf = s->conf;
-	struct buf conninfo CLEANUP(buf_done) = {0};
-
-	service_database_conninfo(conf, SERVICE_SCHEDULER, 0, &conninfo);
-	return db_pool_new(&(struct db_settings){
-	    .conninfo = buf_str(&conninfo),
-	    .role = queue_session_role(QUEUE_SESSION_SCHEDULER),
-	    .application_name = "rowpost/qmgr",
-	    .pooler = conf_bool(conf, CONF_queue_database_pooler),
-	    .options = queue_session_options(QUEUE_SESSION_SCHEDULER),
-	    .connections = conf_size(conf, CONF_queue_database_scheduler_connections),
-	    .connect_timeout = conf_time(conf, CONF_queue_database_connect_timeout),
-	    .statement_timeout = conf_time(conf, CONF_queue_database_timeout),
-	    .backoff_min = conf_time(conf, CONF_queue_database_retry_min_time),
-	    .backoff_max = conf_time(conf, CONF_queue_database_retry_max_time),
-	    .on_connect = queue_schema_check,
-	});
-}
-
-static size_t
-qmgr_compose(void *arg, const struct queue_bounce *b, const int64_t *ids, struct queue_message *ret,
-    size_t max, struct arena *arena)
-{
-	struct qmgr *q = arg;
-
-	return bounce_compose(&q->bounce, b, ids, ret, max, arena);
-}
-
-static struct queue_desk *
-qmgr_open_desk(struct qmgr *q)
-{
-	const struct conf *conf = q->service->conf;
-
-	return queue_desk_new(&(struct queue_desk_settings){
-	    .pool = q->pool,
-	    .node = conf_str(conf, CONF_node_name),
-	    .shard = 0,
-	    .shards = service_database_count(conf),
-	    .claim_batches = conf_size(conf, CONF_queue_claim_batch_limit),
-	    .claim_inline = conf_size(conf, CONF_queue_claim_inline_limit),
-	    .claim_page = conf_size(conf, CONF_queue_claim_recipient_limit),
-	    .poll_min = conf_time(conf, CONF_queue_poll_min_time),
-	    .poll_max = conf_time(conf, CONF_queue_poll_max_time),
-	    .poll_closed = conf_time(conf, CONF_ring_idle_poll_time),
-	    .rotate = conf_time(conf, CONF_ring_rotate_time),
-	    .set_limit = conf_size(conf, CONF_ring_set_limit),
-	    .history = conf_time(conf, CONF_queue_history_time),
-	    .upload_timeout = conf_time(conf, CONF_queue_upload_timeout),
-	    .bounce_bytes = conf_size(conf, CONF_bounce_size_limit),
-	    .compose = qmgr_compose,
-	    .compose_arg = q,
-	});
-}
-
-/* ---- the lease ---- */
-
-static bool
-qmgr_node_recover(void *arg)
-{
-	return qmgr_outcome_flush(arg);
-}
-
-static bool
-qmgr_node_begin(void *arg, int64_t epoch, bool fresh)
-{
-	struct qmgr *q = arg;
-
-	queue_desk_set_epoch(q->desk, epoch);
-	if (fresh)
-		qmgr_limit_forget(q);
-	if (!fresh && !qmgr_claim_reread(q))
-		return false;
-	qmgr_schedule_drop_lost(q);
-	qmgr_doubt_drop_lost(q);
-	q->takeover_wanted = true;
-	task_cond_wake_all(&q->claim_wanted);
-	return true;
-}
-
-static void
-qmgr_node_lost(void *arg, int64_t epoch)
-{
-	struct qmgr *q = arg;
-
-	log_warn(
-	    "another node has taken over the mail of epoch %lld: starting anew", (long long)epoch);
-	queue_desk_set_epoch(q->desk, 0);
-	qmgr_agent_cancel(q, NULL);
-	qmgr_schedule_drop_lost(q);
-	qmgr_doubt_drop_lost(q);
-}
-
-static void
-qmgr_node_renewed(void *arg, int64_t epoch, int64_t until)
-{
-	qmgr_agent_tell_lease(arg, epoch, until);
-}
-
-static void
-qmgr_node_dead(void *arg, size_t count)
-{
-	struct qmgr *q = arg;
-
-	log_warn("%zu dead node(s): taking over their mail", count);
-	q->takeover_wanted = true;
-	qmgr_claim_takeover(q);
-}
-
-static struct cluster_node *
-qmgr_open_node(struct qmgr *q)
-{
-	const struct conf *conf = q->service->conf;
-
-	return cluster_node_new(&(struct cluster_node_settings){
-	    .pool = q->pool,
-	    .name = conf_str(conf, CONF_node_name),
-	    .heartbeat = conf_time(conf, CONF_node_heartbeat_time),
-	    .lease = conf_time(conf, CONF_node_lease_time),
-	    .margin = conf_time(conf, CONF_node_lease_margin),
-	    .pooler = conf_bool(conf, CONF_queue_database_pooler),
-	    .events =
-		{
-		    .recover = qmgr_node_recover,
-		    .begin = qmgr_node_begin,
-		    .lost = qmgr_node_lost,
-		    .renewed = qmgr_node_renewed,
-		    .dead = qmgr_node_dead,
-		    .arg = q,
-		},
-	});
-}
+#define QMGR_ENLIST_TIME  (2 * CLOCK_SECOND)
+#define QMGR_GOODBYE_TIME (4 * CLOCK_SECOND)
 
 /* ---- doors ---- */
+
+static void
+qmgr_poked(struct qmgr_shard *s, bool order)
+{
+	if (order)
+		task_cond_wake_all(&s->upkeep_wanted);
+	queue_claim_poke(s->desk);
+	task_cond_wake_all(&s->claim_wanted);
+}
 
 /* A front end of this node: each byte says that it has stored something; or an operator. */
 static void
@@ -191,11 +49,11 @@ qmgr_poke_session(struct stream *stream, const struct net_addr *peer UNUSED, voi
 	struct span bytes;
 
 	while (stream_peek(stream, &bytes) == STREAM_OK) {
-		if (span_find(bytes, POKE_ORDER) < bytes.len)
-			task_cond_wake_all(&q->upkeep_wanted);
+		bool order = span_find(bytes, POKE_ORDER) < bytes.len;
+
 		stream_consume(stream, bytes.len);
-		queue_claim_poke(q->desk);
-		task_cond_wake_all(&q->claim_wanted);
+		for (size_t i = 0; i < q->shard_count; i++)
+			qmgr_poked(q->shards[i], order);
 	}
 	stream_free(&stream);
 }
@@ -251,10 +109,23 @@ qmgr_init(struct service *s)
 	s->state = q;
 	list_init(&q->transport_list);
 	list_init(&q->messages);
-	list_init(&q->unread);
-	list_init(&q->records);
 	list_init(&q->facts);
 	qmgr_configure(q);
+}
+
+/* What is to be looked at now and then, whatever the databases do. */
+static void
+qmgr_clock_run(void *arg)
+{
+	struct qmgr *q = arg;
+
+	while (!q->stopping) {
+		qmgr_schedule_tick(q);
+		qmgr_transport_sweep(q);
+		qmgr_schedule_run(q);
+		if (task_sleep_until(clock_deadline(CLOCK_SECOND)) == TASK_CANCELLED)
+			return;
+	}
 }
 
 static void
@@ -266,16 +137,13 @@ qmgr_run(struct service *s)
 	if (!dns_init(&(struct dns_settings){0}, &err))
 		log_fatal(EX_OSERR, "%s", err.text);
 	q->takeover_after = clock_deadline(QMGR_ENLIST_TIME);
-	q->pool = qmgr_open_pool(s);
-	q->desk = qmgr_open_desk(q);
-	q->node = qmgr_open_node(q);
-	(void)task_group_start(&q->tasks, "record", qmgr_outcome_task, q);
-	(void)task_group_start(&q->tasks, "claim incoming", qmgr_claim_incoming_task, q);
-	(void)task_group_start(&q->tasks, "claim deferred", qmgr_claim_deferred_task, q);
-	(void)task_group_start(&q->tasks, "pages", qmgr_page_task, q);
+	q->shard_count = service_database_count(s->conf);
+	q->shards = mem_zalloc(q->shard_count * sizeof(struct qmgr_shard *));
+	for (size_t i = 0; i < q->shard_count; i++)
+		q->shards[i] = qmgr_shard_open(q, i);
 	(void)task_group_start(&q->tasks, "pauses", qmgr_schedule_pauses_task, q);
 	(void)task_group_start(&q->tasks, "limits", qmgr_limit_task, q);
-	(void)task_group_start(&q->tasks, "upkeep", qmgr_claim_upkeep_task, q);
+	(void)task_group_start(&q->tasks, "clock", qmgr_clock_run, q);
 	qmgr_open_door(q, &q->agent_door, "private/qmgr", qmgr_agent_session);
 	qmgr_open_door(q, &q->poke_door, "public/qmgr", qmgr_poke_session);
 }
@@ -296,18 +164,17 @@ qmgr_stopping(struct service *s)
 	struct qmgr *q = s->state;
 	/* Time for the goodbye must be left. */
 	int64_t deadline = s->leave_by - QMGR_GOODBYE_TIME;
-	struct err err;
 
-	cluster_node_drain(q->node, true);
 	q->stopping = true;
+	for (size_t i = 0; i < q->shard_count; i++)
+		cluster_node_drain(q->shards[i]->node, true);
 	while (qmgr_agent_busy(q) && task_cond_wait(&q->record_done, deadline) == TASK_READY)
 		continue;
-	task_cond_wake_all(&q->record_wanted);
+	for (size_t i = 0; i < q->shard_count; i++)
+		task_cond_wake_all(&q->shards[i]->record_wanted);
 	while (qmgr_outcome_pending(q) && task_cond_wait(&q->record_done, deadline) == TASK_READY)
 		continue;
-	if (!cluster_node_leave(q->node, clock_deadline(QMGR_GOODBYE_TIME / 2), &err))
-		qmgr_trouble(q, &err);
-	cluster_node_free(&q->node);
+	qmgr_shard_leave_all(q, clock_deadline(QMGR_GOODBYE_TIME / 2));
 	task_stop(CLOCK_SECOND);
 }
 

@@ -133,6 +133,7 @@ delivery_write_idle(struct buf *b, const struct delivery_idle *idle)
 void
 delivery_write_lease(struct buf *b, const struct delivery_lease *lease)
 {
+	buf_add_u32(b, lease->shard);
 	buf_add_u64(b, (uint64_t)lease->epoch);
 	buf_add_u64(b, (uint64_t)lease->until);
 }
@@ -396,6 +397,7 @@ delivery_parse_lease(struct span in, struct delivery_lease *ret)
 	struct reader r = {in, false};
 	struct delivery_lease lease;
 
+	lease.shard = take_u32(&r);
 	lease.epoch = take_i64(&r);
 	lease.until = take_i64(&r);
 	if (!at_end(&r))

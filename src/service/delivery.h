@@ -88,12 +88,12 @@ struct delivery_outcome {
 	uint32_t rcpt_no;
 	enum delivery_status status;
 	bool final; /* sent, and in its mailbox: a success report says "delivered", not "relayed" */
-	bool passed_on; /* sent, to a server that reports success itself (DSN): we do not */
-	struct span dsn;          /* "2.0.0" */
-	struct span text;         /* what stands in the parentheses of the log line */
-	struct span relay;        /* "host[ip]:port", "none" */
-	struct span remote_mta;   /* for the DSN: "dns; host"; may be empty */
-	struct span diagnostic;   /* for the DSN: "smtp; 550 5.1.1 ..."; may be empty */
+	bool passed_on;         /* sent, to a server that reports success itself (DSN): we do not */
+	struct span dsn;        /* "2.0.0" */
+	struct span text;       /* what stands in the parentheses of the log line */
+	struct span relay;      /* "host[ip]:port", "none" */
+	struct span remote_mta; /* for the DSN: "dns; host"; may be empty */
+	struct span diagnostic; /* for the DSN: "smtp; 550 5.1.1 ..."; may be empty */
 	struct span reply_status; /* remote DSN code for the report; empty = dsn */
 	struct span forwards; /* local agents: what else comes of it (delivery_forward.h); empty for others */
 };
@@ -130,8 +130,9 @@ struct delivery_idle {
  * monotonic clock of the host.
  */
 struct delivery_lease {
-	int64_t epoch; /* that it is about: requests of another one are over */
-	int64_t until; /* mono us */
+	uint32_t shard; /* the queue database whose lease it is */
+	int64_t epoch;  /* that it is about: requests of another one are over */
+	int64_t until;  /* mono us */
 };
 
 /* Recipients of a message that may be delivered already: the final dot is sent, the reply not yet here. */

@@ -144,7 +144,7 @@ small_frames_round_trip(void **state UNUSED)
 	struct delivery_content content = {1 << 20, SPAN_LIT("piece"), true, false}, content_out;
 	struct delivery_pull pull = {UINT64_MAX, 262144}, pull_out;
 	struct delivery_idle idle = {SPAN_LIT("[mx]:25"), 2}, idle_out;
-	struct delivery_lease lease = {INT64_MAX, 12345678901}, lease_out;
+	struct delivery_lease lease = {7, INT64_MAX, 12345678901}, lease_out;
 	struct buf b CLEANUP(buf_done) = {0};
 
 	delivery_write_hello(&b, &hello);
@@ -176,6 +176,7 @@ small_frames_round_trip(void **state UNUSED)
 	buf_clear(&b);
 	delivery_write_lease(&b, &lease);
 	assert_true(delivery_parse_lease(buf_span(&b), &lease_out));
+	assert_int_equal(lease_out.shard, 7);
 	assert_true(lease_out.epoch == INT64_MAX);
 	assert_true(lease_out.until == 12345678901);
 }
