@@ -194,8 +194,11 @@ DECLARE
 	known int8[];
 	busy int8[];
 	dests int8[];
+	-- Released mail goes to `deferred`, and is tried at the next run of the queue, as with Postfix; here that is soon.
+	soon timestamptz := now() + CASE WHEN verb = 'release' THEN interval '5 s' ELSE interval '0' END;
 BEGIN
-	known := ARRAY(SELECT msg_id FROM mailq.deferred_message WHERE msg_id = ANY (ids)
+	-- What was marked before is not marked again.
+	known := ARRAY(SELECT msg_id FROM mailq.deferred_message WHERE msg_id = ANY (ids) AND NOT (verb = 'expire' AND forced_expire)
 		UNION SELECT m FROM mailq.batch b, unnest(b.msg_ids) m JOIN unnest(ids) w ON w = m
 		UNION SELECT msg_id FROM mailq.leased(ids) msg_id);
 	IF verb IN ('hold', 'delete', 'expire', 'bounce', 'reroute') THEN
@@ -209,7 +212,7 @@ BEGIN
 		WITH let_go AS (DELETE FROM mailq.held WHERE msg_id = ANY (ids) RETURNING *)
 		INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt,
 			dsn, reason, remote_mta, diagnostic)
-		SELECT msg_id, destination, now(), rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt,
+		SELECT msg_id, destination, soon, rcpt_no, attempts, dsn_notify, addr, orig_addr, dsn_orcpt,
 			dsn, reason, remote_mta, diagnostic FROM let_go;
 	END IF;
 	IF verb = 'hold' THEN
@@ -255,10 +258,15 @@ BEGIN
 		UPDATE mailq.deferred_message SET arrival = now(), expires_at = 'infinity', warn_at = NULL, forced_expire = false
 		WHERE msg_id = ANY (ids);
 	ELSIF verb IN ('release', 'flush') THEN
-		UPDATE mailq.deferred_message m SET expires_at = now() WHERE msg_id = ANY (ids) AND forced_expire
+		UPDATE mailq.deferred_message m SET expires_at = soon WHERE msg_id = ANY (ids) AND forced_expire
 			AND EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id);
 	END IF;
-	IF verb IN ('release', 'requeue', 'flush', 'reroute') THEN
+	IF verb = 'release' THEN
+		WITH d AS (SELECT destination_id FROM mailq.destination WHERE destination_id IN (
+			SELECT destination FROM mailq.deferred WHERE msg_id = ANY (ids) AND owner IS NULL) ORDER BY 1 FOR UPDATE)
+		UPDATE mailq.destination t SET next_due = least(next_due, soon) FROM d WHERE t.destination_id = d.destination_id;
+	END IF;
+	IF verb IN ('requeue', 'flush', 'reroute') THEN
 		WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred WHERE msg_id = ANY (ids) AND owner IS NULL FOR UPDATE SKIP LOCKED),
 		due AS (UPDATE mailq.deferred d SET next_attempt = now(), attempts = CASE WHEN verb = 'requeue' THEN 0 ELSE attempts END,
 			dsn = CASE WHEN verb = 'requeue' THEN '' ELSE dsn END, reason = CASE WHEN verb = 'requeue' THEN '' ELSE reason END
@@ -345,7 +353,7 @@ $$;
 -- Puts messages on hold: they stay until they are released or deleted.
 CREATE FUNCTION rowpost.hold(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
 LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('hold', msg_ids, why, NULL, NULL) $$;
--- Takes them off hold; they are due at once.
+-- Takes them off hold; they are tried within seconds.
 CREATE FUNCTION rowpost.release(msg_ids int8[], why text DEFAULT '', OUT done int8, OUT pending int8, OUT not_found int8)
 LANGUAGE sql AS $$ SELECT * FROM mailq.order_answer('release', msg_ids, why, NULL, NULL) $$;
 -- Due at once, attempts forgotten; also takes off hold.

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "operator/operator_list.h"
+#include "operator/operator_permit.h"
 #include "operator/operator_session.h"
 
 #define SENDMAIL_OPTIONS "A:B:C:F:GIL:N:O:R:UV:X:b:ce:f:h:imno:p:r:q:tvx"
@@ -35,7 +36,8 @@ parse(int argc, char **argv, struct operator_program *p)
 static bool
 work(struct operator_session *s, void *arg UNUSED, struct err *err)
 {
-	return operator_list_print(s, operator_list_table(operator_session_conf(s)), err);
+	return operator_permit_user(s, CONF_authorized_mailq_users, "view the mail queue", err) &&
+	       operator_list_print(s, operator_list_table(operator_session_conf(s)), err);
 }
 
 int
@@ -51,9 +53,12 @@ main(int argc, char **argv)
 	p.name = p.shown = "postqueue";
 	p.failure = EX_UNAVAILABLE;
 	conf = operator_session_start(&p);
-	if (!operator_session_run(conf, work, NULL, &err))
+	if (!operator_session_run(conf, work, NULL, &err)) {
+		if (err.kind == ERR_PERM)
+			log_fatal(EX_NOPERM, "%s", err.text);
 		log_fatal(err.kind == ERR_CONFIG ? EX_CONFIG : EX_UNAVAILABLE,
 		    "Queue report unavailable - %s", err.text);
+	}
 	conf_unref(&conf);
 	return EX_OK;
 }

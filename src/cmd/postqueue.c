@@ -6,6 +6,7 @@
  * Whatever fails gives EX_UNAVAILABLE, as with Postfix; a database without our schema EX_CONFIG.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "mail/mail_queue_id.h"
 #include "operator/operator_flush.h"
 #include "operator/operator_list.h"
+#include "operator/operator_permit.h"
 #include "operator/operator_session.h"
 
 struct request {
@@ -63,6 +65,12 @@ parse(int argc, char **argv, struct request *r)
 		r->program.verbose = 0;
 }
 
+static bool
+is_listing(const struct request *r)
+{
+	return r->mode == 'j' || r->mode == 'p';
+}
+
 static void
 check(const struct request *r)
 {
@@ -80,7 +88,12 @@ work(struct operator_session *s, void *arg, struct err *err)
 {
 	const struct request *r = arg;
 	const struct conf *c = operator_session_conf(s);
+	bool lists = is_listing(r);
 
+	if (!operator_permit_user(s,
+		lists ? CONF_authorized_mailq_users : CONF_authorized_flush_users,
+		lists ? "view the mail queue" : "flush the mail queue", err))
+		return false;
 	switch (r->mode) {
 	case 'f':
 		return operator_flush_all(s, err);
@@ -95,6 +108,18 @@ work(struct operator_session *s, void *arg, struct err *err)
 	}
 }
 
+NO_RETURN static void
+fail(const struct request *r, const struct err *err)
+{
+	/* Whoever may not is told so; a site that is not served is no matter of rights. */
+	if (err->kind == ERR_PERM)
+		log_fatal(r->mode == 's' && strncmp(err->text, "User ", 5) != 0 ? EX_UNAVAILABLE
+										: EX_NOPERM,
+		    "%s", err->text);
+	log_fatal(err->kind == ERR_CONFIG ? EX_CONFIG : EX_UNAVAILABLE, "%s - %s",
+	    is_listing(r) ? "Queue report unavailable" : "Cannot flush mail queue", err->text);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -107,10 +132,7 @@ main(int argc, char **argv)
 	conf = operator_session_start(&r.program);
 	check(&r);
 	if (!operator_session_run(conf, work, &r, &err))
-		log_fatal(err.kind == ERR_CONFIG ? EX_CONFIG : EX_UNAVAILABLE, "%s - %s",
-		    r.mode == 'j' || r.mode == 'p' ? "Queue report unavailable"
-						   : "Cannot flush mail queue",
-		    err.text);
+		fail(&r, &err);
 	conf_unref(&conf);
 	return EX_OK;
 }

@@ -22,6 +22,8 @@ static const struct db_statement sql_give = {"order_give",
 /* $1 domain */
 static const struct db_statement sql_flush_site = {
     "order_flush_site", "SELECT mailq.flush_site($1::text)"};
+static const struct db_statement sql_is_obeyed = {
+    "order_is_obeyed", "SELECT EXISTS (SELECT FROM mailq.node WHERE state <> 'dead')"};
 /* $1 message after which it goes on, $2 most */
 static const struct db_statement sql_flush_slice = {
     "order_flush_slice", "SELECT last, coalesce(n, 0) FROM mailq.flush_slice($1, $2)"};
@@ -350,6 +352,18 @@ queue_order_flush_site(
 			return false;
 	if (ret_rows != NULL)
 		*ret_rows = (uint64_t)db_result_int(r, 0, 0);
+	db_result_free(&r);
+	return true;
+}
+
+bool
+queue_order_is_obeyed(struct db_conn *c, int64_t deadline, bool *ret, struct err *err)
+{
+	struct db_result *r = NULL;
+
+	if (!db_exec(c, &sql_is_obeyed, NULL, 0, deadline, &r, err))
+		return false;
+	*ret = db_result_bool(r, 0, 0);
 	db_result_free(&r);
 	return true;
 }

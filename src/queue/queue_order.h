@@ -13,7 +13,7 @@
 
 enum queue_verb {
 	QUEUE_VERB_HOLD = 1,
-	QUEUE_VERB_RELEASE, /* from hold to deferred, due now */
+	QUEUE_VERB_RELEASE, /* from hold to deferred, due in some seconds */
 	QUEUE_VERB_REQUEUE, /* due now, attempts forgotten, also from hold */
 	QUEUE_VERB_DELETE,
 	QUEUE_VERB_EXPIRE, /* no further attempt: returned instead of the next one */
@@ -54,6 +54,10 @@ bool queue_order_flush_site(struct db_conn *c, const char *domain, int64_t deadl
 /* postqueue -f: all deferred mail is due now and no destination is dead, slice by slice. Waits. */
 bool queue_order_flush_all(
     struct db_conn *c, int64_t deadline, uint64_t *ret_rows, struct err *err) MUST_CHECK;
+
+/* Is any scheduler running that could obey? Waits. */
+bool queue_order_is_obeyed(
+    struct db_conn *c, int64_t deadline, bool *ret, struct err *err) MUST_CHECK;
 
 /* ---- for schedulers ---------------------------------------------------------------------------------------- */
 

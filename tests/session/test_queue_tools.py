@@ -18,6 +18,8 @@ class Stored:
     def __init__(self, t, relay=None, **main):
         self.relay = relay or t.relay(start=False, main=main)
         self.number = 0
+        # A scheduler that would obey.
+        self.relay.sql("INSERT INTO mailq.node (epoch, name, state) VALUES (77, 'n', 'up')")
 
     def add(self, place, sender="s@client.example", rcpts=("a@dest.example",), reason="", size=3301, forced=False):
         """One message; its queue id. rcpts: addresses or (address, reason)."""
@@ -218,10 +220,37 @@ def test_flush_one(t):
 
 def test_flush_site(t):
     """postqueue -s: mail for one domain."""
-    s = Stored(t)
-    s.add("deferred", rcpts=["a@x.example", "b@y.example"])
+    s = Stored(t, fast_flush_domains="x.example")
+    s.add("deferred", rcpts=["a@x.example", "b@y.example", "c@sub.x.example"])
+    p = s.relay.run("postqueue", "-s", "y.example")
+    equal((p.returncode, p.stderr),
+          (69, 'postqueue: fatal: Flush service is not configured for destination "y.example"\n'), "not eligible")
     s.relay.must_run("postqueue", "-s", "x.example")
     equal(s.due(), ["a@x.example"], "due")
+
+
+def test_flush_while_down(t):
+    """No scheduler anywhere: nothing would come of it."""
+    s = Stored(t)
+    s.relay.sql("UPDATE mailq.node SET state = 'dead'")
+    for words in (["-f"], ["-i", "ABCDEF0123"]):
+        p = s.relay.run("postqueue", *words)
+        equal((p.returncode, p.stderr), (69, "postqueue: fatal: Cannot flush mail queue - mail system is down\n"), words)
+
+
+def test_authorized_users(t):
+    """authorized_mailq_users and authorized_flush_users; root may in any case."""
+    s = Stored(t, authorized_mailq_users="alice, !static:anyone", authorized_flush_users="nobody")
+    for d in (s.relay.bin, os.path.dirname(s.relay.conf), s.relay.conf):
+        os.chmod(d, 0o755)
+    equal(as_nobody(s.relay, "postqueue", "-p"),
+          (77, "", "postqueue: fatal: User nobody(65534) is not allowed to view the mail queue\n"), "-p")
+    equal(as_nobody(s.relay, "postqueue", "-j")[0], 77, "-j")
+    equal(s.relay.must_run("postqueue", "-p").stdout, "Mail queue is empty\n", "root")
+    equal(as_nobody(s.relay, "postqueue", "-f"), (0, "", ""), "-f")
+    s.relay.write_config(authorized_flush_users="!nobody, static:anyone")
+    equal(as_nobody(s.relay, "postqueue", "-f"),
+          (77, "", "postqueue: fatal: User nobody(65534) is not allowed to flush the mail queue\n"), "-f")
 
 
 def test_postqueue_errors(t):

@@ -290,6 +290,9 @@ body_forced_on_hold(void)
 	assert_false(run());
 	assert_int_equal(told.expired, 0);
 	tell("SELECT rowpost.release(array_agg(msg_id)) FROM mailq.held");
+	assert_false(run());
+	assert_int_equal(told.expired, 0);
+	tell("SELECT mailq.flush_slice(0, 100)");
 	claim_none();
 	assert_false(run());
 	assert_int_equal(told.forced, 1);

@@ -191,6 +191,7 @@ held_body(void)
 	assert_int_equal(
 	    ask("SELECT done FROM rowpost.release(ARRAY[%lld])", (long long)m.envelope.msg_id), 1);
 	queue_claims_done(&c);
+	tell("SELECT mailq.flush_slice(0, 100)");
 	c = claim_deferred(&d);
 	assert_int_equal(c.count, 1);
 	record_all(&d, &c, QUEUE_SENT);
