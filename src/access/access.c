@@ -91,10 +91,8 @@ access_compile(struct access *a, struct err *err)
 	a->rbl_replies = table_list_of(a->conf, CONF_rbl_reply_maps, 0);
 	a->sender_logins = table_list_of(a->conf, CONF_smtpd_sender_login_maps, 0);
 	return access_unlisted_open(a, err) &&
-	       conf_net_list_parse(
-		   span_str(conf_str(conf, CONF_mynetworks)), "mynetworks", &a->networks, err) &&
-	       conf_net_list_parse(span_str(conf_str(conf, CONF_permit_mx_backup_networks)),
-		   "permit_mx_backup_networks", &a->mx_networks, err) &&
+	       table_nets_of(a->conf, CONF_mynetworks, &a->networks, err) &&
+	       table_nets_of(a->conf, CONF_permit_mx_backup_networks, &a->mx_networks, err) &&
 	       conf_host_own(conf, &a->own, err) && conf_host_proxy(conf, &a->proxy, err);
 }
 
@@ -133,8 +131,8 @@ access_free(struct access **a)
 	table_list_close(&(*a)->rbl_replies);
 	table_list_close(&(*a)->sender_logins);
 	access_unlisted_close(*a);
-	conf_net_list_free(&(*a)->networks);
-	conf_net_list_free(&(*a)->mx_networks);
+	table_nets_free(&(*a)->networks);
+	table_nets_free(&(*a)->mx_networks);
 	conf_addresses_done(&(*a)->own);
 	conf_addresses_done(&(*a)->proxy);
 	conf_unref(&(*a)->conf);
@@ -758,11 +756,9 @@ access_check(const struct access *a, enum access_stage stage, const struct acces
 bool
 access_is_mynetworks(const struct access *a, const struct sockaddr *client)
 {
-	bool found = false;
 	struct err err;
 
-	return client != NULL && conf_net_list_match(a->networks, client, NULL, &found, &err) &&
-	       found;
+	return client != NULL && table_nets_match(a->networks, client, &err) == TABLE_FOUND;
 }
 
 bool

@@ -388,7 +388,7 @@ access_check_a_table(struct access_context *ctx, const struct access_item *item)
 
 /* Does the host have an address of this one, or with `networks` one in permit_mx_backup_networks? */
 static bool
-access_host_is(struct access_context *ctx, const char *host, const struct conf_net_list *networks)
+access_host_is(struct access_context *ctx, const char *host, struct table_nets *networks)
 {
 	struct dns_ip *ips = NULL;
 	size_t count = 0;
@@ -409,8 +409,8 @@ access_host_is(struct access_context *ctx, const char *host, const struct conf_n
 		if (networks == NULL)
 			is = conf_addresses_has(&ctx->access->own, sa) ||
 			     conf_addresses_has(&ctx->access->proxy, sa);
-		else if (!conf_net_list_match(networks, sa, NULL, &is, &err))
-			is = false;
+		else
+			is = table_nets_match(networks, sa, &err) == TABLE_FOUND;
 	}
 	mem_free(ips);
 	return is;
@@ -470,8 +470,14 @@ access_permit_mx_backup(struct access_context *ctx, const struct access_item *it
 	if (address == NULL)
 		return ACCESS_DUNNO;
 	domain = rewrite_domain_of(span_str(address));
-	if (access_is_auth_destination(ctx))
+	switch (access_auth_destination(ctx)) {
+	case TABLE_FOUND:
 		return access_permitted(ctx, ACCESS_THING_RCPT, item->restriction->name, "");
+	case TABLE_ERROR:
+		return access_reject_lookup(ctx, ctx->request->recipient_as_given);
+	case TABLE_NOT_FOUND:
+		break;
+	}
 	if (access_is_routed(ctx, span_str(address)) || domain.len == 0 || domain.ptr[0] == '[')
 		return ACCESS_DUNNO;
 	result = access_permit_mx(ctx, domain.ptr);

@@ -353,7 +353,7 @@ access_dnswl_check(struct access_context *ctx, const struct access_item *item, b
 	if (listed == ACCESS_LISTED_UNKNOWN)
 		return access_defer_listed(ctx, what);
 	if (listed == ACCESS_NOT_LISTED ||
-	    (ctx->request->recipient != NULL && !access_is_auth_destination(ctx)))
+	    (ctx->request->recipient != NULL && access_auth_destination(ctx) != TABLE_FOUND))
 		return ACCESS_DUNNO;
 	return access_permitted(ctx, item->restriction->thing, item->restriction->name, "");
 }

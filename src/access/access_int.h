@@ -7,9 +7,9 @@
 
 #include "access/access.h"
 #include "conf/conf_host.h"
-#include "conf/conf_net_list.h"
 #include "conf/macro.h"
 #include "table/table.h"
+#include "table/table_nets.h"
 
 enum access_list_id {
 	ACCESS_LIST_CLIENT,
@@ -83,12 +83,12 @@ struct access_class {
 };
 
 struct access {
-	struct conf *conf;                 /* counted */
-	const struct rewrite *rewrite;     /* borrowed */
-	struct conf_net_list *networks;    /* mynetworks */
-	struct conf_net_list *mx_networks; /* permit_mx_backup_networks */
-	struct conf_addresses own;         /* inet_interfaces */
-	struct conf_addresses proxy;       /* proxy_interfaces */
+	struct conf *conf;              /* counted */
+	const struct rewrite *rewrite;  /* borrowed */
+	struct table_nets *networks;    /* mynetworks */
+	struct table_nets *mx_networks; /* permit_mx_backup_networks */
+	struct conf_addresses own;      /* inet_interfaces */
+	struct conf_addresses proxy;    /* proxy_interfaces */
 	struct access_list lists[ACCESS_LIST_COUNT];
 	struct access_class *classes; /* owned */
 	size_t class_count;
@@ -191,7 +191,7 @@ const struct access_restriction *access_restriction_for_table(enum access_thing 
 bool access_restriction_guards_relay(struct span name);
 
 /* Is the recipient one that this host answers for, or relays to on purpose, without routing tricks? */
-bool access_is_auth_destination(const struct access_context *ctx);
+enum table_result access_auth_destination(const struct access_context *ctx);
 /* user@elsewhere@here, and what allow_percent_hack and swap_bangpath make of it: would be sent on, so it is relaying. */
 bool access_is_routed(const struct access_context *ctx, struct span address);
 

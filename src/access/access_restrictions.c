@@ -91,9 +91,19 @@ access_reject_multi_recipient_bounce(
 static enum access_result
 access_permit_mynetworks(struct access_context *ctx, const struct access_item *item)
 {
-	return access_is_mynetworks(ctx->access, ctx->request->client_sa)
-		   ? access_permitted(ctx, ACCESS_THING_CLIENT, item->restriction->name, "")
-		   : ACCESS_DUNNO;
+	const struct access_request *r = ctx->request;
+	struct err err;
+
+	switch (table_nets_match_client(
+	    ctx->access->networks, span_str(r->client_name), span_str(r->client_address), &err)) {
+	case TABLE_FOUND:
+		return access_permitted(ctx, ACCESS_THING_CLIENT, item->restriction->name, "");
+	case TABLE_ERROR:
+		return access_reject_broken(ctx);
+	case TABLE_NOT_FOUND:
+		break;
+	}
+	return ACCESS_DUNNO;
 }
 
 static enum access_result
@@ -207,30 +217,51 @@ access_is_routed(const struct access_context *ctx, struct span address)
 	       (span_find(local, '!') < local.len && conf_bool(conf, CONF_swap_bangpath));
 }
 
-bool
-access_is_auth_destination(const struct access_context *ctx)
+enum table_result
+access_auth_destination(const struct access_context *ctx)
 {
 	struct span rcpt = span_str(ctx->request->recipient);
+	enum rewrite_class class;
+	struct err err;
 
-	return rewrite_class_of(ctx->access->rewrite, rewrite_domain_of(rcpt)) != REWRITE_DEFAULT &&
-	       !access_is_routed(ctx, rcpt);
+	if (!rewrite_class_find(ctx->access->rewrite, rewrite_domain_of(rcpt), &class, &err))
+		return TABLE_ERROR;
+	return class != REWRITE_DEFAULT && !access_is_routed(ctx, rcpt) ? TABLE_FOUND
+									: TABLE_NOT_FOUND;
 }
 
 static enum access_result
 access_permit_auth_destination(struct access_context *ctx, const struct access_item *item)
 {
-	if (ctx->request->recipient == NULL || !access_is_auth_destination(ctx))
+	if (ctx->request->recipient == NULL)
 		return ACCESS_DUNNO;
-	return access_permitted(ctx, ACCESS_THING_RCPT, item->restriction->name, "");
+	switch (access_auth_destination(ctx)) {
+	case TABLE_FOUND:
+		return access_permitted(ctx, ACCESS_THING_RCPT, item->restriction->name, "");
+	case TABLE_ERROR:
+		return access_reject_lookup(ctx, ctx->request->recipient_as_given);
+	case TABLE_NOT_FOUND:
+		break;
+	}
+	return ACCESS_DUNNO;
 }
 
 static enum access_result
 access_unauth_destination(struct access_context *ctx, int code)
 {
-	if (ctx->request->recipient == NULL || access_is_auth_destination(ctx))
+	const char *given = ctx->request->recipient_as_given;
+
+	if (ctx->request->recipient == NULL)
 		return ACCESS_DUNNO;
-	return access_reject(
-	    ctx, code, "5.7.1", "<%s>: Relay access denied", ctx->request->recipient_as_given);
+	switch (access_auth_destination(ctx)) {
+	case TABLE_FOUND:
+		return ACCESS_DUNNO;
+	case TABLE_ERROR:
+		return access_reject_lookup(ctx, given);
+	case TABLE_NOT_FOUND:
+		break;
+	}
+	return access_reject(ctx, code, "5.7.1", "<%s>: Relay access denied", given);
 }
 
 static enum access_result

@@ -144,17 +144,17 @@ access_unlisted_is_special(const struct access_unlisted *u)
 static enum access_result
 access_unlisted_error(const struct access_unlisted *u, const struct rewrite_route *route)
 {
+	int code = 550;
 	char dsn[12];
 	struct span text = access_action_dsn(
 	    span_str(route->nexthop), u->thing == ACCESS_THING_SENDER ? "5.1.0" : "5.1.1", dsn);
 
+	/* RFC 3463: X.1.1 is about a recipient, X.1.7 about a sender. */
 	if (u->thing == ACCESS_THING_SENDER && strcmp(dsn, "5.1.1") == 0)
-		memcpy(dsn, "5.1.0", 6);
-	if (route->address_class == REWRITE_VIRTUAL_ALIAS &&
-	    span_starts(text, "User unknown in virtual alias table"))
-		return access_unlisted_reject(
-		    u, CONF_unknown_virtual_alias_reject_code, " in virtual alias table");
-	return access_reject_thing(u->ctx, u->thing, 550, dsn, "%.*s", SPAN_ARG(text));
+		memcpy(dsn, "5.1.7", 6);
+	if (route->address_class == REWRITE_VIRTUAL_ALIAS && span_starts(text, "User unknown"))
+		code = conf_int(u->ctx->access->conf, CONF_unknown_virtual_alias_reject_code);
+	return access_reject_thing(u->ctx, u->thing, code, dsn, "%.*s", SPAN_ARG(text));
 }
 
 static enum access_result
@@ -198,6 +198,8 @@ access_unlisted_check(struct access_unlisted *u)
 		break;
 	}
 	rewrite_resolve(u->ctx->access->rewrite, &u->arena, span_str(u->address), &route);
+	if (route.trouble)
+		return access_reject_lookup(u->ctx, u->address);
 	if (strcmp(route.transport, "error") == 0)
 		return access_unlisted_error(u, &route);
 	return access_unlisted_in_class(u, route.address_class);

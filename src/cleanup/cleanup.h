@@ -47,8 +47,7 @@ struct cleanup_settings {
 	const char *undisclosed; /* undisclosed_recipients_header; "" or NULL: none */
 	const char *
 	    remote_domain; /* remote_header_rewrite_domain; "" or NULL: headers of strangers stay as they are */
-	bool append_dot; /* append_dot_mydomain */
-	uint64_t drop;   /* message_drop_headers: bits (1 << enum mail_header_id) ... */
+	uint64_t drop; /* message_drop_headers: bits (1 << enum mail_header_id) ... */
 	const char
 	    *drop_others; /* ... and the whole list, when it has names without an id; NULL: none */
 	const char *strip_chars;  /* message_strip_characters, owned; NULL: none */

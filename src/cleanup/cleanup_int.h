@@ -47,15 +47,16 @@ struct cleanup {
 	struct queue_rcpt *rcpts; /* owned */
 	size_t rcpt_count;
 	struct arena arena;
-	struct hmap dups;            /* recipients seen; the values mean nothing */
-	struct buf in;               /* lines not looked at yet */
-	struct buf header;           /* the header that is being read, all its lines */
-	struct buf content;          /* what is not uploaded yet */
-	size_t counted;              /* bytes of cleanup_content() that cleanup_added() has seen */
-	bool raw;                    /* the rest of the body goes to `content` unseen */
-	bool mid_line;               /* the last piece had no line end */
-	uint64_t size;               /* with CRLF line ends, for the limit */
-	size_t envelope_size;        /* what the size limit counts beside the content; 0: not counted yet */
+	struct hmap dups;   /* recipients seen; the values mean nothing */
+	struct buf in;      /* lines not looked at yet */
+	struct buf header;  /* the header that is being read, all its lines */
+	struct buf content; /* what is not uploaded yet */
+	size_t counted;     /* bytes of cleanup_content() that cleanup_added() has seen */
+	bool raw;           /* the rest of the body goes to `content` unseen */
+	bool mid_line;      /* the last piece had no line end */
+	uint64_t size;      /* with CRLF line ends, for the limit */
+	size_t
+	    envelope_size; /* what the size limit counts beside the content; 0: not counted yet */
 	uint64_t stored_size;        /* bytes uploaded so far */
 	struct queue_upload *upload; /* owned; NULL while the content is small */
 	struct cleanup_mime mime;

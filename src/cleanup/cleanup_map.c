@@ -68,7 +68,6 @@ add_copy(struct cleanup *c, enum rewrite_bcc why, const char *addr)
 	if (bcc == NULL || !mail_addr_unquote(&internal, span_str(bcc)) || internal.len == 0)
 		return;
 	copy.addr = rewrite_address(c->settings->rewrite, &c->arena, buf_span(&internal));
-	copy.orig_addr = arena_dup(&c->arena, buf_span(&internal));
 	mapped = map_rcpt(c, copy.addr);
 	if (mapped != NULL)
 		add_aliases(c, mapped, &copy);

@@ -21,24 +21,6 @@ cleanup_rewrite_wanted(const struct cleanup *c)
 	return c->envelope.complete_headers || (domain != NULL && domain[0] != '\0');
 }
 
-/* For strangers: what is incomplete becomes so within remote_header_rewrite_domain, never within our own domain. */
-static const char *
-rewrite_remote(struct cleanup *c, struct arena *arena, struct span addr)
-{
-	const char *domain = c->settings->remote_domain;
-	struct mail_addr parts = mail_addr_split(addr);
-	struct span host = parts.domain;
-
-	if (!parts.has_domain)
-		return arena_printf(arena, "%.*s@%s", SPAN_ARG(addr), domain);
-	while (host.len != 0 && host.ptr[host.len - 1] == '.')
-		host.len--;
-	if (!c->settings->append_dot || host.len == 0 || host.ptr[0] == '[' ||
-	    span_find(host, '.') < host.len)
-		return arena_printf(arena, "%.*s@%.*s", SPAN_ARG(parts.local), SPAN_ARG(host));
-	return arena_printf(arena, "%.*s@%.*s.%s", SPAN_ARG(parts.local), SPAN_ARG(host), domain);
-}
-
 /* What the tables make of the address; after trouble the message is refused, and the address does not matter. */
 static const char *
 map_one(struct cleanup *c, struct arena *arena, enum mail_header_id id, const char *addr)
@@ -70,9 +52,11 @@ rewrite_one(
 		return false;
 	now = c->envelope.complete_headers
 		  ? rewrite_address(c->settings->rewrite, &arena, buf_span(&internal))
-		  : rewrite_remote(c, &arena, buf_span(&internal));
+		  : rewrite_address_in(c->settings->rewrite, &arena, buf_span(&internal),
+			c->settings->remote_domain);
 	now = map_one(c, &arena, id, now);
-	if (span_equal_str(buf_span(&internal), now))
+	/* A source route goes, whatever it leads to (RFC 5321 appendix C). */
+	if (span_equal_str(buf_span(&internal), now) && !span_starts(item->addr, "@"))
 		return false;
 	mail_addr_quote(ret, span_str(now));
 	return true;
@@ -106,6 +90,10 @@ break_lines(struct buf *out, struct span value)
 
 		if (out->len != 0 && out->ptr[out->len - 1] == '\n' && c == ' ')
 			continue;
+		/* An empty group. */
+		if (c == ';' && !quoted && depth == 0 && out->len != 0 &&
+		    out->ptr[out->len - 1] == ':')
+			buf_add_char(out, ' ');
 		buf_add_char(out, c);
 		if (c == '\\' && (quoted || depth > 0) && i + 1 < value.len)
 			buf_add_char(out, value.ptr[++i]);

@@ -105,7 +105,6 @@ cleanup_settings_from(struct conf *conf)
 	    .from_obsolete = conf_is(conf, CONF_header_from_format, "obsolete"),
 	    .undisclosed = conf_str(conf, CONF_undisclosed_recipients_header),
 	    .remote_domain = conf_str(conf, CONF_remote_header_rewrite_domain),
-	    .append_dot = conf_bool(conf, CONF_append_dot_mydomain),
 	    .long_queue_ids = conf_bool(conf, CONF_enable_long_queue_ids),
 	    .line_limit = conf_size(conf, CONF_line_length_limit),
 	    .token_limit = conf_size(conf, CONF_header_address_token_limit),

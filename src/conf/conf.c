@@ -216,6 +216,21 @@ check_level(const struct builder *b)
 		tell(b, CONF_compatibility_level, "malformed compatibility level");
 }
 
+/* Debian's Postfix takes a value of myorigin that begins with "/" for the file that has it in its first line. */
+static char *
+read_origin(const struct builder *b, char *value)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	struct err err;
+
+	if (value[0] != '/')
+		return value;
+	if (!main_cf_read(value, &text, &err))
+		tell(b, CONF_myorigin, err.text);
+	mem_free(value);
+	return span_dup(span_trim(span_head(buf_span(&text), span_find(buf_span(&text), '\n'))));
+}
+
 static void
 evaluate(const struct builder *b, enum conf_param p)
 {
@@ -228,6 +243,8 @@ evaluate(const struct builder *b, enum conf_param p)
 		return;
 	}
 	v->text = expand_param(b, p);
+	if (p == CONF_myorigin)
+		v->text = read_origin(b, v->text);
 	if (!conf_value_parse(info, info->name, v->text, &v->number, &err))
 		tell(b, p, err.text);
 }

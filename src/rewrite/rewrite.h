@@ -34,6 +34,13 @@ void rewrite_free(struct rewrite **r);
  */
 const char *rewrite_address(const struct rewrite *r, struct arena *arena, struct span addr);
 
+/*
+ * The same for an address from elsewhere: what it lacks is taken from `domain` (remote_header_rewrite_domain), never from
+ * our own names.
+ */
+const char *rewrite_address_in(
+    const struct rewrite *r, struct arena *arena, struct span addr, const char *domain);
+
 /* The part after the last '@'; empty when there is none. */
 struct span rewrite_domain_of(struct span addr);
 

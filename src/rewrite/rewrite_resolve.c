@@ -343,6 +343,17 @@ rewrite_relocate(struct rewrite_search *s)
 	return false;
 }
 
+/* Nobody reads the bounces of bounces: they end here, with or without a local delivery agent. */
+static void
+rewrite_double_bounce(struct rewrite_search *s)
+{
+	struct mail_addr parts = mail_addr_split(span_str(s->route->recipient));
+	const char *name = conf_str(s->rewrite->conf, CONF_double_bounce_sender);
+
+	if (s->route->address_class == REWRITE_LOCAL && span_equal_nocase_str(parts.local, name))
+		rewrite_set_route(s, "discard", "undeliverable postmaster notification discarded");
+}
+
 void
 rewrite_route(const struct rewrite *r, struct arena *arena, const char *sender, struct span addr,
     struct rewrite_route *ret)
@@ -351,9 +362,12 @@ rewrite_route(const struct rewrite *r, struct arena *arena, const char *sender, 
 
 	*ret = (struct rewrite_route){.recipient = arena_dup(arena, addr)};
 	if (rewrite_find_domain(&s, addr) && rewrite_check_domain(&s) && rewrite_find_class(&s) &&
-	    rewrite_route_class(&s) && rewrite_override(&s) && rewrite_relocate(&s) &&
-	    ret->recipient[0] == '-' && !conf_bool(r->conf, CONF_allow_min_user))
-		(void)rewrite_bad_address(&s);
+	    rewrite_route_class(&s) && rewrite_override(&s) && rewrite_relocate(&s)) {
+		if (ret->recipient[0] == '-' && !conf_bool(r->conf, CONF_allow_min_user))
+			(void)rewrite_bad_address(&s);
+		else
+			rewrite_double_bounce(&s);
+	}
 	buf_done(&s.value);
 }
 

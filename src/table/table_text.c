@@ -159,8 +159,6 @@ table_inline_item(struct table *t, struct table_text *text, struct span item, st
 	name = span_trim(span_head(item, equal));
 	if (equal == item.len)
 		return table_inline_fail(t, "missing '=' after attribute name", err);
-	if (name.len == 0)
-		return table_inline_fail(t, "missing attribute name", err);
 	if (table_text_value(t, span_trim(span_from(item, equal + 1)), &value, t->spec) &&
 	    !table_text_add(t, text, name, buf_span(&value)))
 		log_warn("%s: duplicate entry: \"%.*s\"", t->spec, SPAN_ARG(name));

@@ -195,6 +195,7 @@ test_sites(void **state UNUSED)
 	    {"user", "user@mail.here.test", "local"},
 	    {"", "MAILER-DAEMON@mail.here.test", "local"},
 	    {"user@[127.0.0.1]", "user@[127.0.0.1]", "local"},
+	    {"double-bounce@here.test", "double-bounce@here.test", "discard"},
 	    {"user@1.2.3.4", "user@1.2.3.4", "error"},
 	    {"user@", "user@", "error"},
 	    {"user@bad..name", "user@bad..name", "error"},

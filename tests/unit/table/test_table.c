@@ -74,6 +74,7 @@ test_inline(void **state UNUSED)
 	expect("inline:{a=1, {b = two words}, C=3}", "c", "3");
 	expect("inline:{a=1}", "z", "-");
 	expect("inline:{a=}", "a", "!");
+	expect("inline:{a=1, =x}", "a", "1");
 	expect("inline:x", "a", "!");
 	expect("inline:{}", "a", "!");
 	expect("inline:{a}", "a", "!");
