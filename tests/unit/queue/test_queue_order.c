@@ -166,7 +166,7 @@ body_deferred(void)
 	/* Each is on record, except that for which there was no message. */
 	assert_int_equal(ask("SELECT count(*) FROM mailq.queue_order WHERE done IS NOT NULL "
 			     "AND who = 'root' AND why = 'test'"),
-	    4);
+	    5);
 	assert_int_equal(rows_of("mailq.queue_order"), 4);
 	close_all();
 }
