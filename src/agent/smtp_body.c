@@ -11,15 +11,20 @@
 /* Bytes of a content that are converted at a time. Contents that came with the request are there already, larger ones are not. */
 #define SMTP_BODY_SLICE       65536
 #define SMTP_BODY_SLICE_LARGE 8192
+/* A header section longer than this is rewritten no further. */
+#define SMTP_BODY_HEAD_MAX    262144
 
 struct smtp_body {
 	struct smtp_session *session;
 	struct agent_job *job;
 	struct smtp_data_out out;
 	struct mail_qp *qp; /* owned; NULL: no conversion */
-	struct buf seven;   /* what it gave */
-	struct buf slice;   /* ready for the wire */
-	int64_t deadline;   /* smtp_per_request_deadline: for the whole content */
+	struct buf
+	    head;    /* with smtp_generic_maps: the content up to the end of its header section */
+	bool headed; /* ... has gone out */
+	struct buf seven; /* what it gave */
+	struct buf slice; /* ready for the wire */
+	int64_t deadline; /* smtp_per_request_deadline: for the whole content */
 	size_t slice_size;
 };
 
@@ -69,6 +74,41 @@ smtp_body_send(struct smtp_body *b, struct span part)
 	return r == STREAM_OK || smtp_body_lost(b->session, r);
 }
 
+static bool
+smtp_body_send_all(struct smtp_body *b, struct span bytes)
+{
+	while (bytes.len != 0) {
+		struct span part = span_head(bytes, b->slice_size);
+
+		bytes = span_from(bytes, part.len);
+		if (!smtp_body_send(b, part))
+			return false;
+	}
+	return true;
+}
+
+/* Gathers the header section, and sends it rewritten as soon as all of it is here, or more than there may be. */
+static bool
+smtp_body_send_head(struct smtp_body *b, struct span piece, bool last)
+{
+	struct smtp_session *session = b->session;
+	struct buf out CLEANUP(buf_done) = {0};
+	size_t len;
+	bool ok;
+
+	buf_add_span(&b->head, piece);
+	if (!last && b->head.len < SMTP_BODY_HEAD_MAX &&
+	    !smtp_generic_has_header(buf_span(&b->head)))
+		return true;
+	if (!smtp_generic_header(session->generic, buf_span(&b->head), &out, &len))
+		return smtp_session_table_trouble(session, SMTP_STEP_BODY);
+	buf_add_span(&out, span_from(buf_span(&b->head), len));
+	b->headed = true;
+	ok = smtp_body_send_all(b, buf_span(&out));
+	buf_done(&b->head);
+	return ok;
+}
+
 /* True when all of it was written. */
 static bool
 smtp_body_content(struct smtp_body *b)
@@ -84,13 +124,9 @@ smtp_body_content(struct smtp_body *b)
 		if (!agent_may_go_on(b->job) ||
 		    !agent_content_next(b->job, clock_deadline(timeout), &piece, &last))
 			return smtp_session_lost(session, SMTP_STEP_BODY, STREAM_CANCELLED);
-		while (piece.len != 0) {
-			struct span part = span_head(piece, b->slice_size);
-
-			piece = span_from(piece, part.len);
-			if (!smtp_body_send(b, part))
-				return false;
-		}
+		if (!(b->headed ? smtp_body_send_all(b, piece)
+				: smtp_body_send_head(b, piece, last)))
+			return false;
 	}
 	return true;
 }
@@ -140,11 +176,13 @@ smtp_body(struct smtp_session *session, struct agent_job *job)
 	};
 	bool ok;
 
+	b.headed = !smtp_generic_is_on(session->generic);
 	if (smtp_envelope_is_downgraded(session))
 		b.qp = mail_qp_new();
 	ok = smtp_body_content(&b) && smtp_body_end(&b);
 	if (b.qp != NULL)
 		mail_qp_free(&b.qp);
+	buf_done(&b.head);
 	buf_done(&b.seven);
 	buf_done(&b.slice);
 	return ok;

@@ -212,6 +212,8 @@ smtp_conf_load(struct smtp_state *s)
 {
 	smtp_filter_unref(&s->filter);
 	s->filter = smtp_filter_new(s->conf, s->lmtp);
+	smtp_generic_unref(&s->generic);
+	s->generic = smtp_generic_new(s->conf, s->lmtp);
 	smtp_tls_unref(&s->tls);
 	s->tls = smtp_tls_new(s->conf, s->lmtp);
 	smtp_sasl_unref(&s->sasl);

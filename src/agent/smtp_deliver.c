@@ -32,6 +32,7 @@ smtp_deliver_kept(struct smtp_delivery *d, const char *nexthop)
 	if (session == NULL)
 		return;
 	session->filter = d->filter;
+	session->generic = d->generic;
 	t = &session->trouble;
 	if (smtp_mail(session, d)) {
 		d->sessions++;
@@ -62,6 +63,7 @@ smtp_deliver_open(
 
 		session->best_mx = best;
 		session->filter = d->filter;
+		session->generic = d->generic;
 		session->no_tls = plain;
 		*ret_connected = smtp_connect(session, d->job);
 		if (*ret_connected || plain || !session->plain_next ||
@@ -290,6 +292,7 @@ smtp_deliver(struct agent_job *job)
 	    .state = s,
 	    .job = job,
 	    .filter = smtp_filter_ref(s->filter),
+	    .generic = smtp_generic_ref(s->generic),
 	    .accepted = arena_alloc(&job->arena, job->request.rcpt_count * sizeof(bool)),
 	};
 
@@ -305,6 +308,7 @@ smtp_deliver(struct agent_job *job)
 	smtp_cache_end(s, nexthop);
 	buf_done(&d.why.text);
 	smtp_filter_unref(&d.filter);
+	smtp_generic_unref(&d.generic);
 	conf_unref(&conf);
 }
 

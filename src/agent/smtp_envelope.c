@@ -133,16 +133,36 @@ smtp_envelope_add_dsn(struct buf *line, const struct agent_job *job)
 		buf_printf(line, " RET=%.*s", SPAN_ARG(ret));
 }
 
-void
+/* "MAIL FROM:<addr>" or "RCPT TO:<addr>", the address by smtp_generic_maps. */
+static bool
+smtp_envelope_add_path(
+    struct smtp_session *session, enum smtp_step step, struct span addr, struct buf *line)
+{
+	struct buf mapped CLEANUP(buf_done) = {0};
+
+	if (smtp_generic_is_on(session->generic)) {
+		if (!smtp_generic_address(session->generic, addr, &mapped))
+			return smtp_session_table_trouble(session, step);
+		addr = buf_span(&mapped);
+	}
+	if (!session->state->quote_envelope)
+		buf_printf(line, "%s:<%.*s>", step == SMTP_STEP_MAIL ? "MAIL FROM" : "RCPT TO",
+		    SPAN_ARG(addr));
+	else if (step == SMTP_STEP_MAIL)
+		smtp_command_write_mail(line, addr);
+	else
+		smtp_command_write_rcpt(line, addr);
+	return true;
+}
+
+bool
 smtp_envelope_write_mail(struct smtp_session *session, const struct agent_job *job)
 {
 	struct buf line CLEANUP(buf_done) = {0};
 	const struct delivery_request *r = &job->request;
 
-	if (session->state->quote_envelope)
-		smtp_command_write_mail(&line, r->sender);
-	else
-		buf_printf(&line, "MAIL FROM:<%.*s>", SPAN_ARG(r->sender));
+	if (!smtp_envelope_add_path(session, SMTP_STEP_MAIL, r->sender, &line))
+		return false;
 	/* The size after a conversion is not known yet (RFC 1870 wants no less than the real one). */
 	if (smtp_session_offers(session, SMTP_EHLO_SIZE) && !smtp_envelope_is_downgraded(session))
 		buf_printf(&line, " SIZE=%llu", (unsigned long long)r->size);
@@ -155,6 +175,7 @@ smtp_envelope_write_mail(struct smtp_session *session, const struct agent_job *j
 	    smtp_envelope_attr(job, "smtputf8").len != 0)
 		buf_add_str(&line, " SMTPUTF8");
 	smtp_envelope_write(session, &line);
+	return true;
 }
 
 /* ---- RCPT ----------------------------------------------------------------------------------------------------- */
@@ -182,20 +203,19 @@ smtp_envelope_add_orcpt(struct buf *line, const struct delivery_rcpt *r)
 	smtp_command_xtext_encode(addr, line);
 }
 
-void
+bool
 smtp_envelope_write_rcpt(struct smtp_session *session, const struct agent_job *job, size_t rcpt)
 {
 	const struct delivery_rcpt *r = &job->request.rcpts[rcpt];
 	struct buf line CLEANUP(buf_done) = {0};
 
-	if (session->state->quote_envelope)
-		smtp_command_write_rcpt(&line, r->addr);
-	else
-		buf_printf(&line, "RCPT TO:<%.*s>", SPAN_ARG(r->addr));
+	if (!smtp_envelope_add_path(session, SMTP_STEP_RCPT, r->addr, &line))
+		return false;
 	if (smtp_session_offers(session, SMTP_EHLO_DSN)) {
 		smtp_envelope_add_orcpt(&line, r);
 		if (r->dsn_notify != 0)
 			buf_printf(&line, " NOTIFY=%s", smtp_command_notify_text(r->dsn_notify));
 	}
 	smtp_envelope_write(session, &line);
+	return true;
 }

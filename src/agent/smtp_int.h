@@ -13,6 +13,7 @@
  *	smtp_mail.c      one transaction: MAIL, RCPT, DATA and the replies
  *	smtp_envelope.c  the text of these commands
  *	smtp_body.c      the content: dot stuffing, conversion for 7-bit servers, deadlines
+ *	smtp_generic.c   addresses of this host made fit for the world
  *	smtp_filter.c    the tables that change replies, outcomes and DNS answers
  *	smtp_cache.c     connections kept for the next delivery to the same nexthop
  *	smtp_outcome.c   what a failure means: next host, defer, bounce
@@ -22,6 +23,7 @@
 
 #include "agent/agent.h"
 #include "agent/smtp_filter.h"
+#include "agent/smtp_generic.h"
 #include "agent/smtp_order.h"
 #include "agent/smtp_sasl.h"
 #include "agent/smtp_target.h"
@@ -44,10 +46,11 @@ struct smtp_bind {
 /* The agent's own state: settings of the present configuration, and the connection cache. */
 struct smtp_state {
 	struct agent *agent;
-	struct conf *conf;          /* counted */
-	struct smtp_filter *filter; /* counted */
-	struct smtp_tls *tls;       /* counted */
-	struct smtp_sasl *sasl;     /* counted */
+	struct conf *conf;            /* counted */
+	struct smtp_filter *filter;   /* counted */
+	struct smtp_generic *generic; /* counted */
+	struct smtp_tls *tls;         /* counted */
+	struct smtp_sasl *sasl;       /* counted */
 	bool lmtp;
 	const char *helo_name;
 	const char *hostname;
@@ -133,9 +136,10 @@ struct smtp_trouble {
 };
 
 struct smtp_session {
-	struct smtp_state *state;   /* borrowed */
-	struct smtp_filter *filter; /* borrowed from the delivery; NULL outside of one */
-	struct stream *stream;      /* owned */
+	struct smtp_state *state;     /* borrowed */
+	struct smtp_filter *filter;   /* borrowed from the delivery; NULL outside of one */
+	struct smtp_generic *generic; /* the same */
+	struct stream *stream;        /* owned */
 	struct smtp_host host;
 	char address[NET_ADDR_TEXT];
 	struct smtp_ehlo ehlo;
@@ -167,9 +171,10 @@ struct smtp_why {
 
 /* One delivery under way. */
 struct smtp_delivery {
-	struct smtp_state *state;   /* borrowed */
-	struct agent_job *job;      /* borrowed */
-	struct smtp_filter *filter; /* counted */
+	struct smtp_state *state;     /* borrowed */
+	struct agent_job *job;        /* borrowed */
+	struct smtp_filter *filter;   /* counted */
+	struct smtp_generic *generic; /* counted */
 	bool *accepted;  /* in the job's arena: recipients the server took in this transaction */
 	size_t sessions; /* connections that got as far as a transaction */
 	struct net_addr tried; /* the address of the kept connection that was used; len 0: none */
@@ -246,12 +251,13 @@ bool smtp_envelope_needs_utf8(const struct agent_job *job);
 /* Must the content be made 7-bit for this server? */
 bool smtp_envelope_is_downgraded(const struct smtp_session *session);
 
-/* Each writes one command, with what the server's extensions allow. XFORWARD: false when there is nothing to be said. */
+/* Each writes one command, with what the server's extensions allow. XFORWARD: false when there is nothing to be said. MAIL, RCPT: false
+ * on table trouble, which is then session->trouble; may wait. */
 bool smtp_envelope_write_xforward_name(struct smtp_session *session, const struct agent_job *job);
 bool smtp_envelope_write_xforward_helo(struct smtp_session *session, const struct agent_job *job);
-void smtp_envelope_write_mail(struct smtp_session *session, const struct agent_job *job);
-void smtp_envelope_write_rcpt(
-    struct smtp_session *session, const struct agent_job *job, size_t rcpt);
+bool smtp_envelope_write_mail(struct smtp_session *session, const struct agent_job *job) MUST_CHECK;
+bool smtp_envelope_write_rcpt(
+    struct smtp_session *session, const struct agent_job *job, size_t rcpt) MUST_CHECK;
 
 /* ---- smtp_mail.c ---- */
 

@@ -112,9 +112,9 @@ smtp_mail_drain(struct smtp_transaction *t, size_t replies)
 
 /* ---- RCPT, DATA ----------------------------------------------------------------------------------------------- */
 
-/* Writes RCPT for open recipients from `at` on; returns how many, and where the next group begins. */
-static size_t
-smtp_mail_write_group(struct smtp_transaction *t, size_t at, size_t *ret_next)
+/* Writes RCPT for open recipients from `at` on: how many, and where the next group begins. */
+static bool
+smtp_mail_write_group(struct smtp_transaction *t, size_t at, size_t *ret_next, size_t *ret_written)
 {
 	size_t count = t->d->job->request.rcpt_count;
 	size_t most = t->pipelined ? SMTP_MAIL_GROUP : 1;
@@ -123,13 +123,15 @@ smtp_mail_write_group(struct smtp_transaction *t, size_t at, size_t *ret_next)
 	for (; at < count && written < most; at++) {
 		if (!smtp_outcome_is_open(t->d, at))
 			continue;
-		smtp_envelope_write_rcpt(t->session, t->d->job, at);
+		if (!smtp_envelope_write_rcpt(t->session, t->d->job, at))
+			return false;
 		written++;
 	}
 	while (at < count && !smtp_outcome_is_open(t->d, at))
 		at++;
 	*ret_next = at;
-	return written;
+	*ret_written = written;
+	return true;
 }
 
 static bool
@@ -177,15 +179,19 @@ smtp_mail_envelope(struct smtp_transaction *t)
 
 	if (!smtp_mail_write_xforward(t))
 		return false;
-	smtp_envelope_write_mail(session, t->d->job);
+	if (!smtp_envelope_write_mail(session, t->d->job))
+		return false;
 	if (!t->pipelined && (!smtp_session_flush(session, SMTP_STEP_MAIL, s->mail_timeout) ||
 				 !smtp_mail_read_mail(t, &refused)))
 		return false;
 	while (at < count && !refused) {
 		size_t next;
-		size_t written = smtp_mail_write_group(t, at, &next);
-		bool data = t->pipelined && t->data && next == count;
+		size_t written;
+		bool data;
 
+		if (!smtp_mail_write_group(t, at, &next, &written))
+			return false;
+		data = t->pipelined && t->data && next == count;
 		if (data)
 			(void)stream_write(session->stream, "DATA\r\n", 6);
 		if (!smtp_session_flush(session, first ? SMTP_STEP_MAIL : SMTP_STEP_RCPT,
