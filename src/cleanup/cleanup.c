@@ -36,6 +36,8 @@ cleanup_new(const struct cleanup_settings *settings, struct queue_front *front)
 
 	c->settings = settings;
 	c->front = front;
+	/* Whoever takes it will look at it. */
+	c->raw = c->completed = settings->store_elsewhere != NULL;
 	return c;
 }
 
@@ -329,7 +331,8 @@ cleanup_added(struct cleanup *c)
 	}
 	if (!c->raw)
 		cleanup_lines(c, false);
-	if (c->failed || c->content.len <= c->settings->inline_limit)
+	if (c->failed || c->content.len <= c->settings->inline_limit ||
+	    c->settings->store_elsewhere != NULL)
 		return;
 	if (c->completed)
 		return cleanup_upload(c);
@@ -447,6 +450,8 @@ cleanup_store(struct cleanup *c, struct err *err)
 	    .hold = c->held != NULL ? c->held : c->envelope.hold,
 	};
 
+	if (c->settings->store_elsewhere != NULL)
+		return c->settings->store_elsewhere(c->settings->store_arg, &m, err);
 	return queue_front_store(c->front, &m, clock_deadline(CLEANUP_STORE_TIMEOUT), err);
 }
 
@@ -458,6 +463,8 @@ cleanup_finish(struct cleanup *c, struct err *err)
 		*err = c->err;
 		return false;
 	}
+	if (c->settings->store_elsewhere != NULL)
+		return cleanup_store(c, err);
 	cleanup_log_ids(c);
 	if (c->discarded || c->envelope.discard)
 		return true;

@@ -18,6 +18,7 @@
 
 struct cleanup;
 struct queue_front;
+struct queue_message;
 
 struct rewrite;
 struct rewrite_map;
@@ -69,6 +70,9 @@ struct cleanup_settings {
 	size_t boundary_limit; /* mime_boundary_length_limit */
 	size_t body_limit;     /* body_checks_size_limit */
 	struct table_list *checks[CLEANUP_CLASS_COUNT]; /* owned; header_checks, ..., body_checks */
+	/* Where messages go, unchanged, in a process without a way to the queue (sendmail -bs); NULL: to the queue. */
+	bool (*store_elsewhere)(void *arg, const struct queue_message *m, struct err *err);
+	void *store_arg;
 	struct rewrite *rewrite; /* owned; NULL: header addresses stay as they are */
 	/* Owned; what tables make of addresses. NULL: nothing (receive_override_options = no_address_mappings). */
 	struct rewrite_map *map;

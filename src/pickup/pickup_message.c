@@ -45,7 +45,7 @@ struct message {
 	struct cleanup *cleanup;
 	struct queue_rcpt *rcpts; /* owned; as handed to cleanup, for a bounce */
 	size_t rcpt_count;
-	unsigned notify; /* for the recipients that follow */
+	unsigned notify;      /* for the recipients that follow */
 	const char *old_id;   /* requeued: what it was called before; NULL: new */
 	const char *original; /* of the next recipient; NULL: as it is */
 	const char *orcpt;

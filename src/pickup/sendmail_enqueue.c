@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -18,23 +17,18 @@
 #include "mail/mail_header.h"
 #include "pickup/maildrop.h"
 #include "pickup/pickup_int.h"
-#include "pickup/postdrop.h"
 #include "pickup/submit_conf.h"
+#include "pickup/submit_postdrop.h"
 #include "queue/queue_types.h"
 
-#define WRITE_SIZE 65536
-#define ROOM_SIZE  16384 /* for getpwuid_r() */
+#define ROOM_SIZE 16384 /* for getpwuid_r() */
 
 struct enqueue {
 	const struct sendmail_request *request;
 	unsigned uid;
 	char *sender; /* owned; internal form */
-	pid_t postdrop;
-	int to;         /* its standard input */
-	int from;       /* its standard output */
-	struct buf out; /* not written yet */
+	struct submit_postdrop postdrop;
 	struct buf piece;
-	bool broken;        /* postdrop does not listen any more: it has something to say */
 	struct buf headers; /* with -t, until the section has ended */
 	bool headers_ended;
 	size_t header_limit;
@@ -53,97 +47,29 @@ fail(const struct enqueue *e, const char *text)
 /* ---- postdrop ------------------------------------------------------------------------------------------------- */
 
 static void
-run_postdrop(struct enqueue *e)
-{
-	struct buf path CLEANUP(buf_done) = {0};
-	const char *argv[] = {NULL, "-c", conf_dir(e->request->conf), "-r", NULL};
-	int in[2], out[2];
-	struct err err;
-
-	if (!submit_conf_program("postdrop", &path, &err))
-		FAIL(e, "unable to execute postdrop: %s", err.text);
-	argv[0] = buf_str(&path);
-	if (pipe(in) != 0 || pipe(out) != 0 || (e->postdrop = fork()) < 0)
-		FAIL(e, "unable to execute %s: %s", argv[0], strerror(errno));
-	if (e->postdrop == 0) {
-		(void)dup2(in[0], STDIN_FILENO);
-		(void)dup2(out[1], STDOUT_FILENO);
-		for (int i = 0; i < 2; i++) {
-			(void)close(in[i]);
-			(void)close(out[i]);
-		}
-		(void)execv(argv[0], (char *const *)(uintptr_t)argv);
-		log_fatal(EX_UNAVAILABLE, "execute %s: %s", argv[0], strerror(errno));
-	}
-	(void)close(in[0]);
-	(void)close(out[1]);
-	e->to = in[1];
-	e->from = out[0];
-}
-
-static void
-write_out(struct enqueue *e)
-{
-	size_t at = 0;
-
-	while (at < e->out.len && !e->broken) {
-		ssize_t n = write(e->to, e->out.ptr + at, e->out.len - at);
-
-		if (n < 0 && errno != EINTR)
-			e->broken = true;
-		at += n > 0 ? (size_t)n : 0;
-	}
-	buf_clear(&e->out);
-}
-
-static void
 put(struct enqueue *e, enum maildrop_type type, struct span data)
 {
-	maildrop_put(&e->out, type, data);
-	if (e->out.len >= WRITE_SIZE)
-		write_out(e);
+	submit_postdrop_put(&e->postdrop, type, data);
 }
 
 static void
 put_str(struct enqueue *e, enum maildrop_type type, const char *text)
 {
-	if (text != NULL)
-		put(e, type, span_str(text));
-}
-
-/* What postdrop says; "" when it says nothing. */
-static void
-read_answer(struct enqueue *e, char *line, size_t size)
-{
-	FILE *f = fdopen(e->from, "r");
-
-	line[0] = '\0';
-	if (f == NULL)
-		return;
-	if (fgets(line, (int)size, f) == NULL)
-		line[0] = '\0';
-	(void)fclose(f);
+	submit_postdrop_put_str(&e->postdrop, type, text);
 }
 
 static void
 finish(struct enqueue *e)
 {
-	char answer[256];
-	int status = 0;
-
-	put(e, MAILDROP_END, (struct span){0});
-	write_out(e);
-	(void)close(e->to);
-	read_answer(e, answer, sizeof(answer));
-	while (waitpid(e->postdrop, &status, 0) < 0 && errno == EINTR)
-		continue;
-	if (answer[0] == '0' + POSTDROP_OK && status == 0)
+	switch (submit_postdrop_finish(&e->postdrop)) {
+	case POSTDROP_OK:
 		return;
-	if (answer[0] == '0' + POSTDROP_TOO_LARGE) {
+	case POSTDROP_TOO_LARGE:
 		log_warn("mail_stream_cleanup: close error");
 		fail(e, "message file too big");
+	case POSTDROP_WRITE_ERROR:
+		fail(e, "queue file write error");
 	}
-	fail(e, "queue file write error");
 }
 
 /* ---- envelope --------------------------------------------------------------------------------------------------- */
@@ -253,17 +179,6 @@ put_rcpts(struct enqueue *e, struct span text)
 }
 
 static void
-put_notify(struct enqueue *e)
-{
-	char text[16];
-
-	if (e->request->notify == 0)
-		return;
-	(void)snprintf(text, sizeof(text), "%u", e->request->notify);
-	put_str(e, MAILDROP_NOTIFY, text);
-}
-
-static void
 put_envelope(struct enqueue *e)
 {
 	const struct sendmail_request *r = e->request;
@@ -280,7 +195,7 @@ put_envelope(struct enqueue *e)
 	put_str(e, MAILDROP_RET, r->ret);
 	if (r->gateway)
 		put_str(e, MAILDROP_CONTEXT, "remote");
-	put_notify(e);
+	submit_postdrop_put_notify(&e->postdrop, e->request->notify);
 	for (char **rcpt = r->rcpts; *rcpt != NULL; rcpt++)
 		put_rcpts(e, span_str(*rcpt));
 	put(e, MAILDROP_CONTENT, (struct span){0});
@@ -411,7 +326,7 @@ put_extracted(struct enqueue *e)
 	struct mail_header_iter iter;
 	struct mail_header header;
 
-	put_notify(e);
+	submit_postdrop_put_notify(&e->postdrop, e->request->notify);
 	mail_header_start(&iter, buf_span(&e->headers));
 	while (mail_header_next(&iter, &header)) {
 		unsigned flags = mail_header_flags(header.id);
@@ -450,13 +365,15 @@ void
 sendmail_enqueue(const struct sendmail_request *r)
 {
 	struct enqueue e = {.request = r, .uid = getuid()};
+	struct err err;
 
 	require_permission(&e);
 	e.header_limit = conf_size(r->conf, CONF_header_size_limit);
 	e.sender = find_sender(r, e.uid);
 	if (e.sender[0] != '\0' && !queue_address_is_storable(span_str(e.sender)))
 		fail(&e, "bad sender address");
-	run_postdrop(&e);
+	if (!submit_postdrop_start(&e.postdrop, r->conf, &err))
+		fail(&e, err.text);
 	put_envelope(&e);
 	put_content(&e);
 	if (r->extract)
@@ -465,7 +382,7 @@ sendmail_enqueue(const struct sendmail_request *r)
 	finish(&e);
 	if (r->purpose != NULL)
 		(void)printf("Mail Delivery Status Report will be mailed to <%s>.\n", e.sender);
-	buf_done(&e.out);
+	submit_postdrop_done(&e.postdrop);
 	buf_done(&e.piece);
 	buf_done(&e.headers);
 	mem_free(e.sender);

@@ -106,7 +106,7 @@ smtpd_etrn(struct smtpd_session *s, struct span args)
 		    s->client_address);
 		return smtpd_reply(s, 459, NULL, "<%s>: service unavailable", buf_str(&s->line));
 	}
-	if (!smtpd_flush_start(s->server, domain))
+	if (s->server->pool == NULL || !smtpd_flush_start(s->server, domain))
 		return smtpd_reply(s, 458, NULL, "Unable to queue messages");
 	smtpd_reply(s, 250, NULL, "Queuing started");
 }

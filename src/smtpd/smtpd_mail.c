@@ -40,7 +40,7 @@ smtpd_mail_queue_ready(struct smtpd_session *s)
 {
 	struct err err;
 
-	if (queue_front_is_ready(s->server->front, &err))
+	if (s->server->front == NULL || queue_front_is_ready(s->server->front, &err))
 		return true;
 	smtpd_reply_err(s, &err);
 	return false;

@@ -276,3 +276,20 @@ def test_qmqp_source(t):
     subprocess.run(["/usr/sbin/qmqp-source", "-m", "20", "-s", "4", "-f", "a@client.example", "-t", "b@dest.example",
                     "127.0.0.1:%d" % port], check=True, timeout=40)
     sink.wait(20)
+
+
+def test_standalone_session(t):
+    """sendmail -bs: an SMTP session on standard input; the mail system need not run."""
+    sink = t.sink()
+    r = t.relay(sink=sink, start=False)
+    r.start()
+    r.stop()
+    p = r.must_run("sendmail", "-bs", stdin="EHLO me.test\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<b@dest.example>\r\n"
+                   "ETRN dest.example\r\nDATA\r\nSubject: bs\r\n\r\n..dot\r\n.\r\nQUIT\r\n")
+    match(p.stdout, r"\A220 relay\.rp\.test ESMTP")
+    match(p.stdout, r"^354 [^\n]*\n250 2\.0\.0 Ok: queued as \w+\r\n221 2\.0\.0 Bye\r\n\Z")
+    equal(len(maildrop(r)), 1)
+    r.start()
+    m = sink.wait(1)[0]
+    equal((m.sender, m.recipients), ("a@client.example", ["b@dest.example"]))
+    assert m.data.endswith(b"\r\n..dot\r\n") or m.data.endswith(b"\r\n.dot\r\n"), m.data
