@@ -246,8 +246,9 @@ smtp_tls_is_matched(const struct smtp_session *session, const struct agent_job *
 	return false;
 }
 
+/* Where names count, a trusted certificate of somebody else is no better than any. */
 static void
-smtp_tls_log(const struct smtp_session *session, const struct smtp_tls *t, bool matched)
+smtp_tls_log(const struct smtp_session *session, const struct smtp_tls *t, bool names, bool matched)
 {
 	const struct tls_peer *peer = stream_tls(session->stream);
 
@@ -256,10 +257,10 @@ smtp_tls_log(const struct smtp_session *session, const struct smtp_tls *t, bool 
 		NULL, 10) < 1)
 		return;
 	log_info("%s TLS connection established to %s[%s]:%u: %s with cipher %s (%d/%d bits)%s",
-	    !peer->has_cert ? "Anonymous"
-	    : matched       ? "Verified"
-	    : peer->trusted ? "Trusted"
-			    : "Untrusted",
+	    !peer->has_cert           ? "Anonymous"
+	    : matched                 ? "Verified"
+	    : peer->trusted && !names ? "Trusted"
+				      : "Untrusted",
 	    session->host.name, session->address, net_addr_port(&session->host.addr),
 	    peer->protocol, peer->cipher, peer->bits, peer->algorithm_bits, peer->details);
 }
@@ -274,10 +275,7 @@ smtp_tls_judge(struct smtp_session *session, const struct agent_job *job, const 
 	bool matched = policy->level >= SMTP_TLS_FINGERPRINT && (peer->trusted || !names) &&
 		       smtp_tls_is_matched(session, job, t, policy);
 
-	smtp_tls_log(session, t, matched);
-	if (names && !peer->trusted)
-		return smtp_session_object(
-		    session, SMTP_STEP_STARTTLS, "4.7.5", "Server certificate not trusted");
+	smtp_tls_log(session, t, names, matched);
 	if (policy->level >= SMTP_TLS_FINGERPRINT && !matched)
 		return smtp_session_object(
 		    session, SMTP_STEP_STARTTLS, "4.7.5", "Server certificate not verified");
