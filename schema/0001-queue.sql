@@ -515,7 +515,11 @@ CREATE INDEX queue_order_given ON mailq.queue_order (given);
 CREATE INDEX queue_order_of_message ON mailq.queue_order (msg_id, order_id) WHERE done IS NULL;
 
 -- When operators flushed destinations last, for schedulers that keep dead ones in memory.
-CREATE TABLE mailq.flush (one bool PRIMARY KEY DEFAULT true CHECK (one), at timestamptz NOT NULL DEFAULT '-infinity');
+CREATE TABLE mailq.flush (
+	one    bool        PRIMARY KEY DEFAULT true CHECK (one),
+	at     timestamptz NOT NULL DEFAULT '-infinity',
+	all_at timestamptz NOT NULL DEFAULT '-infinity' -- the same, of all mail
+);
 INSERT INTO mailq.flush DEFAULT VALUES;
 
 -- Messages that nothing refers to any more go, with their content. Two statements: the second sees what was committed while the

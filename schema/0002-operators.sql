@@ -387,7 +387,12 @@ BEGIN
 	due AS (UPDATE mailq.deferred d SET next_attempt = now() FROM free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no
 		RETURNING destination)
 	SELECT array_agg(DISTINCT destination), count(*) INTO dests, n FROM due;
+	-- Behind the last slice: also destinations that nothing free waits for.
+	IF last IS NULL THEN
+		SELECT array_agg(destination_id) INTO dests FROM mailq.destination WHERE dead_until IS NOT NULL;
+	END IF;
 	PERFORM mailq.revive(dests);
+	UPDATE mailq.flush SET all_at = at;
 	UPDATE mailq.deferred_message m SET expires_at = now() WHERE msg_id > after AND msg_id <= last AND forced_expire
 		AND EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id);
 END $$;

@@ -10,6 +10,11 @@
 #include "base/mem.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_outcome.h"
+#include "qmgr/qmgr_shard.h"
+#include "queue/queue_destination.h"
+
+/* News that wait to be told to a shard. */
+#define QMGR_NEWS_MAX 10000
 
 void
 qmgr_dead_defer(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const char *transport,
@@ -62,6 +67,54 @@ qmgr_destination_flush(struct qmgr *q, struct qmgr_destination *d)
 	}
 }
 
+/* A piece of news for a shard. */
+struct qmgr_news {
+	struct list node; /* in shard->news */
+	const char *transport;
+	char *nexthop; /* owned, as below */
+	char *reason;
+	int64_t until; /* real us; 0: it lives again */
+};
+
+static void
+qmgr_news_free(struct qmgr_shard *s, struct qmgr_news *n)
+{
+	list_remove(&n->node);
+	s->news_count--;
+	mem_free(n->nexthop);
+	mem_free(n->reason);
+	mem_free(n);
+}
+
+static void
+qmgr_news_add(struct qmgr_shard *s, const struct qmgr_destination *d, int64_t until)
+{
+	struct qmgr_news *n = mem_new(struct qmgr_news);
+
+	n->transport = d->transport->name;
+	n->nexthop = mem_strdup(d->nexthop);
+	n->reason = mem_strdup(until != 0 ? d->failure.reason : "");
+	n->until = until;
+	list_add(&s->news, &n->node);
+	/* While the database is away the oldest news are forgotten: each node finds out by itself. */
+	if (++s->news_count > QMGR_NEWS_MAX)
+		qmgr_news_free(s, CONTAINER_OF(s->news.next, struct qmgr_news, node));
+	task_cond_wake_all(&s->news_wanted);
+}
+
+/* The other nodes are to know; not about a recipient's own destination: mail in the queue waits by nexthop. */
+static void
+qmgr_dead_news(struct qmgr *q, struct qmgr_destination *d, bool dead)
+{
+	int64_t until = dead ? clock_real_us() + d->failure.until - clock_mono_us() : 0;
+
+	if (strcmp(d->name, d->nexthop) != 0)
+		return;
+	d->told_dead = dead;
+	for (size_t i = 0; i < q->shard_count; i++)
+		qmgr_news_add(q->shards[i], d, until);
+}
+
 static void
 qmgr_destination_die(
     struct qmgr *q, struct qmgr_destination *d, const char *reason, const char *dsn)
@@ -76,6 +129,7 @@ qmgr_destination_die(
 	list_add(&d->transport->dead, &d->dead);
 	list_remove(&d->suspended);
 	qmgr_job_check(d);
+	qmgr_dead_news(q, d, true);
 	qmgr_destination_flush(q, d);
 }
 
@@ -96,10 +150,10 @@ qmgr_log_window(const struct qmgr *q, const struct qmgr_destination *d, double f
 
 	if (!conf_bool(q->service->conf, CONF_destination_concurrency_feedback_debug))
 		return;
-	log_info("%s: queue %s: feedback %g limit %d window %d success %g failure %g "
-		 "fail_cohorts %g",
-	    d->transport->name, d->name, feedback, d->transport->limits.limit,
-	    d->failure.on ? 0 : w->window, w->success, w->failure, w->fail_cohorts);
+	log_info("%s: feedback %g", d->transport->name, feedback);
+	log_info("%s: queue %s: limit %d window %d success %g failure %g fail_cohorts %g",
+	    d->transport->name, d->name, d->transport->limits.limit, d->failure.on ? 0 : w->window,
+	    w->success, w->failure, w->fail_cohorts);
 }
 
 void
@@ -110,6 +164,8 @@ qmgr_dead_learn(struct qmgr *q, struct qmgr_destination *d, const char *site_err
 
 	if (site_error == NULL) {
 		qmgr_window_success(&d->window, l, d->busy);
+		if (d->told_dead)
+			qmgr_dead_news(q, d, false);
 		return qmgr_log_window(q, d, qmgr_feedback_value(&l->positive, window));
 	}
 	if (d->failure.on)
@@ -146,4 +202,100 @@ qmgr_dead_revive(struct qmgr *q, struct qmgr_transport *t, int64_t now)
 			break;
 		qmgr_destination_revive(q, d);
 	}
+}
+
+/* ---- what the cluster knows -------------------------------------------------------------------------------------- */
+
+static int64_t
+qmgr_dead_deadline(const struct qmgr_shard *s)
+{
+	return clock_deadline(conf_time(s->qmgr->service->conf, CONF_queue_database_timeout));
+}
+
+static bool
+qmgr_dead_tell(struct qmgr_shard *s, struct qmgr_news *n)
+{
+	struct err err;
+	bool ok;
+
+	/* Out of the list, which may be shortened while we wait. */
+	list_remove(&n->node);
+	ok = queue_destination_tell(
+	    s->desk, n->transport, n->nexthop, n->until, n->reason, qmgr_dead_deadline(s), &err);
+	if (!ok)
+		qmgr_shard_trouble(s, &err);
+	qmgr_news_free(s, n);
+	return ok;
+}
+
+void
+qmgr_dead_news_task(void *arg)
+{
+	struct qmgr_shard *s = arg;
+
+	while (!s->qmgr->stopping) {
+		struct qmgr_news *n = LIST_FIRST(&s->news, struct qmgr_news, node);
+		int64_t pause = CLOCK_NEVER;
+
+		if (n != NULL && qmgr_dead_tell(s, n))
+			continue;
+		if (n != NULL)
+			pause = clock_deadline(CLOCK_SECOND);
+		if (task_cond_wait(&s->news_wanted, pause) == TASK_CANCELLED)
+			return;
+	}
+}
+
+/* The dead destinations of this process, by name. */
+struct qmgr_dead_list {
+	struct arena arena;
+	const char **transports;
+	const char **nexthops;
+	const char **names;
+	bool *dead; /* for the cluster */
+	size_t count;
+};
+
+static void
+qmgr_dead_collect(struct qmgr *q, struct qmgr_dead_list *ret)
+{
+	size_t room = q->dead_destinations;
+
+	ret->transports = arena_alloc(&ret->arena, room * sizeof(char *));
+	ret->nexthops = arena_alloc(&ret->arena, room * sizeof(char *));
+	ret->names = arena_alloc(&ret->arena, room * sizeof(char *));
+	ret->dead = arena_alloc(&ret->arena, room * sizeof(bool));
+	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+		LIST_FOREACH (d, &t->dead, struct qmgr_destination, dead) {
+			MUST(ret->count < room);
+			ret->transports[ret->count] = t->name;
+			ret->nexthops[ret->count] = arena_strdup(&ret->arena, d->nexthop);
+			ret->names[ret->count++] = arena_strdup(&ret->arena, d->name);
+		}
+	}
+}
+
+void
+qmgr_dead_revive_flushed(struct qmgr_shard *s)
+{
+	struct qmgr *q = s->qmgr;
+	struct qmgr_dead_list list = {0};
+	struct err err;
+
+	if (q->dead_destinations == 0)
+		return;
+	qmgr_dead_collect(q, &list);
+	if (!queue_destination_ask(s->desk, list.transports, list.nexthops, list.count, list.dead,
+		qmgr_dead_deadline(s), &err)) {
+		qmgr_shard_trouble(s, &err);
+		memset(list.dead, 0, list.count * sizeof(bool));
+	}
+	for (size_t i = 0; i < list.count; i++) {
+		struct qmgr_transport *t = hmap_get(&q->transports, span_str(list.transports[i]));
+		struct qmgr_destination *d = hmap_get(&t->destinations, span_str(list.names[i]));
+
+		if (!list.dead[i] && d != NULL && d->failure.on)
+			qmgr_destination_revive(q, d);
+	}
+	arena_done(&list.arena);
 }

@@ -1,7 +1,7 @@
 /*
  * qmgr_dead.h - sites and agents that fail. A destination is dead for minimal_backoff_time when enough cohorts of deliveries could not
  * even begin; a transport for transport_retry_time when its agents cannot be reached or master.cf does not know it. What waits
- * for them is deferred, with the reason, and so is at once what comes meanwhile. Nothing here waits.
+ * for them is deferred, with the reason, and so is at once what comes meanwhile. Nothing here waits unless it says so.
  */
 #ifndef QMGR_QMGR_DEAD_H
 #define QMGR_QMGR_DEAD_H
@@ -11,6 +11,7 @@
 struct qmgr;
 struct qmgr_destination;
 struct qmgr_message;
+struct qmgr_shard;
 struct qmgr_transport;
 
 /* Defers a recipient that was not tried. */
@@ -27,6 +28,12 @@ void qmgr_dead_learn(
 
 /* The agents of `t` cannot be reached; `why` is for the log. */
 void qmgr_dead_transport(struct qmgr *q, struct qmgr_transport *t, const char *why);
+
+/* The task that tells a shard, and so the other nodes, about destinations that died, and that live again. */
+void qmgr_dead_news_task(void *shard);
+
+/* Some mail of `s` was flushed (postqueue -i, -s): its destinations live again. Waits. */
+void qmgr_dead_revive_flushed(struct qmgr_shard *s);
 
 /* Ends what is over at `now` (mono us; CLOCK_NEVER: everything). */
 void qmgr_dead_revive(struct qmgr *q, struct qmgr_transport *t, int64_t now);

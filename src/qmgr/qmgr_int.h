@@ -97,6 +97,11 @@ struct qmgr_shard {
 	struct list unread; /* messages with recipients that are not in memory, oldest first */
 	struct task_cond page_wanted;
 
+	struct list news; /* struct qmgr_news: destinations that died, or live again; oldest first */
+	size_t news_count;
+	struct task_cond news_wanted;
+	int64_t flushed_all; /* real us: when an operator flushed all its mail last; 0: never */
+
 	struct list records; /* outcomes to be recorded, oldest first */
 	size_t record_count;
 	struct task_cond record_wanted;
@@ -123,7 +128,6 @@ struct qmgr {
 	struct hmap services;   /* of master.cf, by name: who can be a transport */
 	struct list transport_list;
 	size_t dead_destinations;
-	int64_t flushed_until; /* mono us: mail that an operator flushed is being claimed */
 	struct task_cond pauses_wanted; /* a pause of a destination or transport has begun */
 
 	struct list messages;       /* claimed, oldest first */

@@ -109,6 +109,7 @@ struct qmgr_destination {
 	size_t ready_at;    /* place in transport->ready, from 1; 0: not in it */
 	struct list dead;   /* in transport->dead */
 	struct qmgr_failure failure;
+	bool told_dead;        /* the cluster knows, or will, that it died */
 	struct list suspended; /* in transport->suspended */
 	int64_t suspended_until;
 };

@@ -122,7 +122,7 @@ qmgr_order_run(struct qmgr_shard *s)
 		&orders, &count, &flush, &err))
 		return qmgr_shard_trouble(s, &err);
 	if (flush)
-		qmgr_schedule_revive_all(s->qmgr);
+		qmgr_schedule_flushed(s, queue_order_flushed_all(s->desk));
 	qmgr_order_forget(s);
 	done.ids = mem_alloc(count * sizeof(*done.ids));
 	for (size_t i = 0; i < count; i++)

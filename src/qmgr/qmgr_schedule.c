@@ -97,7 +97,11 @@ static bool
 qmgr_is_held_back(
     const struct qmgr *q, const struct qmgr_transport *t, const struct qmgr_message *m)
 {
-	return t->deferred && !(m->claimed->from_deferred && clock_mono_us() < q->flushed_until);
+	/* What was deferred after the flush is not due before this time. */
+	int64_t until =
+	    m->shard->flushed_all + conf_time(q->service->conf, CONF_minimal_backoff_time);
+
+	return t->deferred && !(m->claimed->from_deferred && clock_real_us() < until);
 }
 
 /* A recipient whose transport does not deliver (now). True: it has an outcome. */
@@ -309,10 +313,13 @@ qmgr_schedule_tick(struct qmgr *q)
 }
 
 void
-qmgr_schedule_revive_all(struct qmgr *q)
+qmgr_schedule_flushed(struct qmgr_shard *s, int64_t all_at)
 {
-	/* What is deferred from now on is not due before this time. */
-	q->flushed_until = clock_deadline(conf_time(q->service->conf, CONF_minimal_backoff_time));
+	struct qmgr *q = s->qmgr;
+
+	if (all_at == s->flushed_all)
+		return qmgr_dead_revive_flushed(s);
+	s->flushed_all = all_at;
 	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node)
 		qmgr_dead_revive(q, t, CLOCK_NEVER);
 }

@@ -13,6 +13,7 @@ struct qmgr;
 struct qmgr_message;
 struct qmgr_destination;
 struct qmgr_entry;
+struct qmgr_shard;
 struct delivery_result;
 
 /* Resolves the recipients of a message just claimed, and queues them by destination; those of a large list little by little. */
@@ -49,8 +50,11 @@ void qmgr_schedule_drop_lost(struct qmgr *q);
 /* Looks anew where the waiting recipients of `m` go, and whether they were delivered meanwhile. */
 void qmgr_schedule_recheck(struct qmgr *q, struct qmgr_message *m);
 
-/* Operators flush: every dead destination may be tried again now. */
-void qmgr_schedule_revive_all(struct qmgr *q);
+/*
+ * Operators flushed mail of `s`; all of it when `all_at` (real us) has changed. Destinations of what was flushed live again, and transports of
+ * defer_transports deliver what waited when all was flushed. Waits.
+ */
+void qmgr_schedule_flushed(struct qmgr_shard *s, int64_t all_at);
 
 /* The task that ends the pauses between deliveries (qmgr_rate.h), to the end of the process. */
 void qmgr_schedule_pauses_task(void *qmgr);

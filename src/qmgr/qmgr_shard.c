@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "qmgr/qmgr_agent.h"
 #include "qmgr/qmgr_claim.h"
+#include "qmgr/qmgr_dead.h"
 #include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_limit.h"
@@ -234,6 +235,7 @@ qmgr_shard_open(struct qmgr *q, size_t number)
 	list_init(&s->records);
 	list_init(&s->parked);
 	list_init(&s->unread);
+	list_init(&s->news);
 	s->pool = qmgr_shard_open_pool(s);
 	s->desk = qmgr_shard_open_desk(s);
 	s->node = qmgr_shard_open_node(s);
@@ -241,6 +243,7 @@ qmgr_shard_open(struct qmgr *q, size_t number)
 	(void)task_group_start(&q->tasks, "claim incoming", qmgr_claim_incoming_task, s);
 	(void)task_group_start(&q->tasks, "claim deferred", qmgr_claim_deferred_task, s);
 	(void)task_group_start(&q->tasks, "pages", qmgr_page_task, s);
+	(void)task_group_start(&q->tasks, "news", qmgr_dead_news_task, s);
 	(void)task_group_start(&q->tasks, "upkeep", qmgr_claim_upkeep_task, s);
 	return s;
 }

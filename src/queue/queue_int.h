@@ -161,6 +161,7 @@ struct queue_desk {
 	size_t doubt_count;
 	int64_t orders_after; /* where order_retry goes on */
 	int64_t flushed;      /* real us of the last flush we know of */
+	int64_t flushed_all;  /* ... of all mail */
 	int64_t history_at;   /* mono us of the next rounds of the keeper */
 	int64_t repair_at;
 	int64_t repair_after; /* destination where the next repair goes on */

@@ -31,8 +31,8 @@ static const struct db_statement sql_flush_slice = {
 /* $1 order after which it goes on, $2 most */
 static const struct db_statement sql_look = {"order_look",
     "SELECT CASE WHEN isfinite(at) THEN at ELSE to_timestamp(0) END, ARRAY(SELECT order_id "
-    "FROM mailq.queue_order WHERE done IS NULL AND order_id > $1 ORDER BY order_id LIMIT $2) "
-    "FROM mailq.flush"};
+    "FROM mailq.queue_order WHERE done IS NULL AND order_id > $1 ORDER BY order_id LIMIT $2), "
+    "CASE WHEN isfinite(all_at) THEN all_at ELSE to_timestamp(0) END FROM mailq.flush"};
 /* $1 orders */
 static const struct db_statement sql_try = {"order_try", "SELECT mailq.order_try($1)"};
 /* $1 epoch. Orders to reroute and to expire wait until the mail is free: an attempt under way is not taken back. */
@@ -430,6 +430,7 @@ retry(struct queue_desk *d, struct db_conn *c, int64_t deadline, bool *ret_flush
 	flushed = db_result_time(r, 0, 0);
 	*ret_flush = flushed != d->flushed;
 	d->flushed = flushed;
+	d->flushed_all = db_result_time(r, 0, 2);
 	order = db_result_span(r, 0, 1);
 	slice = DB_PARAM_BINARY(order.ptr, order.len);
 	MUST(db_result_array(r, 0, 1, &orders));
@@ -486,6 +487,12 @@ queue_order_poll(struct queue_desk *d, int64_t deadline, struct queue_order **re
 	     (!pending || read_mine(d, c, deadline, ret, ret_count, err));
 	queue_desk_give(d, &c);
 	return ok;
+}
+
+int64_t
+queue_order_flushed_all(const struct queue_desk *d)
+{
+	return d->flushed_all;
 }
 
 /*

@@ -75,6 +75,9 @@ struct queue_order {
 bool queue_order_poll(struct queue_desk *d, int64_t deadline, struct queue_order **ret,
     size_t *ret_count, bool *ret_flush, struct err *err) MUST_CHECK;
 
+/* Real us of the last flush of all mail (postqueue -f) that a poll has seen; 0: never. */
+int64_t queue_order_flushed_all(const struct queue_desk *d);
+
 /* These were obeyed by us (their outcomes are recorded) or are moot. Waits. */
 bool queue_order_done(struct queue_desk *d, const int64_t *order_ids, size_t count,
     int64_t deadline, struct err *err) MUST_CHECK;

@@ -34,14 +34,6 @@ static struct queue_set_sql sql_partial = {.name = "record_partial",
 	   "part, msg_id, rcpt_no, outcome, at) SELECT b, %K, m, r, o, t FROM unnest($1::int8[], "
 	   "$2::int8[], $3::int4[], $4::text[], $5::timestamptz[]) u(b, m, r, o, t) "
 	   "JOIN l ON l.batch_id = b ON CONFLICT DO NOTHING RETURNING batch_id"};
-static const struct db_statement sql_dead = {"record_dead",
-    "INSERT INTO mailq.destination (destination_id, transport, nexthop, dead_until, dead_reason, "
-    "fails, changed) VALUES (mailq.destination_id($1, $2), $1, $2, $3, $4, 1, now()) "
-    "ON CONFLICT (destination_id) DO UPDATE SET dead_until = excluded.dead_until, "
-    "dead_reason = excluded.dead_reason, fails = destination.fails + 1, changed = now()"};
-static const struct db_statement sql_alive = {"record_alive",
-    "UPDATE mailq.destination SET dead_until = NULL, dead_reason = NULL, fails = 0, changed = now() "
-    "WHERE destination_id = mailq.destination_id($1, $2) AND dead_until IS NOT NULL"};
 
 const char *
 queue_outcome_name(enum queue_outcome o)
@@ -389,33 +381,5 @@ queue_record_flush(struct queue_desk *d, struct queue_result *const *results, si
 		queue_desk_give(d, &f.conn);
 	mem_free(f.results);
 	task_lock_give(&d->settling);
-	return ok;
-}
-
-/* ---- destinations ------------------------------------------------------------------------------------------------------ */
-
-bool
-queue_record_destination(struct queue_desk *d, const char *transport, const char *nexthop,
-    int64_t dead_until, const char *reason, int64_t deadline, struct err *err)
-{
-	struct buf clean = {0};
-	char n[DB_INT_SIZE];
-	struct db_param params[4] = {DB_PARAM_TEXT(transport), DB_PARAM_TEXT(nexthop)};
-	struct db_conn *c;
-	bool ok;
-
-	c = queue_desk_take(d, deadline, err);
-	if (c == NULL)
-		return false;
-	if (dead_until == 0) {
-		ok = db_command(c, &sql_alive, params, 2, deadline, NULL, err);
-	} else {
-		utf8_add_clean(&clean, span_str(reason), QUEUE_TEXT_MAX);
-		params[2] = db_param_time(n, dead_until);
-		params[3] = DB_PARAM_BUF(&clean);
-		ok = db_command(c, &sql_dead, params, 4, deadline, NULL, err);
-	}
-	buf_done(&clean);
-	queue_desk_give(d, &c);
 	return ok;
 }

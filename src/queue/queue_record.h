@@ -76,11 +76,4 @@ struct queue_result {
 bool queue_record_flush(struct queue_desk *d, struct queue_result *const *results, size_t count,
     int64_t deadline, struct err *err) MUST_CHECK;
 
-/*
- * Tells the cluster how a destination fares, for its due rows and for rowpost.destination: dead until then, or (0) alive
- * again. Waits.
- */
-bool queue_record_destination(struct queue_desk *d, const char *transport, const char *nexthop,
-    int64_t dead_until, const char *reason, int64_t deadline, struct err *err) MUST_CHECK;
-
 #endif
