@@ -95,7 +95,8 @@ struct delivery_outcome {
 	struct span remote_mta; /* for the DSN: "dns; host"; may be empty */
 	struct span diagnostic; /* for the DSN: "smtp; 550 5.1.1 ..."; may be empty */
 	struct span reply_status; /* remote DSN code for the report; empty = dsn */
-	struct span forwards; /* local agents: what else comes of it (delivery_forward.h); empty for others */
+	struct span
+	    forwards; /* local agents: what else comes of it (delivery_forward.h); empty for others */
 };
 
 struct delivery_result {
