@@ -82,18 +82,19 @@ each_file(const struct conf *c,
 
 /* ---- listing ------------------------------------------------------------------------------------------------- */
 
-struct listing {
-	struct operator_list *list;
-	struct buf *out;
-	int64_t number; /* of files: rows of one follow each other */
+struct reading {
+	void (*fn)(void *arg, const struct queue_list_row *row);
+	void *arg;
+	const char **ret_name; /* set while the rows of a file come; may be NULL */
+	int64_t number;        /* of files: rows of one follow each other */
 };
 
 /* One message: its rows as if they came from a database. Recipients stand before the content, or (sendmail -t) behind. */
 static bool
-list_file(void *arg, int dir UNUSED, const char *name UNUSED, struct span base, int fd,
+read_file(void *arg, int dir UNUSED, const char *name UNUSED, struct span base, int fd,
     const struct stat *st)
 {
-	struct listing *l = arg;
+	struct reading *l = arg;
 	struct maildrop_reader in = {.fd = fd};
 	struct maildrop_record r;
 	struct arena arena = {0};
@@ -109,31 +110,56 @@ list_file(void *arg, int dir UNUSED, const char *name UNUSED, struct span base, 
 	};
 	struct err err;
 
-	l->list->file = arena_dup(&arena, base);
+	if (l->ret_name != NULL)
+		*l->ret_name = arena_dup(&arena, base);
 	while (maildrop_read(&in, &r, &err) == MAILDROP_RECORD && r.type != MAILDROP_END) {
 		if (r.type == MAILDROP_SENDER)
 			row.sender = arena_dup(&arena, r.data);
 		if (r.type != MAILDROP_RCPT)
 			continue;
 		row.addr = arena_dup(&arena, r.data);
-		operator_list_row(l->list, &row, l->out);
+		l->fn(l->arg, &row);
 	}
-	l->list->file = NULL;
+	if (l->ret_name != NULL)
+		*l->ret_name = NULL;
 	maildrop_reader_done(&in);
 	arena_done(&arena);
+	return true;
+}
+
+void
+operator_maildrop_each(
+    const struct conf *c, void (*fn)(void *arg, const struct queue_list_row *row), void *arg)
+{
+	struct reading reading = {.fn = fn, .arg = arg};
+
+	each_file(c, read_file, &reading);
+}
+
+struct listing {
+	struct operator_list *list;
+	struct buf *out;
+};
+
+static void
+list_row(void *arg, const struct queue_list_row *row)
+{
+	struct listing *l = arg;
+
+	operator_list_row(l->list, row, l->out);
 	if (l->out->len > GATHER) {
 		operator_session_print(l->out->ptr, l->out->len);
 		buf_clear(l->out);
 	}
-	return true;
 }
 
 void
 operator_maildrop_list(const struct conf *c, struct operator_list *l, struct buf *out)
 {
 	struct listing listing = {.list = l, .out = out};
+	struct reading reading = {.fn = list_row, .arg = &listing, .ret_name = &l->file};
 
-	each_file(c, list_file, &listing);
+	each_file(c, read_file, &reading);
 }
 
 /* ---- deletion ------------------------------------------------------------------------------------------------ */

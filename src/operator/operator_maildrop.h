@@ -16,6 +16,10 @@
  */
 void operator_maildrop_list(const struct conf *c, struct operator_list *l, struct buf *out);
 
+/* Calls fn with a row for each recipient of each of them; rows of a message have the same msg_id, which is no message's. */
+void operator_maildrop_each(
+    const struct conf *c, void (*fn)(void *arg, const struct queue_list_row *row), void *arg);
+
 /*
  * Deletes one file by its name, or all (name NULL), and calls on_removed (may be NULL) for each. Returns how many there
  * were.

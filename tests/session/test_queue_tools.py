@@ -423,6 +423,38 @@ def test_super_errors(t):
           (1, "", "postsuper: fatal: use of this command is reserved for the superuser\n"), "not root")
 
 
+# ---------------------------------------------------------------- qshape
+
+def shape(s, *args):
+    """The table without its heading: [[name, all, age, ...]]."""
+    p = s.relay.must_run("qshape", "-b", "3", *args)
+    return [ln.split() for ln in p.stdout.splitlines()[1:]]
+
+
+def test_qshape(t):
+    """Which queues are looked into, and whose domains are counted."""
+    s = Stored(t)
+    s.add("deferred", rcpts=["a@x.example", "b@x.example", "c@y.example"])
+    s.add("deferred", sender="")
+    s.add("hold", sender="s@other.example")
+    s.add("active", rcpts=["d@z.example"])
+    s.add("incoming", rcpts=["e@z.example"])
+    drop(s, "f@w.example")
+    age = ["1", "0", "0", "1"]
+    equal(shape(s), [["TOTAL", "2", "0", "0", "2"], ["z.example", "2", "0", "0", "2"]], "incoming and active")
+    equal(shape(s, "deferred"), [["TOTAL", "4", "0", "0", "4"], ["x.example", "2", "0", "0", "2"],
+                                 ["y.example"] + age, ["dest.example"] + age], "deferred")
+    equal(shape(s, "-s", "deferred", "hold"), [["TOTAL", "3", "0", "0", "3"], ["MAILER-DAEMON"] + age,
+                                              ["other.example"] + age, ["client.example"] + age], "senders")
+    equal(shape(s, s.relay.queue_dir + "/maildrop"), [["TOTAL"] + age, ["w.example"] + age], "maildrop")
+    equal(shape(s, "-t", "10000000", "-p", "-m", "1", "hold"),
+          [["TOTAL", "1", "1", "0", "0"], ["dest.example", "1", "1", "0", "0"]], "options")
+    p = s.relay.run("qshape", "nosuch")
+    equal((p.returncode, p.stderr), (0, "Can't stat nosuch: No such file or directory\n"), "no such queue")
+    p = s.relay.run("qshape", "-h")
+    equal((p.returncode, p.stdout, p.stderr[:14]), (255, "", "Usage: qshape "), "-h")
+
+
 # ---------------------------------------------------------------- maildrop
 
 def drop(s, *rcpts):
