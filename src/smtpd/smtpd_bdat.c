@@ -4,11 +4,18 @@
  */
 #include "smtpd/smtpd_int.h"
 
+#include "base/log.h"
 #include "smtp/smtp_ehlo.h"
 #include "task/task.h"
 
 /* Input taken between two looks at the other tasks. */
 #define SMTPD_BDAT_SLICE 65536
+
+static const char *
+smtpd_queue_id(const struct smtpd_session *s)
+{
+	return s->mail.msg_id != 0 ? s->mail.queue_id : "NOQUEUE";
+}
 
 /* Reads the chunk into cleanup; `wanted` false: drops it. */
 static enum stream_result
@@ -52,7 +59,9 @@ smtpd_bdat_allowed(struct smtpd_session *s, const struct smtp_bdat *chunk)
 	}
 	/* Clients could go on for ever with these. */
 	if (chunk->size == 0 && !chunk->last) {
-		smtpd_reply(s, 551, "5.7.1", "Zero-length BDAT command not allowed");
+		log_warn("%s: null BDAT request from %s[%s]", smtpd_queue_id(s), s->client_name,
+		    s->client_address);
+		smtpd_reply(s, 551, "5.7.1", "Null BDAT request");
 		return false;
 	}
 	if (s->state == SMTPD_STATE_BDAT)
@@ -100,6 +109,9 @@ smtpd_bdat(struct smtpd_session *s, struct span args)
 	}
 	/* Where the next command begins is not known then. */
 	if (!smtp_command_parse_bdat(args, &chunk, &err)) {
+		log_warn("%s: malformed BDAT command syntax from %s[%s]: BDAT %.*s",
+		    smtpd_queue_id(s), s->client_name, s->client_address,
+		    SPAN_ARG(span_head(args, 100)));
 		smtpd_reply_err(s, &err);
 		return smtpd_enter(s, SMTPD_STATE_CLOSED);
 	}

@@ -147,6 +147,7 @@ smtpd_content_actions(struct smtpd_session *s)
 
 	e->content_filter = s->mail.filter;
 	e->redirect = s->mail.redirect;
+	e->verp = s->mail.verp;
 	e->hold = s->mail.hold;
 	e->discard = s->mail.discard;
 	for (size_t i = 0; i < s->mail.bccs.count; i++)
@@ -176,6 +177,7 @@ smtpd_content_done(struct smtpd_session *s)
 {
 	s->errors = 0;
 	s->junk = 0;
+	s->where = smtpd_after_message;
 	smtpd_mail_reset(s);
 }
 

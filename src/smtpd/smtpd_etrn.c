@@ -1,8 +1,10 @@
 /*
  * smtpd_etrn.c - ETRN (RFC 1985): a host that was away asks for the mail of a domain. Only for fast_flush_domains. One request at
- * a time is worked on in the background, for looking through a large queue is work that strangers must not pile up.
+ * a time is worked on in the background, a few may wait: looking through a large queue is work that strangers must not pile up.
  */
 #include "smtpd/smtpd_int.h"
+
+#include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -12,47 +14,73 @@
 
 #define SMTPD_ETRN_TIMEOUT (60 * CLOCK_SECOND)
 
+/* Domains waiting for their turn; more is work that nobody needs. */
+#define SMTPD_ETRN_WAITING 16
+
 struct smtpd_flush {
-	struct smtpd_server *server; /* outlives it: the service waits for its flushes */
-	char *domain;                /* owned */
+	struct smtpd_server *server;       /* outlives it: the service waits for its flushes */
+	char *domains[SMTPD_ETRN_WAITING]; /* owned; the first is worked on */
+	size_t count;
 };
 
 static void
-smtpd_flush_run(void *arg)
+smtpd_flush_one(struct smtpd_server *server, const char *domain)
 {
-	struct smtpd_flush *f = arg;
 	int64_t deadline = clock_deadline(SMTPD_ETRN_TIMEOUT);
 	struct db_conn *c;
 	uint64_t rows;
 	struct err err;
 
-	c = db_pool_take(f->server->pool, deadline, &err);
-	if (c == NULL || !queue_order_flush_site(c, f->domain, deadline, &rows, &err))
-		log_warn("ETRN %s: %s", f->domain, err.text);
+	c = db_pool_take(server->pool, deadline, &err);
+	if (c == NULL || !queue_order_flush_site(c, domain, deadline, &rows, &err))
+		log_warn("ETRN %s: %s", domain, err.text);
 	if (c != NULL)
-		db_pool_give(f->server->pool, &c);
-	poke_send_order(&f->server->poke);
-	mem_free(f->domain);
+		db_pool_give(server->pool, &c);
+	poke_send_order(&server->poke);
+}
+
+static void
+smtpd_flush_run(void *arg)
+{
+	struct smtpd_flush *f = arg;
+
+	while (f->count > 0) {
+		if (!task_is_cancelled())
+			smtpd_flush_one(f->server, f->domains[0]);
+		mem_free(f->domains[0]);
+		memmove(f->domains, f->domains + 1, --f->count * sizeof(f->domains[0]));
+	}
+	f->server->flush = NULL;
 	mem_free(f);
 }
 
-/* Starts the flush; false when one is going on. */
 static bool
-smtpd_flush_start(struct smtpd_server *server, struct span domain)
+smtpd_flush_begin(struct smtpd_server *server)
 {
-	struct smtpd_flush *f;
+	struct smtpd_flush *f = mem_new(struct smtpd_flush);
 
-	if (server->flushes.alive > 0)
-		return false;
-	f = mem_new(struct smtpd_flush);
 	f->server = server;
-	f->domain = span_dup(domain);
+	server->flushing = f;
 	server->flush = task_group_start(&server->flushes, "etrn", smtpd_flush_run, f);
 	if (server->flush != NULL)
 		return true;
-	mem_free(f->domain);
 	mem_free(f);
 	return false;
+}
+
+/* Queues the flush of a domain; one that waits already is asked for once. False: too many wait. */
+static bool
+smtpd_flush_start(struct smtpd_server *server, struct span domain)
+{
+	if (server->flush == NULL && !smtpd_flush_begin(server))
+		return false;
+	for (size_t i = 1; i < server->flushing->count; i++)
+		if (span_equal_nocase_str(domain, server->flushing->domains[i]))
+			return true;
+	if (server->flushing->count >= SMTPD_ETRN_WAITING)
+		return false;
+	server->flushing->domains[server->flushing->count++] = span_dup(domain);
+	return true;
 }
 
 /* May the client ask now, and for this? Answers if not. */
@@ -62,19 +90,19 @@ smtpd_etrn_allowed(struct smtpd_session *s, struct span domain)
 	struct access_request request;
 
 	if (s->helo == NULL && conf_bool(s->setup->conf, CONF_smtpd_helo_required)) {
-		smtpd_reply(s, 503, "5.5.1", "Error: send HELO/EHLO first");
+		smtpd_reply(s, 503, NULL, "Error: send HELO/EHLO first");
 		return false;
 	}
 	if (s->state >= SMTPD_STATE_MAIL) {
-		smtpd_reply(s, 503, "5.5.1", "Error: MAIL transaction in progress");
+		smtpd_reply(s, 503, NULL, "Error: MAIL transaction in progress");
 		return false;
 	}
 	if (domain.len == 0 || span_find(domain, ' ') < domain.len) {
-		smtpd_reply(s, 501, "5.5.4", "Syntax: ETRN domain");
+		smtpd_reply(s, 500, NULL, "Syntax: ETRN domain");
 		return false;
 	}
 	if (!mail_addr_is_domain(domain)) {
-		smtpd_reply(s, 501, "5.5.4", "Error: invalid parameter syntax");
+		smtpd_reply(s, 501, NULL, "Error: invalid parameter syntax");
 		return false;
 	}
 	smtpd_access_request(s, &request);
@@ -102,7 +130,7 @@ smtpd_etrn(struct smtpd_session *s, struct span args)
 	if (listed == TABLE_ERROR)
 		return smtpd_reply(s, 458, NULL, "Unable to queue messages");
 	if (listed == TABLE_NOT_FOUND) {
-		log_info("reject: ETRN %s from %s[%s]", buf_str(&s->line), s->client_name,
+		log_warn("reject: ETRN %.100s... from %s[%s]", buf_str(&s->line), s->client_name,
 		    s->client_address);
 		return smtpd_reply(s, 459, NULL, "<%s>: service unavailable", buf_str(&s->line));
 	}

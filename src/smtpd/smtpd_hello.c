@@ -3,13 +3,24 @@
  */
 #include "smtpd/smtpd_int.h"
 
+#include <string.h>
+
 #include "base/mem.h"
 #include "smtp/smtp_ehlo.h"
 
-/* Names longer than this are cut: they go into logs and the Received: header. */
-#define SMTPD_HELO_MAX 255
+/* The name as it goes into logs and the Received: header: nothing in it may mean something there. */
+static char *
+smtpd_hello_name(struct span args)
+{
+	char *name = span_dup(args);
 
-/* What HELO and EHLO have in common; true when the client may go on. Resets the session; a refused name is not kept. */
+	for (char *c = name; *c != '\0'; c++)
+		if ((unsigned char)*c < ' ' || *c == 127 || strchr(" <>()\\\";@", *c) != NULL)
+			*c = '?';
+	return name;
+}
+
+/* What HELO and EHLO have in common; true when the client may go on. Resets the session; a refused name changes nothing. */
 static bool
 smtpd_hello(struct smtpd_session *s, struct span args, const char *verb)
 {
@@ -21,16 +32,15 @@ smtpd_hello(struct smtpd_session *s, struct span args, const char *verb)
 		smtpd_reply(s, 501, NULL, "Syntax: %s hostname", verb);
 		return false;
 	}
-	smtpd_mail_reset(s);
-	mem_free_str(&s->helo);
-	smtpd_enter(s, SMTPD_STATE_NEW);
-	name = span_dup(span_head(args, SMTPD_HELO_MAX));
+	name = smtpd_hello_name(args);
 	smtpd_access_request(s, &request);
 	request.helo = name;
 	if (!smtpd_access_permits(s, ACCESS_HELO, verb, &request)) {
 		mem_free(name);
 		return false;
 	}
+	smtpd_mail_reset(s);
+	mem_free(s->helo);
 	s->helo = name;
 	return true;
 }

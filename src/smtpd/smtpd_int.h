@@ -65,14 +65,18 @@ struct smtpd_setup {
 	    *discard_maps; /* ... smtpd_discard_ehlo_keyword_address_maps says otherwise */
 	struct smtp_command_options options; /* for all clients alike */
 	struct cleanup_settings cleanup;
-	enum smtp_data_mode bare_newline;    /* smtpd_forbid_bare_newline ... */
-	struct table_nets *bare_newline_ok;  /* ... and the clients that it spares */
-	struct domain_list *flush_domains;   /* fast_flush_domains: for ETRN */
-	struct table_nets *verp_clients;     /* smtpd_authorized_verp_clients */
-	struct table_nets *xclient_clients;  /* smtpd_authorized_xclient_hosts */
-	struct table_nets *xforward_clients; /* smtpd_authorized_xforward_hosts */
-	struct table_list *footer_maps;      /* smtpd_reject_footer_maps */
-	struct table_list *filter_maps;      /* smtpd_reject_filter_maps */
+	enum smtp_data_mode bare_newline;       /* smtpd_forbid_bare_newline ... */
+	struct table_nets *bare_newline_ok;     /* ... and the clients that it spares */
+	struct domain_list *flush_domains;      /* fast_flush_domains: for ETRN */
+	struct table_nets *verp_clients;        /* smtpd_authorized_verp_clients */
+	struct table_nets *xclient_clients;     /* smtpd_authorized_xclient_hosts */
+	struct table_nets *xforward_clients;    /* smtpd_authorized_xforward_hosts */
+	struct table_list *footer_maps;         /* smtpd_reject_footer_maps */
+	struct table_list *filter_maps;         /* smtpd_reject_filter_maps */
+	struct table_list *command_filter;      /* smtpd_command_filter */
+	struct domain_list *noop_commands;      /* smtpd_noop_commands */
+	struct domain_list *forbidden_commands; /* smtpd_forbidden_commands */
+	bool wants_utf8;                        /* smtputf8_enable: all text is UTF-8 */
 	bool soft_bounce;
 	bool haproxy; /* smtpd_upstream_proxy_protocol */
 };
@@ -91,13 +95,16 @@ struct smtpd_server {
 	size_t listener_count;
 	struct list sessions; /* all alive */
 	struct task_cond session_ended;
-	struct task_group flushes; /* of ETRN; at most one at a time ... */
-	struct task *flush;        /* ... which is this one, while it is alive */
+	struct task_group flushes;    /* of ETRN; at most one at a time ... */
+	struct task *flush;           /* ... which is this one, while it is alive */
+	struct smtpd_flush *flushing; /* its domains; valid while it is alive */
 };
 
 enum smtpd_command {
 	SMTPD_HELO,
 	SMTPD_EHLO,
+	SMTPD_STARTTLS,
+	SMTPD_AUTH,
 	SMTPD_MAIL,
 	SMTPD_RCPT,
 	SMTPD_DATA,
@@ -154,6 +161,7 @@ struct smtpd_mail {
 	size_t rcpt_count;
 	/* what access rules want done with it; NULL, none: nothing */
 	const char *filter;         /* transport:nexthop */
+	const char *verp;           /* delimiters of XVERP; NULL: none */
 	const char *redirect;       /* to this recipient only */
 	const char *hold;           /* for this reason */
 	bool discard;               /* say 250 and forget it */
@@ -220,6 +228,9 @@ void smtpd_reply(struct smtpd_session *s, int code, const char *dsn, const char 
     PRINTF_LIKE(4, 5);
 /* What an err says, as a reply. */
 void smtpd_reply_err(struct smtpd_session *s, const struct err *err);
+/* The same for a command that could not be parsed; an address that is none goes into the log. `word`: "FROM:" or "TO:". */
+void smtpd_reply_syntax(
+    struct smtpd_session *s, struct span args, const char *word, const struct err *err);
 /* 421, then the session ends. */
 void smtpd_give_up(struct smtpd_session *s, const char *dsn, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
@@ -290,7 +301,15 @@ void smtpd_etrn(struct smtpd_session *s, struct span args);
 void smtpd_quit(struct smtpd_session *s, struct span args);
 void smtpd_xclient(struct smtpd_session *s, struct span args);
 void smtpd_xforward(struct smtpd_session *s, struct span args);
+void smtpd_starttls(struct smtpd_session *s, struct span args);
+void smtpd_auth(struct smtpd_session *s, struct span args);
 void smtpd_help(struct smtpd_session *s, struct span args);
+
+/* smtpd_command.c: one command line. */
+void smtpd_command_run(struct smtpd_session *s, struct span line);
+
+/* What `where` is when a message was taken and nothing came since. */
+extern const char smtpd_after_message[];
 
 struct smtpd_verb {
 	const char *name; /* upper case */

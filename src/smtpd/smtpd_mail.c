@@ -77,7 +77,9 @@ smtpd_mail(struct smtpd_session *s, struct span args)
 		return;
 	smtpd_mail_clear(s);
 	if (!smtp_command_parse_mail(args, &s->options, &s->mail.arena, &mail, &err))
-		return smtpd_reply_err(s, &err);
+		return smtpd_reply_syntax(s, args, "FROM:", &err);
+	if (mail.verp != NULL && mail.addr[0] == '\0')
+		return smtpd_reply(s, 503, "5.5.4", "Error: XVERP requires non-null sender");
 	/* An address that the queue cannot store unchanged is refused here, never bent (protocol rule 5a.12). */
 	if (!queue_address_is_storable(span_str(mail.addr)))
 		return smtpd_reply(s, 501, "5.1.7", "Bad sender address syntax");
@@ -92,6 +94,7 @@ smtpd_mail(struct smtpd_session *s, struct span args)
 	s->mail.smtputf8 = mail.smtputf8;
 	s->mail.envid = smtpd_mail_envid(s, &mail);
 	s->mail.ret = mail.ret;
+	s->mail.verp = mail.verp;
 	s->mail.arrival = clock_real_us();
 	smtpd_enter(s, SMTPD_STATE_MAIL);
 	if (!smtpd_mail_permitted(s))

@@ -17,7 +17,7 @@ smtpd_rcpt_allowed(struct smtpd_session *s)
 {
 	const struct conf *conf = s->setup->conf;
 
-	if (s->state == SMTPD_STATE_BDAT) {
+	if (s->state == SMTPD_STATE_BDAT || s->mail.chunks_failed) {
 		smtpd_reply(s, 503, "5.5.1", "Error: RCPT after BDAT");
 		return false;
 	}
@@ -124,7 +124,7 @@ smtpd_rcpt(struct smtpd_session *s, struct span args)
 	    !smtpd_client_may_name(s, ACCESS_CLIENT_RECIPIENT, args, "TO:"))
 		return;
 	if (!smtp_command_parse_rcpt(args, &s->options, &s->mail.arena, &rcpt, &err))
-		return smtpd_reply_err(s, &err);
+		return smtpd_reply_syntax(s, args, "TO:", &err);
 	if (!queue_address_is_storable(span_str(rcpt.addr)))
 		return smtpd_reply(s, 501, "5.1.3", "Bad recipient address syntax");
 	if (rcpt.orcpt != NULL && !queue_address_is_storable(span_str(rcpt.orcpt)))

@@ -147,6 +147,20 @@ smtpd_reply_err(struct smtpd_session *s, const struct err *err)
 }
 
 void
+smtpd_reply_syntax(
+    struct smtpd_session *s, struct span args, const char *word, const struct err *err)
+{
+	struct span rest = span_from(args, strlen(word));
+	struct span address;
+
+	/* The code says whether it was the address: there are floods of those. */
+	if (strncmp(err->dsn, "5.1.", 4) == 0 && span_word(&rest, " \t", &address))
+		log_warn("Illegal address syntax from %s[%s] in %s command: %.*s", s->client_name,
+		    s->client_address, s->where, SPAN_ARG(span_head(address, 200)));
+	smtpd_reply_err(s, err);
+}
+
+void
 smtpd_give_up(struct smtpd_session *s, const char *dsn, const char *fmt, ...)
 {
 	struct buf text CLEANUP(buf_done) = {0};

@@ -17,6 +17,8 @@
 #include "smtpd/smtpd_xclient.h"
 #include "task/task.h"
 
+const char smtpd_after_message[] = "END-OF-MESSAGE";
+
 static const char *const smtpd_state_names[] = {
     [SMTPD_STATE_NEW] = "new",
     [SMTPD_STATE_HELO] = "helo",
@@ -98,7 +100,7 @@ smtpd_read_command(struct smtpd_session *s, struct span *ret_line, bool *ret_bar
 	return r;
 }
 
-/* A client that made too many errors is dropped at its next command. */
+/* A client that made too many errors is dropped. */
 static bool
 smtpd_has_patience(struct smtpd_session *s)
 {
@@ -107,115 +109,6 @@ smtpd_has_patience(struct smtpd_session *s)
 	smtpd_give_up(s, "4.7.0", "Error: too many errors");
 	smtpd_log_lost(s, "too many errors", s->where, -1);
 	return false;
-}
-
-/* A client that makes errors is slowed down. */
-static void
-smtpd_slow_down(struct smtpd_session *s)
-{
-	const struct conf *conf = s->setup->conf;
-	int64_t pause = conf_time(conf, CONF_smtpd_error_sleep_time);
-
-	if (pause > 0 && s->errors >= (unsigned)conf_int(conf, CONF_smtpd_soft_error_limit))
-		(void)task_sleep_until(clock_deadline(pause));
-}
-
-/* "Subject:" and the like: somebody's message, or a web form, talks to us as if we were in DATA. */
-static bool
-smtpd_is_header(struct span word)
-{
-	size_t colon = span_find(word, ':');
-
-	for (size_t i = 0; i < colon && i < word.len; i++)
-		if (word.ptr[i] <= ' ' || word.ptr[i] >= 127)
-			return false;
-	return colon > 0 && colon < word.len;
-}
-
-static bool
-smtpd_is_forbidden(const struct smtpd_session *s, struct span word)
-{
-	struct span rest = span_str(conf_str(s->setup->conf, CONF_smtpd_forbidden_commands));
-	struct span item;
-
-	while (span_word(&rest, ", \t\r\n", &item))
-		if (span_equal_nocase(item, word))
-			return true;
-	return smtpd_is_header(word);
-}
-
-static void
-smtpd_unknown(struct smtpd_session *s, struct span line, struct span word)
-{
-	struct buf text CLEANUP(buf_done) = {0};
-	const struct mail_log_client client = smtpd_log_client(s);
-
-	if (word.len == 0)
-		return smtpd_reply(s, 500, "5.5.2", "Error: bad syntax");
-	if (!smtpd_is_forbidden(s, word))
-		return smtpd_reply(s, 500, "5.5.2", "Error: command not recognized");
-	mail_log_non_smtp(&text, &client, line);
-	log_warn("%s", buf_str(&text));
-	smtpd_reply(s, 221, "2.7.0", "Error: I can break rules, too. Goodbye.");
-	smtpd_enter(s, SMTPD_STATE_CLOSED);
-}
-
-/* Input behind a command that must end its group, or without EHLO (RFC 2920 section 3.1); true: the session may go on. */
-static bool
-smtpd_pipelining_is_proper(struct smtpd_session *s, const struct smtpd_verb *verb)
-{
-	struct buf text CLEANUP(buf_done) = {0};
-	const struct mail_log_client client = smtpd_log_client(s);
-	struct span input;
-
-	if ((s->esmtp && (verb->flags & SMTPD_LAST_IN_GROUP) == 0) || !stream_has_input(s->stream))
-		return true;
-	if (!s->seen_pipelining && stream_peek(s->stream, &input) == STREAM_OK) {
-		s->seen_pipelining = true;
-		mail_log_pipelining(&text, s->where, &client, input);
-		log_info("%s", buf_str(&text));
-	}
-	if (!conf_bool(s->setup->conf, CONF_smtpd_forbid_unauth_pipelining))
-		return true;
-	smtpd_reply(s, 554, "5.5.0", "Error: SMTP protocol synchronization");
-	smtpd_enter(s, SMTPD_STATE_CLOSED);
-	return false;
-}
-
-static void
-smtpd_verb_run(struct smtpd_session *s, const struct smtpd_verb *verb, struct span args)
-{
-	if ((verb->flags & SMTPD_JUNK) != 0 &&
-	    s->junk++ > (unsigned)conf_int(s->setup->conf, CONF_smtpd_junk_command_limit))
-		s->errors++;
-	if (s->access_denied && verb->command != SMTPD_QUIT)
-		return smtpd_reply(s, 503, "5.7.0", "Error: access denied for %s[%s]",
-		    s->client_name, s->client_address);
-	if (smtpd_pipelining_is_proper(s, verb))
-		verb->handler(s, args);
-}
-
-/* One command line. */
-static void
-smtpd_command_run(struct smtpd_session *s, struct span line)
-{
-	const struct smtpd_verb *verb;
-	struct span word;
-	struct span args;
-
-	smtp_command_split(line, &word, &args);
-	verb = smtpd_verb_find(word);
-	s->command = verb != NULL ? verb->command : SMTPD_UNKNOWN;
-	s->where = verb != NULL ? verb->name : "UNKNOWN";
-	s->failed = false;
-	if (verb != NULL)
-		smtpd_verb_run(s, verb, args);
-	else
-		smtpd_unknown(s, line, word);
-	s->counts[s->command][1]++;
-	s->counts[s->command][0] += !s->failed;
-	if (s->failed && s->state != SMTPD_STATE_CLOSED)
-		smtpd_slow_down(s);
 }
 
 /* smtpd_forbid_bare_newline = reject: a command that ends in LF alone may be the end of a smuggled message. */
@@ -277,7 +170,10 @@ smtpd_lost(struct smtpd_session *s, enum stream_result why)
 		smtpd_give_up(s, "4.4.2", "Error: timeout exceeded");
 	if (why == STREAM_CANCELLED)
 		return smtpd_give_up(s, "4.3.2", "Service shutting down, closing connection");
-	smtpd_log_lost(s, why == STREAM_TIMEOUT ? "timeout" : "lost connection", s->where, -1);
+	/* Many clients go without QUIT when their message is taken. */
+	if (why == STREAM_TIMEOUT || s->where != smtpd_after_message)
+		smtpd_log_lost(
+		    s, why == STREAM_TIMEOUT ? "timeout" : "lost connection", s->where, -1);
 }
 
 static void
@@ -287,7 +183,7 @@ smtpd_loop(struct smtpd_session *s)
 	struct span line;
 	bool bare_lf;
 
-	while (s->state != SMTPD_STATE_CLOSED) {
+	while (s->state != SMTPD_STATE_CLOSED && smtpd_has_patience(s)) {
 		/* A service that leaves ends its sessions between mail transactions, never within one. */
 		if (s->server->service->leaving && s->state <= SMTPD_STATE_HELO &&
 		    !stream_has_input(s->stream)) {
@@ -297,7 +193,7 @@ smtpd_loop(struct smtpd_session *s)
 		r = smtpd_read_command(s, &line, &bare_lf);
 		if (r != STREAM_OK)
 			break;
-		if (smtpd_has_patience(s) && smtpd_line_is_proper(s, bare_lf))
+		if (smtpd_line_is_proper(s, bare_lf))
 			smtpd_command_run(s, line);
 	}
 	if (r != STREAM_OK)
@@ -313,9 +209,10 @@ static void
 smtpd_log_disconnect(const struct smtpd_session *s)
 {
 	struct buf text CLEANUP(buf_done) = {0};
-	static const enum smtpd_command order[] = {SMTPD_HELO, SMTPD_EHLO, SMTPD_MAIL, SMTPD_RCPT,
-	    SMTPD_DATA, SMTPD_BDAT, SMTPD_RSET, SMTPD_NOOP, SMTPD_VRFY, SMTPD_ETRN, SMTPD_QUIT,
-	    SMTPD_XCLIENT, SMTPD_XFORWARD, SMTPD_HELP, SMTPD_UNKNOWN};
+	static const enum smtpd_command order[] = {SMTPD_HELO, SMTPD_EHLO, SMTPD_STARTTLS,
+	    SMTPD_AUTH, SMTPD_MAIL, SMTPD_RCPT, SMTPD_DATA, SMTPD_BDAT, SMTPD_RSET, SMTPD_NOOP,
+	    SMTPD_VRFY, SMTPD_ETRN, SMTPD_QUIT, SMTPD_XCLIENT, SMTPD_XFORWARD, SMTPD_HELP,
+	    SMTPD_UNKNOWN};
 	const struct mail_log_client client = smtpd_log_client(s);
 	struct mail_log_command commands[ARRAY_LEN(order)];
 

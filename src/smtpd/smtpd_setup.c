@@ -135,11 +135,15 @@ smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err)
 	setup->message_size_limit = conf_size(conf, CONF_message_size_limit);
 	setup->line_limit = conf_size(conf, CONF_line_length_limit);
 	setup->cleanup = cleanup_settings_from(conf);
+	setup->command_filter = table_list_of(conf, CONF_smtpd_command_filter, 0);
+	setup->wants_utf8 = conf_bool(conf, CONF_smtputf8_enable);
 	setup->soft_bounce = conf_bool(conf, CONF_soft_bounce);
 	setup->footer_maps = table_list_of(conf, CONF_smtpd_reject_footer_maps, 0);
 	setup->filter_maps = table_list_of(conf, CONF_smtpd_reject_filter_maps, 0);
 	buf_printf(&setup->banner, "220 %s", conf_str(conf, CONF_smtpd_banner));
-	if (!smtpd_setup_features(setup, err) || !smtpd_setup_bare_newline(setup, err) ||
+	if (!domain_list_of(conf, CONF_smtpd_noop_commands, &setup->noop_commands, err) ||
+	    !domain_list_of(conf, CONF_smtpd_forbidden_commands, &setup->forbidden_commands, err) ||
+	    !smtpd_setup_features(setup, err) || !smtpd_setup_bare_newline(setup, err) ||
 	    !smtpd_setup_clients(setup, err) ||
 	    !domain_list_of(conf, CONF_fast_flush_domains, &setup->flush_domains, err) ||
 	    !rewrite_new(conf, &setup->rewrite, err) ||
@@ -175,6 +179,9 @@ smtpd_setup_unref(struct smtpd_setup **setup)
 	table_nets_free(&old->xclient_clients);
 	table_nets_free(&old->xforward_clients);
 	table_list_close(&old->discard_maps);
+	table_list_close(&old->command_filter);
+	domain_list_free(&old->noop_commands);
+	domain_list_free(&old->forbidden_commands);
 	table_list_close(&old->footer_maps);
 	table_list_close(&old->filter_maps);
 	domain_list_free(&old->flush_domains);

@@ -7,6 +7,8 @@
 static const struct smtpd_verb smtpd_verbs[] = {
 	{ "HELO", SMTPD_HELO, SMTPD_JUNK | SMTPD_LAST_IN_GROUP, smtpd_helo },
 	{ "EHLO", SMTPD_EHLO, SMTPD_JUNK | SMTPD_LAST_IN_GROUP, smtpd_ehlo },
+	{ "STARTTLS", SMTPD_STARTTLS, 0,           smtpd_starttls },
+	{ "AUTH", SMTPD_AUTH, 0,                   smtpd_auth },
 	{ "MAIL", SMTPD_MAIL, 0,                   smtpd_mail },
 	{ "RCPT", SMTPD_RCPT, 0,                   smtpd_rcpt },
 	{ "DATA", SMTPD_DATA, SMTPD_LAST_IN_GROUP, smtpd_data },
@@ -37,6 +39,8 @@ smtpd_command_name(enum smtpd_command c)
 	static const char *const names[SMTPD_COMMAND_COUNT] = {
 	    [SMTPD_HELO] = "HELO",
 	    [SMTPD_EHLO] = "EHLO",
+	    [SMTPD_STARTTLS] = "STARTTLS",
+	    [SMTPD_AUTH] = "AUTH",
 	    [SMTPD_MAIL] = "MAIL",
 	    [SMTPD_RCPT] = "RCPT",
 	    [SMTPD_DATA] = "DATA",
@@ -82,4 +86,17 @@ void
 smtpd_help(struct smtpd_session *s, struct span args UNUSED)
 {
 	smtpd_reply(s, 214, "2.0.0", "See https://www.postfix.org/smtpd.8.html");
+}
+
+/* Neither is offered: these are the answers of a server without TLS and SASL. */
+void
+smtpd_starttls(struct smtpd_session *s, struct span args UNUSED)
+{
+	smtpd_reply(s, 502, "5.5.1", "Error: command not implemented");
+}
+
+void
+smtpd_auth(struct smtpd_session *s, struct span args UNUSED)
+{
+	smtpd_reply(s, 503, "5.5.1", "Error: authentication not enabled");
 }
