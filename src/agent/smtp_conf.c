@@ -72,6 +72,7 @@ static const struct smtp_conf_row smtp_conf_texts[] = {
 	SMTP_CONF_ROW(CONF_myhostname, CONF_myhostname, hostname),
 	SMTP_CONF_ROW(CONF_smtp_fallback_relay, CONF_lmtp_fallback_relay, fallback_relay),
 	SMTP_CONF_ROW(CONF_smtp_tcp_port, CONF_lmtp_tcp_port, tcp_port),
+	SMTP_CONF_ROW(CONF_best_mx_transport, CONF_best_mx_transport, best_mx_transport),
 	SMTP_CONF_ROW(CONF_smtp_connection_cache_destinations, CONF_lmtp_connection_cache_destinations, cache_destinations),
 };
 /* clang-format on */

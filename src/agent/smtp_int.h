@@ -56,6 +56,7 @@ struct smtp_state {
 	const char *hostname;
 	const char *fallback_relay; /* sites tried after those of the nexthop */
 	const char *tcp_port;
+	const char *best_mx_transport;
 	bool dns_enabled; /* smtp_dns_support_level is not "disabled" */
 	bool dns_search;  /* smtp_dns_resolver_options */
 	bool lookup_dns;  /* smtp_host_lookup */

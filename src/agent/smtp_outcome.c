@@ -305,6 +305,28 @@ smtp_outcome_session(struct smtp_session *session, struct smtp_delivery *d)
 			smtp_outcome_settle(d, session, i, dsn, text, reply);
 }
 
+/* Mail for ourselves as the best MX may have a transport of its own (best_mx_transport). */
+static void
+smtp_outcome_pass(struct smtp_delivery *d, const char *transport)
+{
+	struct agent_job *job = d->job;
+	bool full = span_find(span_str(transport), ':') < span_str(transport).len;
+	const char *to =
+	    full ? arena_strdup(&job->arena, transport)
+		 : arena_printf(&job->arena, "%s:%s", transport, job->request.nexthop.ptr);
+
+	for (size_t i = 0; i < job->request.rcpt_count; i++) {
+		struct delivery_outcome *o = &job->outcomes[i];
+
+		if (!smtp_outcome_is_open(d, i))
+			continue;
+		o->status = DELIVERY_PASSED;
+		o->dsn = SPAN_LIT("2.0.0");
+		o->text = span_str(to);
+		o->relay = SPAN_LIT("none");
+	}
+}
+
 void
 smtp_outcome_leftover(struct smtp_delivery *d)
 {
@@ -317,6 +339,8 @@ smtp_outcome_leftover(struct smtp_delivery *d)
 	if (d->why.dsn[0] == '\0')
 		(void)smtp_why_set(
 		    &d->why, "4.3.0", "server unavailable or unable to receive mail");
+	if (span_equal_str(span_str(d->why.dsn), "5.4.6") && d->state->best_mx_transport[0] != '\0')
+		return smtp_outcome_pass(d, d->state->best_mx_transport);
 	text = arena_dup(&job->arena, buf_span(&d->why.text));
 	if (d->why.site && d->why.dsn[0] == '4')
 		smtp_outcome_site_error(job, d->why.dsn, text);
