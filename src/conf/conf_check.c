@@ -290,6 +290,12 @@ check_limits(struct check *k, const struct conf *c)
 	if (conf_time(c, CONF_minimal_backoff_time) > conf_time(c, CONF_maximal_backoff_time))
 		ADD_PARAM(k, CONF_WARN, CONF_minimal_backoff_time,
 		    "minimal_backoff_time is longer than maximal_backoff_time");
+	/* A set is emptied three rotations after it was closed: until then whoever is in doubt finds what he stored (docs/queue.md). */
+	if (conf_time(c, CONF_ring_rotate_time) * 3 <
+	    conf_time(c, CONF_queue_database_commit_timeout))
+		ADD_PARAM(k, CONF_WARN, CONF_ring_rotate_time,
+		    "ring_rotate_time is less than a third of queue_database_commit_timeout: mail "
+		    "whose commit was in doubt could be stored twice");
 }
 
 /* Is `domain`, a plain name, an item of the list too? */

@@ -161,9 +161,17 @@ settings_without_effect(void **state UNUSED)
 static void
 contradictions(void **state UNUSED)
 {
+	size_t errors;
+
 	expect("virtual_alias_domains = a.example, mx.example.com\n", SAFE_MASTER, 0,
 	    "main.cf, line 5: warning: do not list domain mx.example.com in BOTH mydestination and "
 	    "virtual_alias_domains\n");
+	expect("ring_rotate_time = 19s\n", SAFE_MASTER, 0,
+	    "warning: ring_rotate_time is less than a third of queue_database_commit_timeout: mail "
+	    "whose commit was in doubt could be stored twice\n");
+	char *enough CLEANUP(mem_free_str) =
+	    findings("ring_rotate_time = 20s\n", SAFE_MASTER, &errors);
+	assert_null(strstr(enough, "ring_rotate_time"));
 	expect("message_size_limit = 99999999\n", SAFE_MASTER, 0,
 	    "warning: mailbox_size_limit is smaller than message_size_limit\n");
 	expect("minimal_backoff_time = 2h\n", SAFE_MASTER, 0,
