@@ -2,6 +2,7 @@
  * test_queue_order.c - rule 13: operators' orders are done at once where mail is free, and by its owner where it is not;
  * they are answered for what they did, kept for the record, and nobody's outcomes wait for them.
  */
+#include "queue/queue_destination.h"
 #include "queue_fixture.h"
 
 static struct db_pool *operators;
@@ -677,7 +678,7 @@ body_flush_all(void)
 	open_all();
 	(void)store_deferred(2);
 	(void)store_deferred(1);
-	assert_true(queue_record_destination(desk.desk, "smtp", "d.test",
+	assert_true(queue_destination_tell(desk.desk, "smtp", "d.test",
 	    clock_real_us() + 3600 * CLOCK_SECOND, "dead", soon(), &err));
 	mem_free(poll_orders(&desk, &count, &flush));
 	mem_free(poll_orders(&desk, &count, &flush));
