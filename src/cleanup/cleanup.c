@@ -12,6 +12,7 @@
 #include "base/hmap.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "cleanup/cleanup_int.h"
 #include "mail/mail_addr.h"
 #include "mail/mail_log.h"
@@ -428,6 +429,20 @@ cleanup_log_ids(const struct cleanup *c)
 
 #define CLEANUP_ATTR_MAX 24
 
+/* Mail of sendmail(1) says nothing about SMTPUTF8: whether it needs it is seen (smtputf8_autodetect_classes). */
+static void
+cleanup_detect_utf8(struct cleanup *c)
+{
+	struct cleanup_envelope *e = &c->envelope;
+	bool needed = c->header_utf8 || !utf8_is_ascii(span_str(e->sender));
+
+	if (!c->settings->detect_utf8 || !e->local || e->smtputf8)
+		return;
+	for (size_t i = 0; i < c->rcpt_count; i++)
+		needed = needed || !utf8_is_ascii(span_str(c->rcpts[i].addr));
+	e->smtputf8 = needed;
+}
+
 static bool
 cleanup_store(struct cleanup *c, struct err *err)
 {
@@ -475,6 +490,7 @@ cleanup_finish(struct cleanup *c, struct err *err)
 		return false;
 	}
 	cleanup_apply_redirect(c);
+	cleanup_detect_utf8(c);
 	CRASH_POINT("accept-before-store");
 	if (!cleanup_store(c, err))
 		return false;

@@ -192,7 +192,7 @@ mail_addr_list_bare(struct span addr)
 			depth--;
 		else if (c == '\\' && i + 1 < addr.len)
 			i++;
-		if (depth > 0 || (outside && strchr(" \t\r\n)", c) != NULL))
+		if (depth > 0 || c == ')' || (outside && strchr(" \t\r\n", c) != NULL))
 			continue;
 		from = MIN(from, i);
 		to = i + 1;

@@ -9,6 +9,7 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "mail/mail_addr.h"
 #include "qmgr/qmgr_content.h"
 #include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_forward.h"
@@ -113,18 +114,39 @@ qmgr_agent_fill_rcpts(const struct qmgr_entry *e, struct delivery_rcpt *out)
 	}
 }
 
+/*
+ * The sender as this recipient's replies are to find it (VERP): "user-rcptuser=rcptdomain@domain" with delimiters "-=". NULL: the
+ * message's own. Such a message has one recipient a delivery.
+ */
+static char *
+qmgr_agent_verp(const struct qmgr_entry *e)
+{
+	const struct queue_envelope *env = e->message->envelope;
+	struct span delims = queue_envelope_attr(env, "verp");
+	struct mail_addr sender = mail_addr_split(span_str(env->sender));
+	struct mail_addr rcpt;
+
+	if (delims.len != 2 || env->sender[0] == '\0' || e->rcpt_count != 1)
+		return NULL;
+	rcpt = mail_addr_split(span_str(env->rcpts[e->rcpts[0]].addr));
+	return mem_printf("%.*s%c%.*s%s%.*s%s%.*s", SPAN_ARG(sender.local), delims.ptr[0],
+	    SPAN_ARG(rcpt.local), rcpt.has_domain ? (char[]){delims.ptr[1], '\0'} : "",
+	    SPAN_ARG(rcpt.domain), sender.has_domain ? "@" : "", SPAN_ARG(sender.domain));
+}
+
 void
 qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e)
 {
 	const struct qmgr_message *m = e->message;
 	struct delivery_rcpt *rcpts = mem_alloc(e->rcpt_count * sizeof(*rcpts));
+	char *verp CLEANUP(mem_free_str) = qmgr_agent_verp(e);
 	struct delivery_request request = {
 	    .msg_id = m->envelope->msg_id,
 	    .epoch = queue_lease_epoch(m->claimed->lease),
 	    .queue_id = span_str(m->queue_id),
 	    .transport = span_str(a->transport->name),
 	    .nexthop = span_str(e->destination->nexthop),
-	    .sender = span_str(m->envelope->sender),
+	    .sender = span_str(verp != NULL ? verp : m->envelope->sender),
 	    .arrival = m->envelope->arrival,
 	    .activated = m->activated,
 	    .size = m->envelope->size,

@@ -160,9 +160,9 @@ qmgr_peer_leave(struct qmgr_peer *peer)
 
 /* The last waiting entry of the peer if it has room for one more recipient, else a new one. */
 static struct qmgr_entry *
-qmgr_entry_for(struct qmgr_peer *peer)
+qmgr_entry_for(struct qmgr_peer *peer, bool singly)
 {
-	size_t limit = peer->destination->transport->recipient_limit;
+	size_t limit = singly ? 1 : peer->destination->transport->recipient_limit;
 	struct qmgr_entry *e = NULL;
 
 	if (!list_is_empty(&peer->entries))
@@ -183,7 +183,7 @@ void
 qmgr_job_add(struct qmgr_destination *d, const struct qmgr_job_owner *owner, uint32_t rcpt)
 {
 	struct qmgr_job *job = qmgr_job_of(d->transport, owner);
-	struct qmgr_entry *e = qmgr_entry_for(qmgr_peer_for(job, d));
+	struct qmgr_entry *e = qmgr_entry_for(qmgr_peer_for(job, d), owner->singly);
 
 	job->unread = owner->unread;
 	/* Grown by doubling: entries of large lists reach the recipient limit one by one. */

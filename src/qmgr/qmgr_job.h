@@ -168,6 +168,7 @@ struct qmgr_job_owner {
 	struct list *jobs; /* its jobs */
 	int64_t queued;    /* real us: when it was taken up */
 	size_t unread;     /* recipients that are still to be read, about */
+	bool singly;       /* one recipient a delivery, whatever the transport takes (VERP) */
 };
 
 /* Queues recipient number `rcpt` of a message for `d`: in its last waiting entry if that has room, else in a new one. */

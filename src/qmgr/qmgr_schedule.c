@@ -138,6 +138,7 @@ qmgr_schedule_rcpt_to(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, con
 	    .jobs = &m->jobs,
 	    .queued = m->activated,
 	    .unread = qmgr_message_unread(m),
+	    .singly = queue_envelope_attr(m->envelope, "verp").len != 0,
 	};
 	struct qmgr_transport *t = qmgr_transport_get(q, transport);
 	struct qmgr_destination *d;

@@ -293,3 +293,14 @@ def test_standalone_session(t):
     m = sink.wait(1)[0]
     equal((m.sender, m.recipients), ("a@client.example", ["b@dest.example"]))
     assert m.data.endswith(b"\r\n..dot\r\n") or m.data.endswith(b"\r\n.dot\r\n"), m.data
+
+
+def test_verp(t):
+    """-XV: each recipient gets the mail from a sender address that names him."""
+    sink = t.sink()
+    r = t.relay(sink=sink)
+    r.must_run("sendmail", "-XV+=", "-f", "list@client.example", "a@dest.example", "b@dest.example", stdin=MESSAGE)
+    sink.wait(2)
+    equal(sorted((m.sender, m.recipients) for m in sink.messages),
+          [("list+a=dest.example@client.example", ["a@dest.example"]),
+           ("list+b=dest.example@client.example", ["b@dest.example"])])
