@@ -118,6 +118,17 @@ local_note_err(struct local_delivery *d, const char *addr, const struct err *err
 }
 
 void
+local_note_expanded(struct local_delivery *d, bool list)
+{
+	if ((d->notify & DELIVERY_NOTIFY_SUCCESS) == 0)
+		return;
+	d->expanded = list ? "delivered" : "expanded";
+	d->notify &= ~DELIVERY_NOTIFY_SUCCESS;
+	if (d->notify == 0)
+		d->notify = DELIVERY_NOTIFY_NEVER;
+}
+
+void
 local_note_table(
     struct local_delivery *d, const char *addr, const char *table, const struct buf *why)
 {
@@ -146,6 +157,8 @@ local_records(struct local_delivery *d)
 	    (d->failed == 1 && (d->sent || d->forwards != NULL || d->pass != NULL ||
 				   strcmp(d->fail_addr, d->rcpt->addr.ptr) != 0)))
 		buf_add_span(&all, buf_span(&d->failures));
+	if (d->expanded != NULL)
+		delivery_forward_expanded(&all, d->expanded);
 	copy = arena_dup(&d->work->arena, buf_span(&all));
 	len = all.len;
 	buf_done(&all);
@@ -168,6 +181,7 @@ local_outcome(struct local_delivery *d)
 		return;
 	}
 	o->forwards = local_records(d);
+	o->passed_on = d->expanded != NULL;
 	if (d->pass != NULL) {
 		o->status = DELIVERY_PASSED;
 		o->dsn = SPAN_LIT("2.0.0");
@@ -208,6 +222,7 @@ local_deliver(struct agent_work *w, size_t index, struct hmap *seen)
 	    .work = w,
 	    .index = index,
 	    .rcpt = rcpt,
+	    .notify = rcpt->dsn_notify,
 	    .orig_addr = rcpt->orig_addr.len != 0 ? rcpt->orig_addr.ptr : rcpt->addr.ptr,
 	    .seen = seen,
 	};

@@ -67,6 +67,10 @@ local_member_address(struct local_delivery *d, const struct local_item *item)
 		buf_clear(&plain);
 		buf_add_str(&plain, text);
 	}
+	if (strcmp(buf_str(&plain), "@") == 0 || plain.len == 0) {
+		log_warn("%s: member \"%s\" is no address", c->address->addr, item->text);
+		return;
+	}
 	if (!local_route(d, buf_str(&plain), &route)) {
 		local_note(d, c->address->addr, DELIVERY_DEFERRED, "4.3.0",
 		    "address resolver failure", NULL);
@@ -218,6 +222,7 @@ local_alias_expand(struct local_delivery *d, const struct local_item *item,
 	local_alias_rights(d, (unsigned)uid, c);
 	if (!local_alias_owner(d, a, name, c))
 		return;
+	local_note_expanded(d, c->list);
 	if (local_push_members(d, c, span_str(members), false) == 0)
 		log_warn("alias %s has no members", name);
 }

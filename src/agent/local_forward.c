@@ -139,6 +139,7 @@ local_forward_expand(struct local_delivery *d, const struct local_item *item,
 		c->delivered = a->addr;
 	if (local_push_members(d, c, buf_span(&text), true) == 0)
 		return false;
+	local_note_expanded(d, false);
 	(void)local_first_time(d, "forward-done %s", path);
 	return true;
 }

@@ -32,16 +32,13 @@ local_indirect(struct local_delivery *d, const struct local_context *c, const ch
 	    .addr = span_str(addr),
 	    .orig_addr = span_str(d->orig_addr),
 	    .dsn_orcpt = d->rcpt->dsn_orcpt,
-	    /* That it was forwarded is known here; the next delivery is told of by its own. */
-	    .dsn_notify = d->rcpt->dsn_notify,
+	    .dsn_notify = d->notify,
 	};
 
 	if (!local_first_time(d, "indirect %s", addr))
 		return;
 	/* A mailing list speaks for itself. */
-	if (c->list) {
+	if (c->list)
 		r.orig_addr = r.dsn_orcpt = (struct span){0};
-		r.dsn_notify = 0;
-	}
 	delivery_forward_add(&local_forward_for(d, c)->rcpts, &r);
 }

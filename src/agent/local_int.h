@@ -95,6 +95,9 @@ struct local_delivery {
 	struct hmap *seen; /* of the request: what was done already */
 	struct local_forward *forwards;
 
+	uint32_t notify; /* DSN NOTIFY for what comes of it */
+	const char *
+	    expanded; /* action of the report that it was expanded, which the sender asked for; NULL: none */
 	bool deferred; /* a part is to be tried again: then all of it is */
 	const char *defer_dsn, *defer_text, *defer_diagnostic;
 	bool sent;
@@ -116,6 +119,8 @@ void local_note(struct local_delivery *d, const char *addr, enum delivery_status
     const char *dsn, const char *text, const char *diagnostic);
 /* The same from an error: ERR_PERM bounces. */
 void local_note_err(struct local_delivery *d, const char *addr, const struct err *err);
+/* It is expanded: reports of success end here, with one about that. */
+void local_note_expanded(struct local_delivery *d, bool list);
 /* A table that cannot be asked. */
 void local_note_table(
     struct local_delivery *d, const char *addr, const char *table, const struct buf *why);

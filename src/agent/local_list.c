@@ -8,9 +8,12 @@
 #include "base/buf.h"
 #include "mail/mail_addr.h"
 
-/* Length of the member at the front: up to a comma or line end outside of quotes, comments and brackets. */
+/*
+ * Length of the member at the front: up to a comma or line end outside of quotes, comments and brackets; with `words` up to
+ * white space too.
+ */
 static size_t
-local_member_length(struct span s)
+local_member_length(struct span s, bool words)
 {
 	size_t depth = 0;
 	bool quoted = false, angle = false;
@@ -30,7 +33,8 @@ local_member_length(struct span s)
 			depth--;
 		else if (depth == 0 && (c == '<' || c == '>'))
 			angle = c == '<';
-		else if (depth == 0 && !angle && (c == ',' || c == '\n'))
+		else if (depth == 0 && !angle &&
+			 (c == ',' || c == '\n' || (words && (c == ' ' || c == '\t'))))
 			return i;
 	}
 	return s.len;
@@ -86,17 +90,38 @@ local_member_address(struct span s)
 	return s;
 }
 
+/* "Name <address>" is one member; other words side by side are members of their own. */
+static bool
+local_has_brackets(struct span s)
+{
+	bool quoted = false;
+
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.ptr[i] == '"')
+			quoted = !quoted;
+		else if (s.ptr[i] == '<' && !quoted)
+			return true;
+	}
+	return false;
+}
+
 const char *
 local_list_next(struct span *rest, struct arena *arena)
 {
 	while (rest->len > 0) {
-		size_t len = local_member_length(*rest);
-		struct span member = span_trim(span_head(*rest, len));
 		struct buf clean CLEANUP(buf_done) = {0};
-		bool special = local_member_is_special(member);
-		struct span text;
+		struct span member, text;
+		size_t len;
+		bool special;
 
-		*rest = span_from(*rest, len + 1);
+		while (rest->len > 0 && strchr(" \t\r\n,", rest->ptr[0]) != NULL)
+			*rest = span_from(*rest, 1);
+		len = local_member_length(*rest, false);
+		if (!local_has_brackets(span_head(*rest, len)))
+			len = local_member_length(*rest, true);
+		member = span_trim(span_head(*rest, len));
+		special = local_member_is_special(member);
+		*rest = span_from(*rest, len);
 		local_member_clean(member, special, &clean);
 		text = span_trim(buf_span(&clean));
 		if (!special)

@@ -81,6 +81,8 @@ local_mailbox_command(
 static struct mailbox_copy
 local_mailbox_copy(const struct local_delivery *d, const struct local_context *c, unsigned flags)
 {
+	if (!conf_has(d->work->conf, CONF_prepend_delivered_header, "file"))
+		flags &= ~(unsigned)MAILBOX_COPY_DELIVERED;
 	return (struct mailbox_copy){
 	    .flags = flags,
 	    .sender = c->sender,

@@ -172,7 +172,7 @@ local_unknown_relay(
 		return false;
 	(void)local_expand(d, a, NULL, relay, NULL, &out, NULL);
 	if (!local_first_time(d, "luser %s", buf_str(&out)))
-		return true;
+		return false;
 	context = arena_new(&d->work->arena, struct local_context);
 	*context = *item->context;
 	context->address = a;

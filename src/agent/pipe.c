@@ -242,7 +242,7 @@ pipe_run_command(struct pipe_delivery *d, const char **words)
 	const struct mailbox_copy copy = {
 	    .flags = pipe_copy_flags(d->args.flags),
 	    .sender = sender,
-	    .null_from = sender,
+	    .null_from = "MAILER-DAEMON",
 	    .orig_rcpt = r->orig_addr.len != 0 ? r->orig_addr.ptr : r->addr.ptr,
 	    .delivered = r->addr.ptr,
 	    .eol = d->args.eol,

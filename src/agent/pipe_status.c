@@ -56,7 +56,10 @@ pipe_judge_output(struct span output, struct arena *arena, struct pipe_status *r
 	char dsn[MAIL_DSN_SIZE];
 	const char *text = arena_dup(arena, mail_dsn_split(output, "5.3.0", dsn));
 
-	pipe_fill(ret, arena_strdup(arena, dsn[0] == '2' ? "5.3.0" : dsn), text, text, arena);
+	/* It failed, whatever it says of success. */
+	pipe_fill(ret, dsn[0] == '2' ? "5.0.0" : arena_strdup(arena, dsn), text, text, arena);
+	if (text[0] == '\0')
+		ret->diagnostic = NULL;
 }
 
 static void

@@ -125,8 +125,6 @@ virtual_find_and_deliver(
 	uint32_t uid, gid;
 	bool dir;
 
-	if (mailbox_copy_is_loop(w, r->addr.ptr))
-		return err_set(err, ERR_PERM, "5.4.6", "mail forwarding loop for %s", r->addr.ptr);
 	if (!virtual_path(w, r->addr, &path, err) ||
 	    !virtual_id(w, CONF_virtual_uid_maps, "virtual_uid_maps", r->addr,
 		conf_size(w->conf, CONF_virtual_minimum_uid), &uid, err) ||

@@ -119,6 +119,7 @@ struct qmgr_forward {
 	size_t count;
 	struct queue_notice *failures;
 	size_t failure_count;
+	const char *expanded; /* action of a report about that; NULL: none */
 };
 
 static void
@@ -241,7 +242,8 @@ qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
 	qmgr_forward_count(records, &messages, &failures, &count);
 	if (messages > QMGR_FORWARD_MAX)
 		return err_set(err, ERR_TEMP, "4.3.0", "too many messages to forward");
-	f->messages = arena_alloc(f->arena, (messages + QUEUE_COMPOSE_MAX) * sizeof(*f->messages));
+	f->messages =
+	    arena_alloc(f->arena, (messages + 2 * QUEUE_COMPOSE_MAX) * sizeof(*f->messages));
 	f->failures = arena_alloc(f->arena, (failures + 1) * sizeof(*f->failures));
 	rcpts = arena_alloc(f->arena, (count + 1) * sizeof(*rcpts));
 	for (;;) {
@@ -258,6 +260,9 @@ qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
 		case DELIVERY_FORWARD_FAILURE:
 			qmgr_forward_failure(f, &record.failure);
 			break;
+		case DELIVERY_FORWARD_EXPANDED:
+			f->expanded = arena_dup(f->arena, record.action);
+			break;
 		case DELIVERY_FORWARD_END:
 			return true;
 		case DELIVERY_FORWARD_MALFORMED:
@@ -266,31 +271,57 @@ qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
 	}
 }
 
-/* The report to the sender about addresses that the recipient expanded to. */
+/* A report to the sender. */
 static bool
-qmgr_forward_bounce(struct qmgr_forward *f, struct span content, struct err *err)
+qmgr_forward_tell(struct qmgr_forward *f, struct span content, unsigned kind,
+    const struct queue_notice *notices, size_t count, struct err *err)
 {
 	struct qmgr *q = f->qmgr;
-	const struct queue_rcpt *rcpt = &f->message->envelope->rcpts[f->rcpt];
 	int64_t ids[QUEUE_COMPOSE_MAX];
 	const struct queue_bounce b = {
 	    .envelope = f->message->envelope,
 	    .content = span_head(content, q->bounce.size_limit),
 	    .content_is_all = content.len <= q->bounce.size_limit,
-	    .kind = QUEUE_NOTIFY_FAILURE,
-	    .notices = f->failures,
-	    .notice_count = f->failure_count,
+	    .kind = kind,
+	    .notices = notices,
+	    .notice_count = count,
 	};
 
-	if (f->failure_count == 0 ||
-	    (rcpt->dsn_notify != 0 && (rcpt->dsn_notify & QUEUE_NOTIFY_FAILURE) == 0))
-		return true;
 	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
 		if (!queue_desk_mint(f->message->shard->desk, &ids[i], err))
 			return false;
 	f->count += bounce_compose(
 	    &q->bounce, &b, ids, f->messages + f->count, QUEUE_COMPOSE_MAX, f->arena);
 	return true;
+}
+
+/* Failures of addresses that the recipient expanded to, and that it was expanded at all. */
+static bool
+qmgr_forward_reports(struct qmgr_forward *f, struct span content, struct err *err)
+{
+	const struct queue_rcpt *rcpt = &f->message->envelope->rcpts[f->rcpt];
+	const struct queue_notice expanded = {
+	    .rcpt_no = rcpt->rcpt_no,
+	    .kind = QUEUE_NOTIFY_SUCCESS,
+	    .action = f->expanded,
+	    .addr = rcpt->addr,
+	    .orig_addr = rcpt->orig_addr,
+	    .dsn_orcpt = rcpt->dsn_orcpt,
+	    .dsn_notify = rcpt->dsn_notify,
+	    .dsn = "2.0.0",
+	    .text = "delivery via local: alias expanded",
+	    .remote_mta = "",
+	    .diagnostic = "",
+	    .at = clock_real_us(),
+	};
+
+	if (f->failure_count != 0 &&
+	    (rcpt->dsn_notify == 0 || (rcpt->dsn_notify & QUEUE_NOTIFY_FAILURE) != 0) &&
+	    !qmgr_forward_tell(
+		f, content, QUEUE_NOTIFY_FAILURE, f->failures, f->failure_count, err))
+		return false;
+	return f->expanded == NULL ||
+	       qmgr_forward_tell(f, content, QUEUE_NOTIFY_SUCCESS, &expanded, 1, err);
 }
 
 /* ---- outcomes ---------------------------------------------------------------------------------------------------- */
@@ -368,7 +399,7 @@ qmgr_forward_finish(struct qmgr_forward *f, struct span content)
 	bool ok = qmgr_forward_read(f, content, &err);
 
 	forwards = f->count;
-	ok = ok && qmgr_forward_bounce(f, content, &err);
+	ok = ok && qmgr_forward_reports(f, content, &err);
 	if (ok)
 		qmgr_forward_log(f, forwards);
 	qmgr_forward_add(f, ok ? NULL : &err);

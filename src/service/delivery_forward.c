@@ -1,6 +1,6 @@
 /*
  * delivery_forward.c - see delivery_forward.h. M sender, D delivered-to; R address, O original address, C ORCPT, N NOTIFY; F address, S
- * status code, T text, G diagnostic: always all fields of a record, in this order.
+ * status code, T text, G diagnostic; E action: always all fields of a record, in this order.
  */
 #include "service/delivery_forward.h"
 
@@ -37,6 +37,12 @@ delivery_forward_failure(struct buf *out, const struct delivery_failure *f)
 	put_field(out, 'S', f->dsn);
 	put_field(out, 'T', f->text);
 	put_field(out, 'G', f->diagnostic);
+}
+
+void
+delivery_forward_expanded(struct buf *out, const char *action)
+{
+	put_field(out, 'E', span_str(action));
 }
 
 static bool
@@ -86,6 +92,10 @@ delivery_forward_next(struct span *rest, struct delivery_forward_record *ret)
 		    take_field(rest, 'T', &ret->failure.text) &&
 		    take_field(rest, 'G', &ret->failure.diagnostic))
 			return DELIVERY_FORWARD_FAILURE;
+		break;
+	case 'E':
+		if (take_field(rest, 'E', &ret->action))
+			return DELIVERY_FORWARD_EXPANDED;
 		break;
 	default:
 		break;

@@ -33,12 +33,15 @@ struct delivery_failure {
 void delivery_forward_begin(struct buf *out, const struct delivery_forward *f);
 void delivery_forward_add(struct buf *out, const struct delivery_forward_rcpt *r);
 void delivery_forward_failure(struct buf *out, const struct delivery_failure *f);
+/* The sender, who asked for reports of success, is told that the recipient was expanded: `action` "expanded" or "delivered". */
+void delivery_forward_expanded(struct buf *out, const char *action);
 
 enum delivery_forward_kind {
 	DELIVERY_FORWARD_END,
 	DELIVERY_FORWARD_MESSAGE,
 	DELIVERY_FORWARD_RCPT,
 	DELIVERY_FORWARD_FAILURE,
+	DELIVERY_FORWARD_EXPANDED,
 	DELIVERY_FORWARD_MALFORMED,
 };
 
@@ -47,6 +50,7 @@ struct delivery_forward_record {
 	struct delivery_forward message;
 	struct delivery_forward_rcpt rcpt;
 	struct delivery_failure failure;
+	struct span action;
 };
 enum delivery_forward_kind delivery_forward_next(
     struct span *rest, struct delivery_forward_record *ret);

@@ -135,13 +135,6 @@ def test_ownership(t):
     equal([os.path.getsize(base + "/" + n) for n in ("b", "target", "h")], [0, 0, 0], "sizes")
 
 
-def test_loop(t):
-    """Delivered-To: of the same recipient means a loop."""
-    r, _ = virtual_relay(t, {"a@vm.test": "a/"})
-    q = t.send(r, sender="", recipients=["a@vm.test"], message="delivered-to: <A@vm.test>\nSubject: x\n\nx\n")
-    r.log.wait_for(r"%s: .*dsn=5.4.6, status=bounced \(mail forwarding loop for a@vm.test\)" % q)
-
-
 def test_workers_are_reused(t):
     """Deliveries one after the other have the same worker; a reload brings new ones."""
     r, base = virtual_relay(t, {"a@vm.test": "a/"})
