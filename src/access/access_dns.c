@@ -148,6 +148,10 @@ access_unknown_mail_domain(struct access_context *ctx, enum access_thing thing, 
 		    domain);
 	if (access_dns_has(mx))
 		return ACCESS_DUNNO;
+	if (mx == DNS_INVALID)
+		return access_reject_thing(ctx, thing,
+		    conf_int(ctx->access->conf, CONF_unknown_address_reject_code), dsn,
+		    "Malformed DNS server reply");
 	address = access_dns_address(domain);
 	if (access_dns_has(address))
 		return ACCESS_DUNNO;
@@ -205,7 +209,7 @@ access_ip_text(const struct dns_ip *ip, char out[INET6_ADDRSTRLEN])
 	return inet_ntop(ip->family, ip->addr, out, INET6_ADDRSTRLEN);
 }
 
-/* The addresses of a host; `what` for the warning. */
+/* The addresses of a host; `what` for the warning, NULL: none. */
 static enum access_result
 access_check_host_addresses(struct access_context *ctx, const struct access_item *item,
     const char *what, const char *host, bool *ret_found)
@@ -219,6 +223,8 @@ access_check_host_addresses(struct access_context *ctx, const struct access_item
 	enum dns_status status =
 	    dns_native(host, AF_UNSPEC, access_dns_deadline(), &ips, &count, &err);
 
+	if (!access_dns_has(status) && what == NULL)
+		return ACCESS_DUNNO;
 	if (!access_dns_has(status)) {
 		access_thing_name(ctx, item->restriction->thing, &of);
 		log_warn("Unable to look up %s host %s for %s %s: %s", what, host,
@@ -301,7 +307,7 @@ access_mx_hosts(const char *domain, struct access_hosts *hosts)
 	struct err err;
 	enum dns_status status = dns_mx(domain, access_dns_deadline(), &mx, &count, NULL, &err);
 
-	if (status == DNS_NO_DATA) {
+	if (status == DNS_NO_DATA || status == DNS_NOT_FOUND) {
 		access_hosts_add(hosts, domain);
 		return true;
 	}
@@ -326,7 +332,8 @@ access_ns_hosts(const char *domain, struct access_hosts *hosts)
 	struct err err;
 	enum dns_status status = dns_ns(name, access_dns_deadline(), &names, &count, &err);
 
-	while (status == DNS_NO_DATA && (name = strchr(name, '.')) != NULL && name[1] != '\0') {
+	while ((status == DNS_NO_DATA || status == DNS_NOT_FOUND) &&
+	       (name = strchr(name, '.')) != NULL && name[1] != '\0') {
 		name++;
 		status = dns_ns(name, access_dns_deadline(), &names, &count, &err);
 	}
@@ -379,7 +386,7 @@ access_check_a_table(struct access_context *ctx, const struct access_item *item)
 	if (domain == NULL)
 		return ACCESS_DUNNO;
 	if (!access_check_literal(ctx, item, domain, &result))
-		result = access_check_host_addresses(ctx, item, "A", domain, &found);
+		result = access_check_host_addresses(ctx, item, NULL, domain, &found);
 	return access_forbid_ok(
 	    ctx, item, access_thing_value(ctx, item->restriction->thing), result);
 }
@@ -416,7 +423,7 @@ access_host_is(struct access_context *ctx, const char *host, struct table_nets *
 	return is;
 }
 
-/* Is this host among the MX hosts, and is the best of them in permit_mx_backup_networks? */
+/* Is this host among the MX hosts, but not the best, and is the best of them in permit_mx_backup_networks? */
 static bool
 access_mx_is_ours(struct access_context *ctx, const struct dns_mx *mx, size_t count)
 {
@@ -424,14 +431,18 @@ access_mx_is_ours(struct access_context *ctx, const struct dns_mx *mx, size_t co
 	unsigned best = UINT16_MAX;
 	bool ours = false;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; i++)
 		best = MIN(best, mx[i].preference);
-		ours = ours || access_host_is(ctx, mx[i].host, NULL);
-	}
-	for (size_t i = 0; ours && restricted && i < count; i++)
-		if (mx[i].preference == best &&
+	for (size_t i = 0; i < count; i++) {
+		bool own = access_host_is(ctx, mx[i].host, NULL);
+
+		if (own && mx[i].preference == best)
+			return false;
+		ours = ours || own;
+		if (restricted && mx[i].preference == best &&
 		    !access_host_is(ctx, mx[i].host, ctx->access->mx_networks))
 			return false;
+	}
 	return ours;
 }
 

@@ -84,8 +84,8 @@ struct smtpd_setup {
 /* The process. */
 struct smtpd_server {
 	struct service *service;
-	struct smtpd_setup *setup;  /* current; counted */
-	struct queue_front *front;  /* owned: the way into the queue */
+	struct smtpd_setup *setup; /* current; counted */
+	struct queue_front *front; /* owned: the way into the queue */
 	/* The way to the queue; all NULL in a process without one (smtpd_standalone.h). */
 	struct db_pool *pool;       /* owned */
 	struct db_pool *first_pool; /* owned: to the first queue database, if that is another one */

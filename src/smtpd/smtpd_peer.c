@@ -83,6 +83,8 @@ smtpd_peer_copy_name(char *out, size_t size, const char *name)
 		return false;
 	for (size_t i = 0; i <= len; i++)
 		out[i] = (char)tolower((unsigned char)name[i]);
+	if (mail_addr_check_host(span_str(out)) == MAIL_ADDR_HOST_NUMERIC)
+		log_warn("numeric hostname: %s", out);
 	return mail_addr_is_host(span_str(out)) && utf8_is_ascii(span_str(out));
 }
 

@@ -120,7 +120,8 @@ smtpd_run(struct service *s)
 	size_t shard = s->instance % shards;
 	struct err err;
 
-	if (!dns_init(&(struct dns_settings){0}, &err))
+	/* As often as libc's resolver asks: clients wait for it. */
+	if (!dns_init(&(struct dns_settings){.tries = 2}, &err))
 		log_fatal(EX_OSERR, "%s", err.text);
 	server->pool = smtpd_open_pool(s, shard);
 	poke_init(&server->poke, conf_str(s->conf, CONF_queue_directory));

@@ -209,9 +209,9 @@ static void
 smtpd_log_disconnect(const struct smtpd_session *s)
 {
 	struct buf text CLEANUP(buf_done) = {0};
-	static const enum smtpd_command order[] = {SMTPD_HELO, SMTPD_EHLO, SMTPD_STARTTLS,
-	    SMTPD_AUTH, SMTPD_MAIL, SMTPD_RCPT, SMTPD_DATA, SMTPD_BDAT, SMTPD_RSET, SMTPD_NOOP,
-	    SMTPD_VRFY, SMTPD_ETRN, SMTPD_QUIT, SMTPD_XCLIENT, SMTPD_XFORWARD, SMTPD_HELP,
+	static const enum smtpd_command order[] = {SMTPD_HELO, SMTPD_EHLO, SMTPD_XCLIENT,
+	    SMTPD_XFORWARD, SMTPD_STARTTLS, SMTPD_AUTH, SMTPD_MAIL, SMTPD_RCPT, SMTPD_DATA,
+	    SMTPD_BDAT, SMTPD_RSET, SMTPD_NOOP, SMTPD_VRFY, SMTPD_ETRN, SMTPD_QUIT, SMTPD_HELP,
 	    SMTPD_UNKNOWN};
 	const struct mail_log_client client = smtpd_log_client(s);
 	struct mail_log_command commands[ARRAY_LEN(order)];

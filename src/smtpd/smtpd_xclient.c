@@ -298,6 +298,7 @@ smtpd_xclient(struct smtpd_session *s, struct span args)
 	}
 	smtpd_enter(s, s->helo != NULL ? SMTPD_STATE_HELO : SMTPD_STATE_NEW);
 	smtpd_client_changed(s, false);
+	s->failed = true; /* in the sense of the log: Postfix counts it as begun, never as done */
 }
 
 /* ---- XFORWARD ---- */
