@@ -237,6 +237,8 @@ CREATE TABLE mailq.deferred (
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX deferred_due ON mailq.deferred (destination, next_attempt) WHERE owner IS NULL;
 CREATE INDEX deferred_owner ON mailq.deferred (owner) WHERE owner IS NOT NULL;
+-- The mail of a site: ETRN, postqueue -s, rowpost.queue.
+CREATE INDEX deferred_domain ON mailq.deferred (lower(substring(addr FROM '@([^@]*)$')));
 
 CREATE TABLE mailq.held (
 	msg_id      int8 NOT NULL,
@@ -256,6 +258,7 @@ CREATE TABLE mailq.held (
 	PRIMARY KEY (msg_id, rcpt_no),
 	FOREIGN KEY (msg_id) REFERENCES mailq.deferred_message
 );
+CREATE INDEX held_domain ON mailq.held (lower(substring(addr FROM '@([^@]*)$')));
 
 -- What senders are still to be told. kind: bits of DSN NOTIFY: 2 success, 4 failure, 8 delay.
 CREATE TABLE mailq.notification (
@@ -288,6 +291,7 @@ CREATE TABLE mailq.destination (
 	nexthop        text NOT NULL,
 	dead_reason    text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX destination_nexthop ON mailq.destination (lower(nexthop));
 CREATE INDEX destination_due ON mailq.destination (greatest(next_due, dead_until)) WHERE next_due IS NOT NULL;
 
 -- No sequence, no lookup, and the same in every database.

@@ -51,17 +51,18 @@ $$;
 
 -- ---- views -------------------------------------------------------------------------------------------------------
 
--- One row for each recipient that somebody still has to do something about.
+-- One row for each recipient that somebody still has to do something about. By msg_id and by domain (in lower case) it is looked up by an
+-- index; mail in the ring is read, which is what is on its way just now.
 CREATE VIEW rowpost.queue AS
 SELECT rowpost.queue_id(i.msg_id) AS queue_id, 'incoming' AS queue, i.sender, r.addr AS recipient, i.size, i.arrival,
 	0 AS attempts, NULL::timestamptz AS next_attempt, '' AS reason, NULL AS transport, NULL AS nexthop, NULL AS node,
-	r.orig_addr, false AS forced_expire, i.msg_id, r.rcpt_no
+	r.orig_addr, false AS forced_expire, i.msg_id, r.rcpt_no, lower(substring(r.addr FROM '@([^@]*)$')) AS domain
 FROM mailq.batch b, unnest(b.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m,
 	mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) r
 WHERE i.part = b.part
 UNION ALL
 SELECT rowpost.queue_id(i.msg_id), 'active', i.sender, r.addr, i.size, i.arrival,
-	0, NULL, '', NULL, NULL, n.name, r.orig_addr, false, i.msg_id, r.rcpt_no
+	0, NULL, '', NULL, NULL, n.name, r.orig_addr, false, i.msg_id, r.rcpt_no, lower(substring(r.addr FROM '@([^@]*)$'))
 FROM mailq.active a LEFT JOIN mailq.node n ON n.epoch = a.owner, unnest(a.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m,
 	-- OFFSET: message by message, since a join of all recipients with all results by message is quadratic in a long list.
 	LATERAL (SELECT addr, orig_addr, rcpt_no FROM mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) l
@@ -71,13 +72,13 @@ WHERE i.part = a.part
 UNION ALL
 SELECT rowpost.queue_id(d.msg_id), CASE WHEN d.owner IS NULL THEN 'deferred' ELSE 'active' END, m.sender, d.addr, m.size, m.arrival,
 	d.attempts, CASE WHEN m.forced_expire THEN m.expires_at ELSE greatest(d.next_attempt, t.dead_until) END, d.reason, t.transport, t.nexthop, n.name,
-	d.orig_addr, m.forced_expire, d.msg_id, d.rcpt_no
+	d.orig_addr, m.forced_expire, d.msg_id, d.rcpt_no, lower(substring(d.addr FROM '@([^@]*)$'))
 FROM mailq.deferred d JOIN mailq.deferred_message m USING (msg_id)
 	LEFT JOIN mailq.destination t ON t.destination_id = d.destination LEFT JOIN mailq.node n ON n.epoch = d.owner
 UNION ALL
 SELECT rowpost.queue_id(h.msg_id), 'hold', m.sender, h.addr, m.size, m.arrival,
 	h.attempts, NULL, CASE WHEN h.reason <> '' THEN h.reason ELSE h.why END, t.transport, t.nexthop, NULL,
-	h.orig_addr, m.forced_expire, h.msg_id, h.rcpt_no
+	h.orig_addr, m.forced_expire, h.msg_id, h.rcpt_no, lower(substring(h.addr FROM '@([^@]*)$'))
 FROM mailq.held h JOIN mailq.deferred_message m USING (msg_id)
 	LEFT JOIN mailq.destination t ON t.destination_id = h.destination;
 
@@ -399,15 +400,18 @@ END $$;
 
 -- All deferred mail for a domain, or whose nexthop it is.
 CREATE FUNCTION mailq.flush_site(domain text) RETURNS int8
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
 	dests int8[];
 	n int8;
 BEGIN
-	WITH free AS (SELECT msg_id, rcpt_no FROM mailq.deferred d LEFT JOIN mailq.destination t ON t.destination_id = d.destination
-		WHERE owner IS NULL AND (lower(substring(addr FROM '@([^@]*)$')) = lower(domain)
-			OR lower(nexthop) IN (lower(domain), '[' || lower(domain) || ']'))
-		FOR UPDATE OF d SKIP LOCKED),
+	-- By an index each: an OR of both would read the whole table.
+	WITH of_site AS (SELECT msg_id, rcpt_no FROM mailq.deferred d
+			WHERE owner IS NULL AND lower(substring(addr FROM '@([^@]*)$')) = lower(domain)
+		UNION SELECT msg_id, rcpt_no FROM mailq.deferred d WHERE owner IS NULL AND destination = ANY (ARRAY(
+			SELECT destination_id FROM mailq.destination WHERE lower(nexthop) IN (lower(domain), '[' || lower(domain) || ']')))),
+	free AS (SELECT d.msg_id, d.rcpt_no FROM mailq.deferred d JOIN of_site s ON s.msg_id = d.msg_id AND s.rcpt_no = d.rcpt_no
+		WHERE owner IS NULL FOR UPDATE OF d SKIP LOCKED),
 	due AS (UPDATE mailq.deferred d SET next_attempt = now() FROM free f WHERE d.msg_id = f.msg_id AND d.rcpt_no = f.rcpt_no
 		RETURNING destination, d.msg_id),
 	forced AS (UPDATE mailq.deferred_message SET expires_at = now() WHERE forced_expire AND msg_id IN (SELECT msg_id FROM due))

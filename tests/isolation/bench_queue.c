@@ -171,7 +171,7 @@ session(void *arg UNUSED)
 static void
 claimer(void *arg UNUSED)
 {
-	const struct queue_budget budget = {2000, 20000, 16u << 20};
+	const struct queue_budget budget = {.messages = 2000, .rcpts = 20000, .bytes = 16u << 20};
 	struct err err;
 
 	while (b.alive > 0 || b.claimed < b.stored) {

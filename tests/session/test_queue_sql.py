@@ -104,8 +104,8 @@ def test_reroute(t):
     check_record(r, q, "reroute", "relay is down")
     r.wait_queue(lambda entries: [e["queue_name"] for e in entries] == ["deferred"])
     equal(r.sql("SELECT transport, nexthop FROM rowpost.queue"), [["smtp", other.nexthop]], "where to")
-    order(r, "reroute(array_agg(DISTINCT msg_id), 'smtp', '%s', 'once more')" % other.nexthop)
     equal(r.sql("SELECT attributes->>'content_filter' FROM rowpost.message"), [["smtp:" + other.nexthop]], "attribute")
+    order(r, "reroute(array_agg(DISTINCT msg_id), 'smtp', '%s', 'once more')" % other.nexthop)
     equal(other.wait(1)[0].recipients, ["tmp@dest.example"], "delivered")
     r.wait_empty()
     equal(sink.messages, [], "at the old place")
@@ -123,6 +123,24 @@ def test_by_any_where(t):
     equal(len(r.queue()), 2, "messages")
     equal(r.sql("SELECT (rowpost.hold(ARRAY[12345::int8])).*"), [["0", "0", "1"]], "unknown")
     equal(r.sql("SELECT (rowpost.hold(array_agg(msg_id))).* FROM rowpost.queue WHERE false"), [["0", "0", "0"]], "nothing")
+
+
+@limit(120)
+def test_by_domain(t):
+    """The mail of a domain is found by an index, also what is flushed of it; letters of either case are equal."""
+    _, r = deferring(t)
+    r.sql("""INSERT INTO mailq.deferred_message (msg_id, arrival, size, recipients, expires_at, sender, attrs, content)
+        SELECT n * 4096, now(), 1000, 1, 'infinity', 's@client.example', '', '' FROM generate_series(1, 20000) n;
+        INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, dsn, reason)
+        SELECT n * 4096, 1, now() + interval '1 hour', 0, 1, 0, 'a@D' || n % 1000 || '.example', '', 'later'
+        FROM generate_series(1, 20000) n; ANALYZE mailq.deferred; ANALYZE mailq.deferred_message""")
+    equal(r.sql("SELECT count(*), min(recipient) FROM rowpost.queue WHERE domain = 'd7.example'"), [["20", "a@D7.example"]], "found")
+    plan = "\n".join(row[0] for row in r.sql("EXPLAIN SELECT * FROM rowpost.queue WHERE domain = 'd7.example'"))
+    for index in ("deferred_domain", "held_domain"):
+        assert index in plan, plan
+    assert "Seq Scan on deferred" not in plan, plan
+    equal(r.sql("BEGIN; SELECT mailq.flush_site('d7.EXAMPLE'); SELECT seq_scan, idx_scan > 0 FROM pg_stat_xact_user_tables "
+                "WHERE relname = 'deferred'; COMMIT"), [["20\n0", "t"]], "flushed")
 
 
 @limit(90)
