@@ -96,6 +96,7 @@ qmgr_configure(struct qmgr *q)
 	}
 	rewrite_free(&q->rewrite);
 	q->rewrite = rewrite;
+	bounce_settings_done(&q->bounce);
 	q->bounce = bounce_settings_from(q->service->conf);
 	qmgr_transport_configure_all(q);
 }

@@ -174,6 +174,7 @@ smtpd_setup_unref(struct smtpd_setup **setup)
 	access_free(&old->access);
 	access_client_rate_free(&old->client_rate);
 	rewrite_free(&old->rewrite);
+	cleanup_settings_done(&old->cleanup);
 	table_nets_free(&old->bare_newline_ok);
 	table_nets_free(&old->verp_clients);
 	table_nets_free(&old->xclient_clients);
