@@ -4,6 +4,7 @@
 #include "dns/dns.h"
 
 #include <arpa/inet.h>
+#include <idn2.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -84,6 +85,36 @@ failed(enum dns_status status, const char *name, const char *type, struct err *e
 	return status;
 }
 
+/* ---- names beyond ASCII ------------------------------------------------------------------------------------------ */
+
+/*
+ * DNS knows internationalised names by their ASCII form (RFC 5890). One that has none is returned as it is, and is then no
+ * name to ask for.
+ */
+static const char *
+ascii_name(const char *name, char buf[DNS_NAME_MAX])
+{
+	uint8_t *ascii = NULL;
+	bool plain = true;
+
+	for (const char *p = name; *p != '\0'; p++)
+		plain = plain && (unsigned char)*p < 0x80;
+	if (plain || idn2_lookup_u8((const uint8_t *)name, &ascii,
+			 IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) != IDN2_OK)
+		return name;
+	(void)snprintf(buf, DNS_NAME_MAX, "%s", (const char *)ascii);
+	idn2_free(ascii);
+	return buf;
+}
+
+void
+dns_forget(const char *name)
+{
+	char buf[DNS_NAME_MAX];
+
+	dns_cache_forget(ascii_name(name, buf));
+}
+
 /* ---- one question ------------------------------------------------------------------------------------------------ */
 
 /*
@@ -138,10 +169,12 @@ look_up(const char *name, int type, int64_t deadline, take_fn *take, void *out, 
 	struct dns_answer a;
 	struct dns_query *q;
 	enum dns_status status;
+	char buf[DNS_NAME_MAX];
+	const char *ascii = ascii_name(name, buf);
 
-	if (!dns_wire_is_query_name(name))
+	if (!dns_wire_is_query_name(ascii))
 		return failed(DNS_INVALID, name, dns_type_name(type), err);
-	q = dns_query_start(name, type, false);
+	q = dns_query_start(ascii, type, false);
 	status = answer_await(&q, deadline, &bytes, &a);
 	if (status == DNS_FOUND)
 		status = answer_collect(&a, type, take, out, ret_count);
@@ -271,10 +304,12 @@ ip_of(const char *host, int family, bool search, int64_t deadline, struct dns_ip
 	struct ip_list list = {0};
 	enum dns_status status;
 	bool secure;
+	char buf[DNS_NAME_MAX];
+	const char *ascii = ascii_name(host, buf);
 
-	if (!dns_wire_is_query_name(host))
+	if (!dns_wire_is_query_name(ascii))
 		return failed(DNS_INVALID, host, type, err);
-	status = look_up_ips(host, family, search, deadline, &list, &secure);
+	status = look_up_ips(ascii, family, search, deadline, &list, &secure);
 	if (status != DNS_FOUND)
 		return failed(status, host, type, err);
 	*ret = list.items;

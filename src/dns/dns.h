@@ -1,6 +1,6 @@
 /*
- * dns.h - the only door to c-ares. Each call suspends the running task until the answer or the deadline. Answers are
- * capped (DNS_RECORD_MAX records); names come back lower-case without the final dot.
+ * dns.h - the only door to c-ares and libidn2. Each call suspends the running task until the answer or the deadline. Answers are
+ * capped (DNS_RECORD_MAX records); names come back lower-case without the final dot. Names to ask for may be UTF-8.
  */
 #ifndef DNS_DNS_H
 #define DNS_DNS_H

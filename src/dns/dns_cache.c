@@ -113,7 +113,7 @@ dns_cache_settle(struct dns_query *q)
 }
 
 void
-dns_forget(const char *name)
+dns_cache_forget(const char *name)
 {
 	static const int types[] = {DNS_TYPE_A, DNS_TYPE_AAAA, DNS_TYPE_MX, DNS_TYPE_TLSA};
 

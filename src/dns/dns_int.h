@@ -122,6 +122,8 @@ struct dns_query *dns_cache_find(const char *name, int type, bool search);
 void dns_cache_add(struct dns_query *q, const char *name, int type, bool search);
 /* It was answered: the answer is kept as long as it may be. May free `q` when nobody waits for it. */
 void dns_cache_settle(struct dns_query *q);
+/* Forgets the answers about `name` that decide where mail goes. */
+void dns_cache_forget(const char *name);
 /* Forgets all answers; _done() also releases the table. */
 void dns_cache_clear(void);
 void dns_cache_done(void);

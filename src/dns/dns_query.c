@@ -20,6 +20,7 @@
 
 #define TRY_TIMEOUT           (5 * CLOCK_SECOND)
 #define TRIES                 3
+#define ARES_TRIES_UNSET      4 /* what c-ares takes when resolv.conf says nothing */
 #define UDP_SIZE              1232
 #define RCODE_FORMAT_ERROR    1
 #define RCODE_NOT_IMPLEMENTED 4
@@ -39,6 +40,7 @@ static struct {
 	size_t abandoned;    /* of these, how many nobody waits for */
 	char *servers;       /* owned; NULL: resolv.conf */
 	int timeout_ms;
+	bool timing_is_set; /* by the caller: resolv.conf does not matter */
 	int tries;
 	bool dnssec;
 	bool no_edns; /* a name server did not understand EDNS */
@@ -65,20 +67,45 @@ on_socket_state(void *arg UNUSED, ares_socket_t fd, int readable, int writable)
 		(void)epoll_ctl(resolver.epoll, EPOLL_CTL_ADD, fd, &ev);
 }
 
+/*
+ * "options timeout: attempts:" of resolv.conf, as c-ares reads it when nobody tells it otherwise; its own idea of tries
+ * without that is no operator's wish.
+ */
+static void
+resolv_conf_options(void)
+{
+	struct ares_options seen = {0};
+	ares_channel probe;
+	int mask = 0;
+
+	if (resolver.timing_is_set || ares_init_options(&probe, &seen, 0) != ARES_SUCCESS)
+		return;
+	if (ares_save_options(probe, &seen, &mask) == ARES_SUCCESS) {
+		resolver.timeout_ms = seen.timeout;
+		if (seen.tries != ARES_TRIES_UNSET)
+			resolver.tries = seen.tries;
+		ares_destroy_options(&seen);
+	}
+	ares_destroy(probe);
+}
+
 static bool
 channel_open(struct err *err)
 {
-	struct ares_options o = {
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB |
+		   ARES_OPT_EDNSPSZ;
+	int status;
+
+	if (resolver.servers == NULL)
+		resolv_conf_options();
+	o = (struct ares_options){
 	    .flags = ARES_FLAG_EDNS,
 	    .timeout = resolver.timeout_ms,
 	    .tries = resolver.tries,
 	    .sock_state_cb = on_socket_state,
 	    .ednspsz = UDP_SIZE,
 	};
-	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB |
-		   ARES_OPT_EDNSPSZ;
-	int status = ares_init_options(&resolver.channel, &o, mask);
-
+	status = ares_init_options(&resolver.channel, &o, mask);
 	if (status == ARES_SUCCESS && resolver.servers != NULL) {
 		status = ares_set_servers_ports_csv(resolver.channel, resolver.servers);
 		if (status != ARES_SUCCESS)
@@ -143,6 +170,7 @@ dns_init(const struct dns_settings *settings, struct err *err)
 	resolver.timeout_ms =
 	    (int)((settings->timeout > 0 ? settings->timeout : TRY_TIMEOUT) / CLOCK_MILLI);
 	resolver.tries = settings->tries > 0 ? settings->tries : TRIES;
+	resolver.timing_is_set = settings->timeout > 0;
 	resolver.dnssec = settings->dnssec;
 	(void)stat(RESOLV_CONF, &st);
 	resolver.resolv_changed = st.st_mtim;

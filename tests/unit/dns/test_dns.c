@@ -197,6 +197,7 @@ static const struct script {
 	void (*fill)(struct buf *out, int *count);
 } scripts[] = {
     {"mail.example.org", DNS_TYPE_MX, 0, true, fill_mail},
+    {"xn--mller-kva.example.org", DNS_TYPE_MX, 0, false, fill_mail},
     {"nomail.example.org", DNS_TYPE_MX, 0, false, fill_null_mx},
     {"alias.example.org", DNS_TYPE_MX, 0, false, fill_alias},
     {"loop.example.org", DNS_TYPE_MX, 0, false, fill_loop},
@@ -901,6 +902,20 @@ body_kept(void)
 }
 
 static void
+body_idn(void)
+{
+	assert_int_equal(mx_of("m\xc3\xbcller.example.org"), DNS_FOUND);
+	assert_int_equal(mx_of("M\xc3\x9cLLER.example.org"), DNS_FOUND);
+	assert_int_equal(mx_of("\xff\xfe.example.org"), DNS_INVALID);
+}
+
+static void
+test_internationalised_names(void **state UNUSED)
+{
+	run_with(body_idn, false);
+}
+
+static void
 test_answers_are_kept(void **state UNUSED)
 {
 	run_with(body_kept, false);
@@ -989,6 +1004,7 @@ main(void)
 	    cmocka_unit_test(test_cancelled_task),
 	    cmocka_unit_test(test_200_questions_at_once),
 	    cmocka_unit_test(test_native_reads_the_hosts_file_first),
+	    cmocka_unit_test(test_internationalised_names),
 	    cmocka_unit_test(test_answers_are_kept),
 	    cmocka_unit_test(test_equal_questions_share_an_answer),
 	    cmocka_unit_test(test_who_gives_up_takes_nothing_from_others),
