@@ -94,6 +94,7 @@ channel_open(struct err *err)
 {
 	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB |
 		   ARES_OPT_EDNSPSZ;
+	struct ares_options o;
 	int status;
 
 	if (resolver.servers == NULL)
