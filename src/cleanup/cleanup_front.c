@@ -3,14 +3,20 @@
  */
 #include "cleanup/cleanup_front.h"
 
+#include "base/clock.h"
+#include "base/mem.h"
 #include "db/db.h"
 #include "queue/queue_front.h"
 #include "queue/queue_schema.h"
 #include "queue/queue_session.h"
 #include "service/service.h"
 #include "service/service_database.h"
+#include "task/task.h"
 
-/* One front end talks to one shard; two connections: the commit in flight, and uploads. */
+/* How often the other shards are looked at while the preferred one is waited for. */
+#define LOOK_AGAIN (50 * CLOCK_MILLI)
+
+/* Two connections: the commit in flight, and uploads. */
 static struct db_pool *
 cleanup_front_pool(const struct service *s, size_t shard)
 {
@@ -35,21 +41,17 @@ cleanup_front_pool(const struct service *s, size_t shard)
 	});
 }
 
-void
-cleanup_front_open(struct cleanup_front *f, const struct service *s)
+static struct queue_front *
+cleanup_front_new(struct cleanup_front *f, const struct service *s, size_t shard)
 {
 	const struct conf *conf = s->conf;
-	size_t shards = service_database_count(conf);
-	size_t shard = s->instance % shards;
 
-	f->pool = cleanup_front_pool(s, shard);
-	poke_init(&f->poke, conf_str(conf, CONF_queue_directory));
-	f->front = queue_front_new(&(struct queue_front_settings){
-	    .pool = f->pool,
+	return queue_front_new(&(struct queue_front_settings){
+	    .pool = f->shards[shard].pool,
 	    .node = conf_str(conf, CONF_node_name),
 	    .program = s->kind->program,
 	    .shard = shard,
-	    .shards = shards,
+	    .shards = f->shard_count,
 	    .batch_messages = conf_size(conf, CONF_queue_batch_message_limit),
 	    .batch_bytes = conf_size(conf, CONF_queue_batch_size_limit),
 	    .batch_rcpts = conf_size(conf, CONF_queue_batch_recipient_limit),
@@ -66,9 +68,54 @@ cleanup_front_open(struct cleanup_front *f, const struct service *s)
 }
 
 void
+cleanup_front_open(struct cleanup_front *f, const struct service *s)
+{
+	f->shard_count = service_database_count(s->conf);
+	f->shards = mem_zalloc(f->shard_count * sizeof(*f->shards));
+	poke_init(&f->poke, conf_str(s->conf, CONF_queue_directory));
+	for (size_t i = 0; i < f->shard_count; i++) {
+		f->shards[i].pool = cleanup_front_pool(s, i);
+		f->shards[i].front = cleanup_front_new(f, s, i);
+	}
+	f->front = f->shards[s->instance % f->shard_count].front;
+}
+
+struct queue_front *
+cleanup_front_pick(const struct cleanup_front *f, struct err *err)
+{
+	struct err other;
+
+	if (queue_front_is_ready(f->front, err))
+		return f->front;
+	for (size_t i = 0; i < f->shard_count; i++)
+		if (f->shards[i].front != f->front &&
+		    queue_front_is_ready(f->shards[i].front, &other))
+			return f->shards[i].front;
+	return NULL;
+}
+
+bool
+cleanup_front_wait_ready(const struct cleanup_front *f, int64_t deadline, struct err *err)
+{
+	while (cleanup_front_pick(f, err) == NULL) {
+		int64_t look = MIN(deadline, clock_deadline(LOOK_AGAIN));
+
+		if (clock_mono_us() >= deadline || task_is_cancelled())
+			return false;
+		if (queue_front_wait_ready(f->front, look, err))
+			return true;
+	}
+	return true;
+}
+
+void
 cleanup_front_close(struct cleanup_front *f)
 {
-	queue_front_free(&f->front);
-	db_pool_free(&f->pool);
+	for (size_t i = 0; i < f->shard_count; i++) {
+		queue_front_free(&f->shards[i].front);
+		db_pool_free(&f->shards[i].pool);
+	}
+	mem_free(f->shards);
 	poke_done(&f->poke);
+	*f = (struct cleanup_front){0};
 }

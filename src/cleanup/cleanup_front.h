@@ -1,6 +1,8 @@
 /*
- * cleanup_front.h - a front end's way to the queue: the connections to its shard, the group commit, and the poke that wakes the
- * scheduler of this node. The same for smtpd, qmqpd and pickup.
+ * cleanup_front.h - a front end's way to the queue: connections to each queue database (shard), the group commits, and the poke that
+ * wakes the scheduler of this node. The same for smtpd, qmqpd and pickup.
+ *
+ * Each process has one shard that it prefers, so that the shards share the load; while that one takes nothing, mail goes to another.
  */
 #ifndef CLEANUP_CLEANUP_FRONT_H
 #define CLEANUP_CLEANUP_FRONT_H
@@ -13,16 +15,32 @@ struct service;
 struct queue_front;
 struct db_pool;
 
+struct cleanup_shard {
+	struct db_pool *pool;      /* owned */
+	struct queue_front *front; /* owned */
+};
+
 struct cleanup_front {
-	struct db_pool *pool; /* owned */
-	struct queue_front *front;
+	struct cleanup_shard *shards; /* owned, in the order of queue_databases */
+	size_t shard_count;
+	struct queue_front *front; /* of the shard that is preferred; borrowed */
 	struct poke poke;
 };
 
-/* Opens it for this process; needs dns_init() before. `f` must stay where it is. Does not wait for the database. */
+/* Opens it for this process; needs dns_init() before. `f` must stay where it is. Does not wait for the databases. */
 void cleanup_front_open(struct cleanup_front *f, const struct service *s);
 
-/* Ends it after the commit in flight. Nobody may use it any more. Waits. */
+/*
+ * The front that would take a message now; all of the message, from its id on, must go through it. NULL: none, and `err` says why (of
+ * the shard that is preferred). Never waits.
+ */
+struct queue_front *cleanup_front_pick(const struct cleanup_front *f, struct err *err);
+
+/* Waits until one of them is ready, at most until `deadline`. */
+bool cleanup_front_wait_ready(
+    const struct cleanup_front *f, int64_t deadline, struct err *err) MUST_CHECK;
+
+/* Ends it after the commits in flight. Nobody may use it any more. Waits. */
 void cleanup_front_close(struct cleanup_front *f);
 
 #endif

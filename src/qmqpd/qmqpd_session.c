@@ -232,12 +232,12 @@ static bool
 begin_message(struct qmqpd_session *s, struct err *err)
 {
 	struct cleanup_envelope *e;
+	struct queue_front *front = cleanup_front_pick(&s->server->front, err);
 
-	if (!queue_front_is_ready(s->server->front.front, err) ||
-	    !queue_front_mint(s->server->front.front, &s->msg_id, err))
+	if (front == NULL || !queue_front_mint(front, &s->msg_id, err))
 		return false;
 	mail_queue_id_format(s->msg_id, s->queue_id);
-	s->cleanup = cleanup_new(&s->setup->cleanup, s->server->front.front);
+	s->cleanup = cleanup_new(&s->setup->cleanup, front);
 	e = cleanup_envelope(s->cleanup);
 	e->msg_id = s->msg_id;
 	e->queue_id = s->queue_id;

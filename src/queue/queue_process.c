@@ -133,6 +133,19 @@ keep_once(struct queue_process *p, struct err *err)
 	return ok;
 }
 
+/* Until it is time again; or sooner, when somebody found the database away: as long as that is so, nobody else tries. */
+static void
+rest(struct queue_process *p, int64_t until)
+{
+	enum task_wait woken = TASK_TIMEOUT;
+
+	while (!p->stopping && woken == TASK_TIMEOUT && clock_mono_us() < until) {
+		woken = task_cond_wait(&p->changed, MIN(until, clock_deadline(RETRY)));
+		if (!db_pool_is_up(p->pool))
+			return;
+	}
+}
+
 static void
 keep(void *arg)
 {
@@ -150,8 +163,7 @@ keep(void *arg)
 		}
 		if (ok)
 			p->warned = false;
-		if (!p->stopping)
-			task_cond_wait(&p->changed, clock_deadline(ok ? RENEW : RETRY));
+		rest(p, clock_deadline(ok ? RENEW : RETRY));
 	}
 }
 

@@ -116,7 +116,7 @@ smtpd_access_permits(struct smtpd_session *s, enum access_stage stage, const cha
 	bool permit;
 
 	/* The user of sendmail -bs may submit, and postdrop has the last word. */
-	if (s->server->front == NULL)
+	if (s->server->front.shard_count == 0)
 		return true;
 	access_check(s->setup->access, stage, request, &verdict);
 	permit = verdict.permit;

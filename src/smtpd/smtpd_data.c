@@ -105,7 +105,7 @@ smtpd_content_describe(struct smtpd_session *s, struct cleanup *c)
 void
 smtpd_content_begin(struct smtpd_session *s)
 {
-	struct cleanup *c = cleanup_new(&s->setup->cleanup, s->server->front);
+	struct cleanup *c = cleanup_new(&s->setup->cleanup, s->mail.front);
 
 	s->mail.cleanup = c;
 	s->mail.in = (struct smtp_data_in){

@@ -24,29 +24,30 @@ struct smtpd_flush {
 };
 
 static void
-smtpd_flush_one(struct smtpd_server *server, const char *domain)
+smtpd_flush_shard(struct db_pool *pool, const char *domain)
 {
 	int64_t deadline = clock_deadline(SMTPD_ETRN_TIMEOUT);
 	struct db_conn *c;
 	uint64_t rows;
 	struct err err;
 
-	c = db_pool_take(server->pool, deadline, &err);
+	c = db_pool_take(pool, deadline, &err);
 	if (c == NULL || !queue_order_flush_site(c, domain, deadline, &rows, &err))
 		log_warn("ETRN %s: %s", domain, err.text);
 	if (c != NULL)
-		db_pool_give(server->pool, &c);
-	poke_send_order(&server->poke);
+		db_pool_give(pool, &c);
 }
 
 static void
 smtpd_flush_run(void *arg)
 {
 	struct smtpd_flush *f = arg;
+	struct cleanup_front *front = &f->server->front;
 
 	while (f->count > 0) {
-		if (!task_is_cancelled())
-			smtpd_flush_one(f->server, f->domains[0]);
+		for (size_t i = 0; i < front->shard_count && !task_is_cancelled(); i++)
+			smtpd_flush_shard(front->shards[i].pool, f->domains[0]);
+		poke_send_order(&front->poke);
 		mem_free(f->domains[0]);
 		memmove(f->domains, f->domains + 1, --f->count * sizeof(f->domains[0]));
 	}
@@ -134,7 +135,7 @@ smtpd_etrn(struct smtpd_session *s, struct span args)
 		    s->client_address);
 		return smtpd_reply(s, 459, NULL, "<%s>: service unavailable", buf_str(&s->line));
 	}
-	if (s->server->pool == NULL || !smtpd_flush_start(s->server, domain))
+	if (s->server->front.shard_count == 0 || !smtpd_flush_start(s->server, domain))
 		return smtpd_reply(s, 458, NULL, "Unable to queue messages");
 	smtpd_reply(s, 250, NULL, "Queuing started");
 }

@@ -25,6 +25,7 @@
 #include "base/list.h"
 #include "base/span.h"
 #include "cleanup/cleanup.h"
+#include "cleanup/cleanup_front.h"
 #include "conf/conf.h"
 #include "mail/mail_log.h"
 #include "net/net_addr.h"
@@ -32,7 +33,6 @@
 #include "queue/queue_front.h"
 #include "rewrite/domain_list.h"
 #include "rewrite/rewrite.h"
-#include "service/poke.h"
 #include "service/service.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_data.h"
@@ -85,12 +85,9 @@ struct smtpd_setup {
 struct smtpd_server {
 	struct service *service;
 	struct smtpd_setup *setup; /* current; counted */
-	struct queue_front *front; /* owned: the way into the queue */
-	/* The way to the queue; all NULL in a process without one (smtpd_standalone.h). */
-	struct db_pool *pool;       /* owned */
-	struct db_pool *first_pool; /* owned: to the first queue database, if that is another one */
+	/* The way to the queue; without shards in a process that has none (smtpd_standalone.h). */
+	struct cleanup_front front;
 	struct cluster_counter *counter;   /* owned: of clients; there, for all processes */
-	struct poke poke;                  /* to the scheduler of this node */
 	struct smtpd_listener **listeners; /* owned */
 	size_t listener_count;
 	struct list sessions; /* all alive */
@@ -168,6 +165,7 @@ struct smtpd_mail {
 	struct smtpd_texts bccs;    /* addresses */
 	struct smtpd_texts headers; /* to be put in front */
 	size_t overshoot;           /* recipients refused for being too many */
+	struct queue_front *front;  /* where it is stored; from MAIL on */
 	int64_t msg_id;             /* 0 until the first recipient is accepted */
 	char queue_id[32];
 	struct cleanup *cleanup; /* owned: the message so far; NULL before DATA and BDAT */

@@ -40,7 +40,10 @@ smtpd_mail_queue_ready(struct smtpd_session *s)
 {
 	struct err err;
 
-	if (s->server->front == NULL || queue_front_is_ready(s->server->front, &err))
+	if (s->server->front.shard_count == 0)
+		return true;
+	s->mail.front = cleanup_front_pick(&s->server->front, &err);
+	if (s->mail.front != NULL)
 		return true;
 	smtpd_reply_err(s, &err);
 	return false;

@@ -65,9 +65,9 @@ smtpd_rcpt_first(struct smtpd_session *s)
 	struct err err;
 
 	/* Without a queue (sendmail -bs) the id only serves log and trace. */
-	if (s->server->front == NULL) {
+	if (s->mail.front == NULL) {
 		s->mail.msg_id = mail_queue_id_make(clock_real_us(), 0);
-	} else if (!queue_front_mint(s->server->front, &s->mail.msg_id, &err)) {
+	} else if (!queue_front_mint(s->mail.front, &s->mail.msg_id, &err)) {
 		smtpd_reply_err(s, &err);
 		return false;
 	}

@@ -7,12 +7,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "db/db.h"
 #include "dns/dns.h"
 #include "net/net_connect.h"
-#include "queue/queue_schema.h"
-#include "queue/queue_session.h"
-#include "service/service_database.h"
 #include "smtpd/smtpd_int.h"
 #include "smtpd/smtpd_setup.h"
 #include "task/task.h"
@@ -29,64 +25,12 @@ struct smtpd_listener {
 	struct task *task;
 };
 
-/* One front end talks to one shard at a time; two connections: the commit in flight, and uploads. */
-static struct db_pool *
-smtpd_open_pool(const struct service *s, size_t shard)
+/* Clients are counted in one place for all processes. */
+static struct cluster_counter *
+smtpd_open_counter(const struct service *s, const struct smtpd_server *server)
 {
-	const struct conf *conf = s->conf;
-	struct buf conninfo CLEANUP(buf_done) = {0};
-
-	service_database_conninfo(conf, SERVICE_FRONT_END, shard, &conninfo);
-	return db_pool_new(&(struct db_settings){
-	    .conninfo = buf_str(&conninfo),
-	    .role = queue_session_role(QUEUE_SESSION_FRONT),
-	    .application_name = "rowpost/smtpd",
-	    .pooler = conf_bool(conf, CONF_queue_database_pooler),
-	    .options = queue_session_options(QUEUE_SESSION_FRONT),
-	    .connections = conf_size(conf, CONF_queue_database_front_connections),
-	    .connect_timeout = conf_time(conf, CONF_queue_database_connect_timeout),
-	    .statement_timeout = conf_time(conf, CONF_queue_database_timeout),
-	    .backoff_min = conf_time(conf, CONF_queue_database_retry_min_time),
-	    .backoff_max = conf_time(conf, CONF_queue_database_retry_max_time),
-	    .on_connect = queue_schema_check,
-	});
-}
-
-static struct queue_front *
-smtpd_open_front(
-    const struct service *s, struct db_pool *pool, size_t shard, size_t shards, struct poke *poke)
-{
-	const struct conf *conf = s->conf;
-
-	return queue_front_new(&(struct queue_front_settings){
-	    .pool = pool,
-	    .node = conf_str(conf, CONF_node_name),
-	    .program = "smtpd",
-	    .shard = shard,
-	    .shards = shards,
-	    .batch_messages = conf_size(conf, CONF_queue_batch_message_limit),
-	    .batch_bytes = conf_size(conf, CONF_queue_batch_size_limit),
-	    .batch_rcpts = conf_size(conf, CONF_queue_batch_recipient_limit),
-	    .gather = conf_time(conf, CONF_queue_batch_gather_time),
-	    .inline_max = conf_size(conf, CONF_queue_inline_size_limit),
-	    .chunk_size = conf_size(conf, CONF_queue_chunk_size),
-	    .commit_timeout = conf_time(conf, CONF_queue_database_commit_timeout),
-	    .latency_limit = conf_time(conf, CONF_queue_database_latency_limit),
-	    .size_limit = (int64_t)conf_size(conf, CONF_database_size_limit),
-	    .upload_timeout = conf_time(conf, CONF_queue_upload_timeout),
-	    .on_stored = poke_send,
-	    .on_stored_arg = poke,
-	});
-}
-
-/* Clients are counted in one place, also by those processes that have another queue database. */
-static void
-smtpd_open_counter(struct service *s, struct smtpd_server *server, size_t shard)
-{
-	if (shard != 0)
-		server->first_pool = smtpd_open_pool(s, 0);
-	server->counter = cluster_counter_new(&(struct cluster_counter_settings){
-	    .pool = shard != 0 ? server->first_pool : server->pool,
+	return cluster_counter_new(&(struct cluster_counter_settings){
+	    .pool = server->front.shards[0].pool,
 	    .window = conf_time(s->conf, CONF_anvil_rate_time_unit),
 	});
 }
@@ -116,19 +60,15 @@ static void
 smtpd_run(struct service *s)
 {
 	struct smtpd_server *server = s->state;
-	size_t shards = service_database_count(s->conf);
-	size_t shard = s->instance % shards;
 	struct err err;
 
 	/* As often as libc's resolver asks: clients wait for it. */
 	if (!dns_init(&(struct dns_settings){.tries = 2}, &err))
 		log_fatal(EX_OSERR, "%s", err.text);
-	server->pool = smtpd_open_pool(s, shard);
-	poke_init(&server->poke, conf_str(s->conf, CONF_queue_directory));
-	server->front = smtpd_open_front(s, server->pool, shard, shards, &server->poke);
-	smtpd_open_counter(s, server, shard);
+	cleanup_front_open(&server->front, s);
+	server->counter = smtpd_open_counter(s, server);
 	/* Clients wait in the kernel's queue for the moment that the database needs, rather than hear 451 after each start. */
-	if (!queue_front_wait_ready(server->front, clock_deadline(SMTPD_READY_WAIT), &err))
+	if (!cleanup_front_wait_ready(&server->front, clock_deadline(SMTPD_READY_WAIT), &err))
 		log_warn("%s: answering 451 until it is there", err.text);
 	for (size_t i = 0; i < s->listen_count; i++) {
 		struct smtpd_listener *l = mem_new(struct smtpd_listener);
@@ -195,10 +135,7 @@ smtpd_stopping(struct service *s)
 		continue;
 	smtpd_end_flush(server);
 	cluster_counter_free(&server->counter);
-	queue_front_free(&server->front);
-	db_pool_free(&server->first_pool);
-	db_pool_free(&server->pool);
-	poke_done(&server->poke);
+	cleanup_front_close(&server->front);
 	task_stop(CLOCK_SECOND);
 }
 
