@@ -61,7 +61,8 @@ bounce_double_sender(const struct bounce_settings *s, struct arena *arena)
 static const char *
 bounce_at_origin(const struct bounce_settings *s, struct arena *arena, const char *local)
 {
-	return strchr(local, '@') != NULL ? local : arena_printf(arena, "%s@%s", local, s->origin);
+	return strchr(local, '@') != NULL ? arena_strdup(arena, local)
+					  : arena_printf(arena, "%s@%s", local, s->origin);
 }
 
 /* What the sender called the recipient (RFC 3461 section 4.2); where he said nothing, the address he gave. */
