@@ -1,10 +1,12 @@
 /*
  * postcat.c - show a message in the queue (postcat(1)).
  *
- *	postcat [-bdehoqrv] [-c DIR] -q ID...
+ *	postcat [-bdehoqrv] [-c DIR] -q ID... | FILE...
  *
- * There are no queue files, so ids must be given with -q, and -s (skip to an offset in the file) is refused.
+ * Messages in the databases are named by -q; files are those of maildrop. -s (skip to an offset in the file) is refused.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,7 +65,7 @@ parse(int argc, char **argv, struct request *r)
 		else if (option == 'c')
 			r->program.conf_dir = optarg;
 		else if (option == 'v')
-			r->program.verbose++;
+			r->form.names = true;
 		else if (option == 's')
 			log_fatal(EXIT_FAILURE, "option -s needs a queue file: there are none");
 		else if (option != 'r')
@@ -75,11 +77,29 @@ parse(int argc, char **argv, struct request *r)
 }
 
 static bool
+cat_path(const struct operator_cat_form *form, const char *path, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool good;
+
+	if (fd < 0)
+		return err_set(err, ERR_GONE, "", "open %s: %s", path, strerror(errno));
+	good = operator_cat_file(form, fd, path, err);
+	(void)close(fd);
+	return good;
+}
+
+static bool
 work(struct operator_session *s, void *arg, struct err *err)
 {
 	const struct request *r = arg;
 
 	for (char **id = r->ids; *id != NULL; id++) {
+		if (!r->queue) {
+			if (!cat_path(&r->form, *id, err))
+				return false;
+			continue;
+		}
 		if (!mail_queue_id_looks_valid(span_str(*id)))
 			return err_set(err, ERR_PERM, "", "bad mail queue ID: %s", *id);
 		if (!operator_cat_print(s, &r->form, span_str(*id), err))
@@ -99,8 +119,6 @@ main(int argc, char **argv)
 	operator_session_log(r.program.name);
 	parse(argc, argv, &r);
 	conf = operator_session_start(&r.program);
-	if (!r.queue)
-		log_fatal(EXIT_FAILURE, "messages are in the queue database, not in files: use -q");
 	if (!operator_session_run(conf, work, &r, &err))
 		log_fatal(EXIT_FAILURE, "%s", err.text);
 	conf_unref(&conf);

@@ -162,6 +162,31 @@ operator_maildrop_list(const struct conf *c, struct operator_list *l, struct buf
 	each_file(c, read_file, &reading);
 }
 
+struct finding {
+	struct span name;
+	int fd;
+};
+
+static bool
+find_file(void *arg, int dir UNUSED, const char *name UNUSED, struct span base, int fd,
+    const struct stat *st UNUSED)
+{
+	struct finding *f = arg;
+
+	if (span_equal(base, f->name))
+		f->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return f->fd < 0;
+}
+
+int
+operator_maildrop_open(const struct conf *c, struct span name)
+{
+	struct finding f = {.name = name, .fd = -1};
+
+	each_file(c, find_file, &f);
+	return f.fd;
+}
+
 /* ---- deletion ------------------------------------------------------------------------------------------------ */
 
 struct deletion {

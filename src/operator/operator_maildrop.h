@@ -35,6 +35,9 @@ uint64_t operator_maildrop_delete(
 bool operator_maildrop_requeue(
     struct operator_session *s, size_t shard, int64_t msg_id, struct err *err) MUST_CHECK;
 
+/* A finished file by its name, open for reading; -1: there is none. */
+int operator_maildrop_open(const struct conf *c, struct span name);
+
 /* Tells pickup to look. */
 void operator_maildrop_wake(const struct conf *c);
 

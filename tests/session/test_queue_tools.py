@@ -548,9 +548,12 @@ def test_postcat(t):
     s = Stored(t)
     q = s.add("deferred", rcpts=["a b@x.example", "c@x.example"], size=len(CONTENT))
     out = s.relay.must_run("postcat", "-q", q).stdout
+    # A record is a type, a length and its data.
+    at = sum(2 + len(r) for r in ("x" * 95, "1795258100 0", "create_time=1795258100", "log_ident=" + q, "s@client.example",
+                                  "client_name=localhost", "a b@x.example", "a b@x.example", "c@x.example", "c@x.example", ""))
     equal(out, (
         "*** ENVELOPE RECORDS deferred/{q} ***\n"
-        "message_size: {size:15d}               0               2               0 {size:15d}               0\n"
+        "message_size: {size:15d}             {at}               2               0 {size:15d}               0\n"
         "message_arrival_time: Sat Nov 21 10:48:20 2026\n"
         "create_time: Sat Nov 21 10:48:20 2026\n"
         "named_attribute: log_ident={q}\n"
@@ -560,7 +563,8 @@ def test_postcat(t):
         "original_recipient: c@x.example\nrecipient: c@x.example\n"
         "*** MESSAGE CONTENTS deferred/{q} ***\n" + CONTENT +
         "*** HEADER EXTRACTED deferred/{q} ***\n"
-        "*** MESSAGE FILE END deferred/{q} ***\n").format(q=q, size=len(CONTENT)), "postcat -q")
+        "*** MESSAGE FILE END deferred/{q} ***\n").format(q=q, size=len(CONTENT), at=at), "postcat -q")
+    match(s.relay.must_run("postcat", "-qo", q).stdout, "^ +%d Received: from x$" % at)
     header, _, body = CONTENT.partition("\n\n")
     equal(s.relay.must_run("postcat", "-hq", q).stdout, header + "\n", "-h")
     equal(s.relay.must_run("postcat", "-bq", q).stdout, "\n" + body, "-b")
@@ -576,7 +580,25 @@ def test_postcat_errors(t):
                         (["-q", "bad/id"], "bad mail queue ID: bad/id")):
         p = s.relay.run("postcat", *words)
         equal((p.returncode, p.stdout, p.stderr), (1, "", "postcat: fatal: %s\n" % text), words)
-    equal(s.relay.run("postcat", "name").returncode, 1, "without -q")
+    p = s.relay.run("postcat", "/nonexistent")
+    equal((p.returncode, p.stderr), (1, "postcat: fatal: open /nonexistent: No such file or directory\n"), "no such file")
+    p = s.relay.run("postcat", "/etc/passwd")
+    equal((p.returncode, p.stdout, p.stderr), (1, "", "postcat: fatal: /etc/passwd: input is not a valid queue file\n"), "other file")
+    equal(s.relay.run("postcat", "-q").returncode, 0, "nothing asked")
+
+
+def test_postcat_maildrop(t):
+    """A file in maildrop, by its name and as a file."""
+    s = Stored(t)
+    name = drop(s, "a@dest.example", "b@dest.example")
+    want = ("*** ENVELOPE RECORDS {n} ***\nmessage_arrival_time: Sat Nov 21 10:48:20 2026\nsender: s@client.example\n"
+            "recipient: a@dest.example\nrecipient: b@dest.example\n*** MESSAGE CONTENTS {n} ***\nSubject: hi\n\nbody\n"
+            "*** HEADER EXTRACTED {n} ***\n*** MESSAGE FILE END {n} ***\n")
+    equal(s.relay.must_run("postcat", "-q", name).stdout, want.format(n="maildrop/" + name), "-q")
+    path = os.path.join(s.relay.queue_dir, "maildrop", name)
+    equal(s.relay.must_run("postcat", path).stdout, want.format(n=path), "file")
+    equal(s.relay.must_run("postcat", "-bhvq", name).stdout,
+          "regular_text: Subject: hi\nregular_text: \nregular_text: body\n", "-v")
 
 
 # ---------------------------------------------------------------- with a running relay

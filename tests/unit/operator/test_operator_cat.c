@@ -44,17 +44,19 @@ test_envelope(void **state)
 	    .rcpt_count = 2,
 	};
 	struct operator_cat_form numbered = {.envelope = true, .types = true};
+	struct operator_cat_form places = {.envelope = true, .offsets = true};
+	struct operator_cat_content c = {0};
 	char id[MAIL_QUEUE_ID_SIZE];
 	struct buf out = {0};
 	char *want;
 
 	(void)state;
 	mail_queue_id_format(e.msg_id, id);
-	operator_cat_envelope(&everything, QUEUE_DEFERRED_PLACE, &e, &out);
-	operator_cat_end(&everything, QUEUE_DEFERRED_PLACE, &e, &out);
+	operator_cat_envelope(&everything, &c, QUEUE_DEFERRED_PLACE, &e, &out);
+	operator_cat_end(&everything, &c, QUEUE_DEFERRED_PLACE, &e, &out);
 	want = mem_printf(
 	    "*** ENVELOPE RECORDS deferred/%1$s ***\n"
-	    "message_size:            3301               0               2               0            3301               0\n"
+	    "message_size:            3301             370               2               0            3301               0\n"
 	    "message_arrival_time: Sat Nov 21 10:48:20 2026\n"
 	    "create_time: Sat Nov 21 10:48:20 2026\n"
 	    "named_attribute: log_ident=%1$s\n"
@@ -78,9 +80,15 @@ test_envelope(void **state)
 	mem_free(want);
 
 	buf_clear(&out);
-	operator_cat_envelope(&numbered, QUEUE_HOLD, &e, &out);
+	operator_cat_envelope(&numbered, &c, QUEUE_HOLD, &e, &out);
 	assert_non_null(strstr(buf_str(&out), "\n 83 sender: s@client.test\n"));
 	assert_non_null(strstr(buf_str(&out), "\n 77 *** MESSAGE CONTENTS hold/"));
+	/* Offsets as in Postfix's file: type, length, data. */
+	buf_clear(&out);
+	operator_cat_envelope(&places, &c, QUEUE_HOLD, &e, &out);
+	assert_non_null(strstr(buf_str(&out), "\n        0 message_size: "));
+	assert_non_null(strstr(buf_str(&out), "\n       97 message_arrival_time: "));
+	assert_int_equal(c.offset, 370);
 	buf_done(&out);
 }
 
@@ -135,7 +143,7 @@ test_numbers(void **state)
 	    .body = true, .header = true, .types = true, .offsets = true};
 
 	(void)state;
-	check(&form, "A: b\n\nxy\n", "        0  78 A: b\n        5  78 \n        6  78 xy\n");
+	check(&form, "A: b\n\nxy\n", "        0  78 A: b\n        6  78 \n        8  78 xy\n");
 }
 
 static void
