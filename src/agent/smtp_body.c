@@ -18,7 +18,9 @@ struct smtp_body {
 	struct smtp_session *session;
 	struct agent_job *job;
 	struct smtp_data_out out;
-	struct mail_qp *qp; /* owned; NULL: no conversion */
+	struct smtp_checking *checking; /* owned; NULL: no tables */
+	struct buf checked;             /* what they made of it */
+	struct mail_qp *qp;             /* owned; NULL: no conversion */
 	struct buf
 	    head;    /* with smtp_generic_maps: the content up to the end of its header section */
 	bool headed; /* ... has gone out */
@@ -55,18 +57,42 @@ smtp_body_set_deadline(struct smtp_body *b, size_t bytes)
 	stream_set_deadline(b->session->stream, b->deadline);
 }
 
+/* Through the conversion for 7-bit servers, if there is one, into what goes on the wire; `last`: nothing follows. */
+static void
+smtp_body_convert(struct smtp_body *b, struct span part, bool last)
+{
+	buf_clear(&b->slice);
+	if (b->qp != NULL) {
+		buf_clear(&b->seven);
+		mail_qp_write(b->qp, part, &b->seven);
+		if (last)
+			mail_qp_finish(b->qp, &b->seven);
+		part = buf_span(&b->seven);
+	}
+	smtp_data_write(&b->out, part, &b->slice);
+}
+
+/* Through the tables. */
+static bool
+smtp_body_check(struct smtp_body *b, struct span *part, bool last)
+{
+	if (b->checking == NULL)
+		return true;
+	buf_clear(&b->checked);
+	if (!smtp_checking_write(b->checking, *part, last, &b->checked))
+		return smtp_session_table_trouble(b->session, SMTP_STEP_BODY);
+	*part = buf_span(&b->checked);
+	return true;
+}
+
 static bool
 smtp_body_send(struct smtp_body *b, struct span part)
 {
 	enum stream_result r;
 
-	buf_clear(&b->slice);
-	if (b->qp != NULL) {
-		buf_clear(&b->seven);
-		mail_qp_write(b->qp, part, &b->seven);
-		part = buf_span(&b->seven);
-	}
-	smtp_data_write(&b->out, part, &b->slice);
+	if (!smtp_body_check(b, &part, false))
+		return false;
+	smtp_body_convert(b, part, false);
 	smtp_body_set_deadline(b, b->slice.len);
 	r = stream_write_span(b->session->stream, buf_span(&b->slice));
 	if (r == STREAM_OK && b->slice_size == SMTP_BODY_SLICE_LARGE)
@@ -136,14 +162,12 @@ static bool
 smtp_body_end(struct smtp_body *b)
 {
 	struct smtp_session *session = b->session;
+	struct span rest = {0};
 	enum stream_result r;
 
-	buf_clear(&b->slice);
-	if (b->qp != NULL) {
-		buf_clear(&b->seven);
-		mail_qp_finish(b->qp, &b->seven);
-		smtp_data_write(&b->out, buf_span(&b->seven), &b->slice);
-	}
+	if (!smtp_body_check(b, &rest, true))
+		return false;
+	smtp_body_convert(b, rest, true);
 	if (session->pix_slow_dot) {
 		/* A firewall that does not see a dot of its own packet. */
 		smtp_data_write_line_end(&b->out, &b->slice);
@@ -177,11 +201,15 @@ smtp_body(struct smtp_session *session, struct agent_job *job)
 	bool ok;
 
 	b.headed = !smtp_generic_is_on(session->generic);
+	if (smtp_checks_is_on(session->checks))
+		b.checking = smtp_checking_new(session->checks, job->request.queue_id.ptr);
 	if (smtp_envelope_is_downgraded(session))
 		b.qp = mail_qp_new();
 	ok = smtp_body_content(&b) && smtp_body_end(&b);
 	if (b.qp != NULL)
 		mail_qp_free(&b.qp);
+	smtp_checking_free(&b.checking);
+	buf_done(&b.checked);
 	buf_done(&b.head);
 	buf_done(&b.seven);
 	buf_done(&b.slice);

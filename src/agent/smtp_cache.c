@@ -156,6 +156,7 @@ smtp_cache_give(struct smtp_state *s, const char *nexthop, struct smtp_session *
 	*session = NULL;
 	kept->filter = NULL;
 	kept->generic = NULL;
+	kept->checks = NULL;
 	if (n == NULL || !smtp_cache_is_worth_keeping(n, kept) || !smtp_session_reset(kept)) {
 		smtp_cache_dismiss(kept);
 		return;

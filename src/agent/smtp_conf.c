@@ -213,6 +213,8 @@ smtp_conf_load(struct smtp_state *s)
 {
 	smtp_filter_unref(&s->filter);
 	s->filter = smtp_filter_new(s->conf, s->lmtp);
+	smtp_checks_unref(&s->checks);
+	s->checks = smtp_checks_new(s->conf, s->lmtp);
 	smtp_generic_unref(&s->generic);
 	s->generic = smtp_generic_new(s->conf, s->lmtp);
 	smtp_tls_unref(&s->tls);

@@ -33,6 +33,7 @@ smtp_deliver_kept(struct smtp_delivery *d, const char *nexthop)
 		return;
 	session->filter = d->filter;
 	session->generic = d->generic;
+	session->checks = d->checks;
 	t = &session->trouble;
 	if (smtp_mail(session, d)) {
 		d->sessions++;
@@ -64,6 +65,7 @@ smtp_deliver_open(
 		session->best_mx = best;
 		session->filter = d->filter;
 		session->generic = d->generic;
+		session->checks = d->checks;
 		session->no_tls = plain;
 		*ret_connected = smtp_connect(session, d->job);
 		if (*ret_connected || plain || !session->plain_next ||
@@ -293,6 +295,7 @@ smtp_deliver(struct agent_job *job)
 	    .job = job,
 	    .filter = smtp_filter_ref(s->filter),
 	    .generic = smtp_generic_ref(s->generic),
+	    .checks = smtp_checks_ref(s->checks),
 	    .accepted = arena_alloc(&job->arena, job->request.rcpt_count * sizeof(bool)),
 	};
 
@@ -309,6 +312,7 @@ smtp_deliver(struct agent_job *job)
 	buf_done(&d.why.text);
 	smtp_filter_unref(&d.filter);
 	smtp_generic_unref(&d.generic);
+	smtp_checks_unref(&d.checks);
 	conf_unref(&conf);
 }
 

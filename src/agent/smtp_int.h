@@ -13,6 +13,7 @@
  *	smtp_mail.c      one transaction: MAIL, RCPT, DATA and the replies
  *	smtp_envelope.c  the text of these commands
  *	smtp_body.c      the content: dot stuffing, conversion for 7-bit servers, deadlines
+ *	smtp_checks.c    changes to headers and body by tables
  *	smtp_generic.c   addresses of this host made fit for the world
  *	smtp_filter.c    the tables that change replies, outcomes and DNS answers
  *	smtp_cache.c     connections kept for the next delivery to the same nexthop
@@ -22,6 +23,7 @@
 #define AGENT_SMTP_INT_H
 
 #include "agent/agent.h"
+#include "agent/smtp_checks.h"
 #include "agent/smtp_filter.h"
 #include "agent/smtp_generic.h"
 #include "agent/smtp_order.h"
@@ -49,6 +51,7 @@ struct smtp_state {
 	struct conf *conf;            /* counted */
 	struct smtp_filter *filter;   /* counted */
 	struct smtp_generic *generic; /* counted */
+	struct smtp_checks *checks;   /* counted */
 	struct smtp_tls *tls;         /* counted */
 	struct smtp_sasl *sasl;       /* counted */
 	bool lmtp;
@@ -140,6 +143,7 @@ struct smtp_session {
 	struct smtp_state *state;     /* borrowed */
 	struct smtp_filter *filter;   /* borrowed from the delivery; NULL outside of one */
 	struct smtp_generic *generic; /* the same */
+	struct smtp_checks *checks;   /* the same */
 	struct stream *stream;        /* owned */
 	struct smtp_host host;
 	char address[NET_ADDR_TEXT];
@@ -176,6 +180,7 @@ struct smtp_delivery {
 	struct agent_job *job;        /* borrowed */
 	struct smtp_filter *filter;   /* counted */
 	struct smtp_generic *generic; /* counted */
+	struct smtp_checks *checks;   /* counted */
 	bool *accepted;  /* in the job's arena: recipients the server took in this transaction */
 	size_t sessions; /* connections that got as far as a transaction */
 	struct net_addr tried; /* the address of the kept connection that was used; len 0: none */
