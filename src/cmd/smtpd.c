@@ -1,8 +1,8 @@
 /*
  * smtpd.c - the SMTP server process; started by master, or with -S for one session on standard input (sendmail -bs).
  */
-#include "pickup/submit_postdrop.h"
 #include "smtpd/smtpd.h"
+#include "pickup/submit_postdrop.h"
 #include "smtpd/smtpd_standalone.h"
 
 int

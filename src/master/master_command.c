@@ -367,7 +367,8 @@ master_command_set_permissions(struct master_command *cmd)
 
 	if (geteuid() != 0)
 		return fail("to set permissions you must be root");
-	if (!master_dirs_make_users(cmd->conf, &err) || !master_dirs_prepare(cmd->conf, &err))
+	if (!master_dirs_make_users(cmd->conf, &err) || !master_dirs_prepare(cmd->conf, &err) ||
+	    !master_dirs_set_gid(cmd->conf, &err))
 		return fail(err.text);
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/span.h"
+#include "master/master_programs.h"
 #include "service/service_database.h"
 
 /* ---- directories -------------------------------------------------------------------------------------------- */
@@ -107,6 +108,28 @@ master_dirs_prepare(const struct conf *c, struct err *err)
 	return open_passage(queue, err) && open_passage(conf_str(c, CONF_data_directory), err) &&
 	       make(pid, 0, 0, 0755, err) && make(private, 0, mail_group, 0710, err) &&
 	       make(public, 0, drop, 02710, err) && make(maildrop, mail, drop, 01730, err);
+}
+
+bool
+master_dirs_set_gid(const struct conf *c, struct err *err)
+{
+	struct buf path CLEANUP(buf_done) = {0};
+	gid_t drop;
+	bool good;
+	int fd;
+
+	if (!master_programs_dir(c, &path, err) || !master_dirs_drop_group(c, &drop, err))
+		return false;
+	buf_add_str(&path, "/postdrop");
+	fd = open(buf_str(&path), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return true;
+	good = fd >= 0 && fchown(fd, 0, drop) == 0 && fchmod(fd, 02755) == 0;
+	if (!good)
+		(void)err_set(err, ERR_CONFIG, "", "%s: %s", buf_str(&path), strerror(errno));
+	if (fd >= 0)
+		(void)close(fd);
+	return good;
 }
 
 /* ---- users -------------------------------------------------------------------------------------------------- */

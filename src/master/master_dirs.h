@@ -35,6 +35,12 @@ bool master_dirs_prepare(const struct conf *c, struct err *err) MUST_CHECK;
  */
 bool master_dirs_users_exist(const struct conf *c, struct err *err) MUST_CHECK;
 
+/*
+ * Gives postdrop, beside our own program, the group that may write into maildrop (set-gid): so that users who are not root can submit
+ * mail. A postdrop that is not there is no trouble.
+ */
+bool master_dirs_set_gid(const struct conf *c, struct err *err) MUST_CHECK;
+
 /* Makes the missing ones, by useradd and groupadd. */
 bool master_dirs_make_users(const struct conf *c, struct err *err) MUST_CHECK;
 

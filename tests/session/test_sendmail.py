@@ -304,3 +304,37 @@ def test_verp(t):
     equal(sorted((m.sender, m.recipients) for m in sink.messages),
           [("list+a=dest.example@client.example", ["a@dest.example"]),
            ("list+b=dest.example@client.example", ["b@dest.example"])])
+
+
+def test_ordinary_user(t):
+    """A user without rights submits through the set-gid postdrop, and cannot choose its configuration."""
+    os.chmod(t.dir, 0o755)
+    sink = t.sink()
+    r = t.relay(sink=sink)
+    r.must_run("rowpost", "set-permissions")
+    # /etc of this test alone.
+    for d in ("upper", "work"):
+        os.mkdir(t.dir + "/" + d)
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", "lowerdir=/etc,upperdir=%s/upper,workdir=%s/work" % (t.dir, t.dir),
+                    "/etc"], check=True)
+    shutil.rmtree("/etc/rowpost", ignore_errors=True)
+    shutil.copytree(r.conf, "/etc/rowpost")
+    bin_dir = t.dir + "/programs"
+    os.mkdir(bin_dir)
+    for name in ("sendmail", "postdrop"):
+        shutil.copy2(r.bin + "/" + name, bin_dir)
+    st = os.stat(r.bin + "/postdrop")
+    os.chown(bin_dir + "/postdrop", 0, st.st_gid)
+    os.chmod(bin_dir + "/postdrop", stat.S_IMODE(st.st_mode))
+    equal("%o" % stat.S_IMODE(st.st_mode), "2755", "mode of postdrop")
+
+    def as_nobody(*argv):
+        return subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] + list(argv), input=MESSAGE.encode(),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, env={"PATH": "/usr/bin:/bin"})
+    p = as_nobody(bin_dir + "/sendmail", "-f", "alice@client.example", "bob@dest.example")
+    equal(p.returncode, 0, p.stdout)
+    match(sink.wait(1)[0].data.decode(), r"from userid 65534\)")
+    p = as_nobody(bin_dir + "/postdrop", "-c", r.conf)
+    match(p.stdout.decode(), r"unauthorized configuration directory name")
+    p = as_nobody("ls", r.queue_dir + "/maildrop")
+    assert p.returncode != 0, "maildrop can be read by everybody"
