@@ -197,6 +197,101 @@ def test_xforward(t):
     assert re.match(r"XFORWARD PROTO=ESMTP HELO=\S+ IDENT=%s SOURCE=\w+$" % q, said[1]), said
 
 
+PARTS = """\
+From: <alice@client.example>
+To: <bob@dest.example>, "Al" <alice@client.example>
+Subject: parts
+Message-ID: <p@client.example>
+Date: Fri, 21 Nov 2025 12:00:00 +0000
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="b1"
+
+preamble
+--b1
+Content-Type: text/plain; name="a.exe"
+
+secret line
+plain line
+--b1
+Content-Type: message/rfc822
+
+Subject: inner
+X-Inner: alice@client.example
+
+secret inside
+--b1--
+secret epilogue
+"""
+
+
+def test_checks_on_the_way_out(t):
+    """Header, MIME, nested and body checks change what is sent, each where it belongs, and say so."""
+    sink = t.sink()
+    r = t.relay(sink=sink, start=False)
+    tables = {"smtp_header_checks": "/^Subject: parts/ REPLACE Subject: changed\n/^X-Inner:/ IGNORE\n",
+              "smtp_mime_header_checks": "/name=/ PREPEND X-Seen: part\n",
+              "smtp_nested_header_checks": "/^Subject: inner/ REPLACE Subject: nested\n",
+              "smtp_body_checks": "/^secret/ IGNORE\n/^plain/ WARN look at this\n"}
+    for name, text in tables.items():
+        r.main[name] = "pcre:" + r.write_file(name, text)
+    r.write_config()
+    r.start()
+    q = t.send(r, message=PARTS)
+    m = sink.wait(1)[0]
+    equal(m.header("Subject"), "changed", "Subject")
+    equal(m.body.decode(), """preamble
+--b1
+X-Seen: part
+Content-Type: text/plain; name="a.exe"
+
+plain line
+--b1
+Content-Type: message/rfc822
+
+Subject: nested
+X-Inner: alice@client.example
+
+--b1--
+""".replace("\n", "\r\n"), "body")
+    r.log.wait_for(r"smtp\[\d+\]: %s: replace: header Subject: parts: Subject: changed" % q)
+    r.log.wait_for(r"smtp\[\d+\]: %s: warning: body plain line: look at this" % q)
+
+
+def test_generic_maps(t):
+    """smtp_generic_maps change the envelope and the addresses of the header, nothing else."""
+    sink = t.sink()
+    r = t.relay(sink=sink, main={"smtp_generic_maps": "inline:{alice@client.example=al@world.example}"})
+    t.send(r, message=PARTS)
+    m = sink.wait(1)[0]
+    equal(m.sender, "al@world.example", "sender")
+    equal(m.recipients, [BOB], "recipients")
+    equal(m.header("From"), "<al@world.example>", "From")
+    equal(m.header("To"), '<bob@dest.example>, "Al" <al@world.example>', "To")
+    assert b"X-Inner: alice@client.example" in m.body, m.body
+
+
+def test_auth(t):
+    """AUTH with the password for the destination; one that is refused defers, and is never sent where it is not allowed."""
+    sink = t.sink(ehlo=["PIPELINING", "AUTH PLAIN"])
+    sink.on("auth", "235 2.7.0 Ok", match="AGpvZQBzZWNyZXQ=").on("auth", "535 5.7.8 wrong")
+    r = t.relay(sink=sink, main={"smtp_sasl_auth_enable": "yes", "smtp_sasl_security_options": "noanonymous",
+                                 "smtp_sasl_password_maps": "inline:{%s=joe:secret}" % sink.nexthop,
+                                 "smtp_connection_cache_on_demand": "no"})
+    t.send(r)
+    sink.wait(1)
+    r.write_config(smtp_sasl_password_maps="inline:{%s=joe:wrong}" % sink.nexthop)
+    r.reload()
+    q = t.send(r)
+    r.log.wait_for(r"%s: to=<%s>, .*dsn=4.7.8, status=deferred \(SASL authentication failed; server "
+                   r"127.0.0.1\[127.0.0.1\] said: 535 5.7.8 wrong\)" % (q, BOB))
+    r.write_config(smtp_sasl_security_options="noplaintext, noanonymous")
+    r.reload()
+    before = len([c for s in sink.sessions for c in s.commands if c.startswith("AUTH")])
+    q = t.send(r)
+    r.log.wait_for(r"%s: to=<%s>, .*dsn=4.7.0, status=deferred \(SASL authentication failed; cannot authenticate" % (q, BOB))
+    equal(len([c for s in sink.sessions for c in s.commands if c.startswith("AUTH")]), before, "passwords sent")
+
+
 # ---- one large content to many slots ------------------------------------------------------------------------------
 
 SLOTS = 100
