@@ -4,7 +4,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -40,19 +42,96 @@ mailbox_lock_pause(const struct conf *c)
 		continue;
 }
 
-/* A lock file whose maker died long ago is removed; by the clock of its file system, which may be another host's. */
+/* ---- lock files ---- */
+
+/* Who we are, as nobody else can be: process, its number space, this run of this host. */
+static void
+mailbox_owner_line(pid_t pid, char *ret, size_t size)
+{
+	char boot[64] = "";
+	char space[64] = "";
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		ssize_t n = read(fd, boot, sizeof(boot) - 1);
+
+		boot[n > 0 ? n : 0] = '\0';
+		boot[strcspn(boot, "\n")] = '\0';
+		(void)close(fd);
+	}
+	if (readlink("/proc/self/ns/pid", space, sizeof(space) - 1) < 0)
+		space[0] = '\0';
+	(void)snprintf(ret, size, "%d %s %s\n", (int)pid, boot, space);
+}
+
+/* Was the file made by a process of this host that has ended? Files of other programs never say so. */
+static bool
+mailbox_maker_is_dead(const char *lock)
+{
+	char there[256] = "";
+	char ours[256];
+	int fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	ssize_t n;
+	long pid;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, there, sizeof(there) - 1);
+	(void)close(fd);
+	if (n <= 0)
+		return false;
+	pid = strtol(there, NULL, 10);
+	mailbox_owner_line((pid_t)pid, ours, sizeof(ours));
+	return pid > 0 && strcmp(there, ours) == 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
+/*
+ * Removes the file that was judged, and no other that somebody has made in its place meanwhile: it is moved aside first, and put
+ * back if it is not the one.
+ */
+static void
+mailbox_break_lock(const char *lock, const struct stat *judged)
+{
+	char *aside CLEANUP(mem_free_str) = mem_printf("%s.%d", lock, (int)getpid());
+	struct stat st;
+
+	if (rename(lock, aside) != 0)
+		return;
+	if (lstat(aside, &st) == 0 && st.st_ino == judged->st_ino && st.st_dev == judged->st_dev)
+		log_warn("removed the stale lock file %s", lock);
+	else if (link(aside, lock) != 0)
+		log_warn("cannot put the lock file %s back: %s", lock, strerror(errno));
+	(void)unlink(aside);
+}
+
+/* A lock file whose maker has ended, or that is older than stale_lock_time by the clock of its file system, is removed. */
 static void
 mailbox_break_stale(const struct conf *c, const char *lock)
 {
+	int64_t oldest = clock_real_us() - conf_time(c, CONF_stale_lock_time);
 	struct stat st;
 
 	if (lstat(lock, &st) != 0)
 		return;
-	if (st.st_mtime + conf_time(c, CONF_stale_lock_time) / CLOCK_SECOND >=
-	    clock_real_us() / CLOCK_SECOND)
-		return;
-	if (unlink(lock) == 0)
-		log_warn("removed the stale lock file %s", lock);
+	if (st.st_mtime < oldest / CLOCK_SECOND || mailbox_maker_is_dead(lock))
+		mailbox_break_lock(lock, &st);
+}
+
+/* False with errno. */
+static bool
+mailbox_make_lock(const char *lock)
+{
+	char line[256];
+	int fd = open(lock, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return false;
+	mailbox_owner_line(getpid(), line, sizeof(line));
+	/* Without the line it is a lock all the same. */
+	if (write(fd, line, strlen(line)) < 0)
+		log_debug("%s: %s", lock, strerror(errno));
+	(void)close(fd);
+	return true;
 }
 
 bool
@@ -63,12 +142,8 @@ mailbox_dotlock(const struct conf *c, const char *path, const char *default_dsn,
 	int error = 0;
 
 	for (int i = 0; i < attempts; i++) {
-		int fd = open(lock, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
-
-		if (fd >= 0) {
-			(void)close(fd);
+		if (mailbox_make_lock(lock))
 			return true;
-		}
 		error = errno;
 		if (error != EEXIST)
 			break;

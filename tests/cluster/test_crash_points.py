@@ -8,6 +8,7 @@ import time
 from cluster import FULL, SERVICES, Nodes, full, stopped
 from deadline import Late, wait_until
 from load import Load, Mail, mail_sink
+from mailboxes import RECIPIENTS, Mailboxes
 from session import equal, limit
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src")
@@ -26,6 +27,7 @@ EXPIRE = "an operator lets deferred mail expire"
 LEFT = "a notice to a sender was left behind"
 OLD = "a set of the ring has been closed for long"
 SUBMIT = "a message is submitted with sendmail"
+MAILBOX = "a message goes to mailboxes of the node"
 SCENARIOS = {
     "accept-before-store": LOAD,
     "accept-after-store": LOAD,
@@ -74,6 +76,12 @@ SCENARIOS = {
     "rotate-after": LOAD,
     "truncate-before": OLD,
     "truncate-after": OLD,
+    "mailbox-written": MAILBOX,
+    "mailbox-durable": MAILBOX,
+    "maildir-before-link": MAILBOX,
+    "maildir-after-link": MAILBOX,
+    "worker-before-report": MAILBOX,
+    "command-ended": MAILBOX,
     "pickup-named": SUBMIT,
     "pickup-stored": SUBMIT,
 }
@@ -149,6 +157,9 @@ def provoke(nodes, node, scenario):
     elif scenario == SUBMIT:
         # What becomes of it: test_submission.py.
         node.must_run("sendmail", "-f", "submitted@client.example", "ok-submitted@dest.example", stdin="Subject: x\n\nbody\n")
+    elif scenario == MAILBOX:
+        # What becomes of it: test_mailboxes.py.
+        node.must_run("sendmail", "-f", "local@client.example", *RECIPIENTS, stdin="Subject: x\n\nbody\n")
     elif scenario == OLD:
         nodes.sql("UPDATE mailq.ring SET since = since - interval '5 min' WHERE state = 'draining'")
 
@@ -192,7 +203,7 @@ def finish(t, nodes, load):
 def run_kills(t, rounds):
     sink = mail_sink()
     t.at_end(sink.close)
-    nodes = Nodes(t, 2, sink, main=MAIN, proxied=True)
+    nodes = Nodes(t, 2, sink, main=dict(MAIN, **Mailboxes(t.dir).main()), proxied=True)
     load = Load(t.ledger, nodes).start()
     for number in range(rounds):
         for i, point in enumerate(sorted(SCENARIOS)):
@@ -225,7 +236,7 @@ def test_stop_at_every_fenced_point(t):
     """SIGSTOP at each point of the scheduler until the other node has taken its mail over, then SIGCONT."""
     sink = mail_sink()
     t.at_end(sink.close)
-    nodes = Nodes(t, 2, sink, main=MAIN, proxied=True)
+    nodes = Nodes(t, 2, sink, main=dict(MAIN, **Mailboxes(t.dir).main()), proxied=True)
     load = Load(t.ledger, nodes).start()
     for i, point in enumerate(p for p in sorted(SCENARIOS) if p.startswith(FENCED)):
         node = nodes[i % 2]

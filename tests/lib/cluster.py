@@ -4,6 +4,7 @@
     nodes[0].crash.arm("record-before")             the next process of node 1 that comes there kills itself
     nodes.drained()                                 wait until nothing is under way any more
     nodes.account()                                 the ledger: nothing lost, every second copy has its cause"""
+import contextlib
 import fcntl
 import os
 import re
@@ -190,7 +191,9 @@ class Nodes(list):
         def killed():
             pids = node.pids(service)
             for pid in pids:
-                os.kill(pid, sig)
+                # A worker ends by itself when its agent does.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, sig)
             return pids
         pids = wait_until("a process of %s to kill" % service, killed, 30)
         if service != "smtpd":
