@@ -16,6 +16,7 @@
 #define QMGR_QMGR_INT_H
 
 #include "base/base.h"
+#include "base/buf.h"
 #include "base/hmap.h"
 #include "base/list.h"
 #include "bounce/bounce.h"
@@ -97,7 +98,8 @@ struct qmgr_shard {
 	struct list unread; /* messages with recipients that are not in memory, oldest first */
 	struct task_cond page_wanted;
 
-	struct list news; /* struct qmgr_news: destinations that died, or live again; oldest first */
+	struct list
+	    news; /* struct qmgr_news: destinations that died, or live again; oldest first */
 	size_t news_count;
 	struct task_cond news_wanted;
 	int64_t flushed_all; /* real us: when an operator flushed all its mail last; 0: never */
@@ -106,6 +108,9 @@ struct qmgr_shard {
 	size_t record_count;
 	struct task_cond record_wanted;
 	struct task_lock record_lock; /* one flush at a time */
+
+	struct buf finished; /* int64_t ids of messages that may have left the queue */
+	struct task_cond finished_wanted;
 
 	bool ordered;                   /* operators have ordered something for messages here */
 	struct task_cond upkeep_wanted; /* an operator has ordered something */

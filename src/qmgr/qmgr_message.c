@@ -9,6 +9,10 @@
 #include "mail/mail_log.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_schedule.h"
+#include "qmgr/qmgr_shard.h"
+
+/* After trouble with the database. */
+#define QMGR_REMOVED_RETRY (200 * CLOCK_MILLI)
 
 static void
 qmgr_message_log_active(const struct qmgr_message *m)
@@ -176,12 +180,85 @@ qmgr_message_free(struct qmgr *q, struct qmgr_message *m)
 		task_cond_wake_all(&s->claim_wanted);
 }
 
+static void
+qmgr_message_log_removed(const char *queue_id)
+{
+	struct buf line CLEANUP(buf_done) = {0};
+
+	mail_log_removed(&line, queue_id);
+	log_info("%s", buf_str(&line));
+}
+
+/* Do we know by ourselves that these were all recipients? */
+static bool
+qmgr_message_was_whole(const struct qmgr_message *m)
+{
+	return !m->claimed->from_deferred && m->claimed->total > 0 &&
+	       (size_t)m->claimed->total == m->envelope->rcpt_count;
+}
+
+static void
+qmgr_message_removed(const struct qmgr_message *m)
+{
+	struct qmgr_shard *s = m->shard;
+
+	if (qmgr_message_was_whole(m))
+		return qmgr_message_log_removed(m->queue_id);
+	buf_add(&s->finished, &m->envelope->msg_id, sizeof(m->envelope->msg_id));
+	task_cond_wake_all(&s->finished_wanted);
+}
+
+/* Asks about what has gathered; what could not be asked waits. */
+static bool
+qmgr_message_ask_removed(struct qmgr_shard *s, struct buf *asked, struct err *err)
+{
+	int64_t timeout = conf_time(s->qmgr->service->conf, CONF_queue_database_timeout);
+	const int64_t *ids = (const void *)buf_str(asked);
+	size_t count = asked->len / sizeof(*ids);
+	bool *gone = mem_alloc(count * sizeof(*gone));
+	char queue_id[MAIL_QUEUE_ID_SIZE];
+	bool ok = queue_record_gone(s->desk, ids, count, gone, clock_deadline(timeout), err);
+
+	for (size_t i = 0; ok && i < count; i++) {
+		if (!gone[i])
+			continue;
+		mail_queue_id_format(ids[i], queue_id);
+		qmgr_message_log_removed(queue_id);
+	}
+	mem_free(gone);
+	return ok;
+}
+
+void
+qmgr_message_removed_task(void *arg)
+{
+	struct qmgr_shard *s = arg;
+	struct err err;
+
+	for (;;) {
+		struct buf asked CLEANUP(buf_done) = {0};
+
+		if (s->finished.len == 0 &&
+		    task_cond_wait(&s->finished_wanted, CLOCK_NEVER) == TASK_CANCELLED)
+			return;
+		if (s->finished.len == 0)
+			continue;
+		asked = s->finished;
+		s->finished = (struct buf){0};
+		if (qmgr_message_ask_removed(s, &asked, &err))
+			continue;
+		qmgr_shard_trouble(s, &err);
+		buf_add_span(&s->finished, buf_span(&asked));
+		if (task_sleep_until(clock_deadline(QMGR_REMOVED_RETRY)) == TASK_CANCELLED)
+			return;
+	}
+}
+
 /* The last part of a message says that it is removed, if no part knows better. */
 static void
 qmgr_message_finish(struct qmgr *q, struct qmgr_message *m)
 {
 	struct qmgr_message *other = m->newer != NULL ? m->newer : m->older;
-	struct buf line CLEANUP(buf_done) = {0};
 
 	if (m->claimed->next_rcpt >= 0 && !queue_lease_is_lost(m->claimed->lease)) {
 		task_cond_wake_all(&m->shard->page_wanted);
@@ -190,8 +267,7 @@ qmgr_message_finish(struct qmgr *q, struct qmgr_message *m)
 	if (other != NULL) {
 		other->stays |= m->stays;
 	} else if (!m->stays) {
-		mail_log_removed(&line, m->queue_id);
-		log_info("%s", buf_str(&line));
+		qmgr_message_removed(m);
 	}
 	qmgr_message_free(q, m);
 }

@@ -32,6 +32,11 @@ void qmgr_message_is_read(struct qmgr_message *m);
 /* One of its outcomes is stored, or its lease is lost. */
 void qmgr_message_settled(struct qmgr *q, struct qmgr_message *m);
 
+/*
+ * The task that says "removed" of messages of a shard that may have recipients in other hands, or in nobody's: the queue knows.
+ */
+void qmgr_message_removed_task(void *shard);
+
 /* Lets go of a hold (m->holds++); the message is freed with the last one when nothing of it is open. */
 void qmgr_message_unhold(struct qmgr *q, struct qmgr_message *m);
 

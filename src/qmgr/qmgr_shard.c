@@ -244,6 +244,7 @@ qmgr_shard_open(struct qmgr *q, size_t number)
 	(void)task_group_start(&q->tasks, "claim deferred", qmgr_claim_deferred_task, s);
 	(void)task_group_start(&q->tasks, "pages", qmgr_page_task, s);
 	(void)task_group_start(&q->tasks, "news", qmgr_dead_news_task, s);
+	(void)task_group_start(&q->tasks, "removed", qmgr_message_removed_task, s);
 	(void)task_group_start(&q->tasks, "upkeep", qmgr_claim_upkeep_task, s);
 	return s;
 }

@@ -5,6 +5,8 @@
  */
 #include "queue/queue_record.h"
 
+#include <string.h>
+
 #include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -382,4 +384,35 @@ queue_record_flush(struct queue_desk *d, struct queue_result *const *results, si
 	mem_free(f.results);
 	task_lock_give(&d->settling);
 	return ok;
+}
+
+bool
+queue_record_gone(struct queue_desk *d, const int64_t *msg_ids, size_t count, bool *ret_gone,
+    int64_t deadline, struct err *err)
+{
+	static const struct db_statement sql = {"record_gone",
+	    "SELECT n FROM unnest($1::int8[]) WITH ORDINALITY u(id, n) WHERE NOT EXISTS (SELECT FROM "
+	    "mailq.deferred_message m WHERE m.msg_id = id)"};
+	struct buf ids CLEANUP(buf_done) = {0};
+	struct db_conn *c = db_pool_take(d->settings.pool, deadline, err);
+	struct db_result *r = NULL;
+	struct db_param param;
+	bool ok;
+
+	if (c == NULL)
+		return false;
+	db_array_begin(&ids, DB_INT8);
+	for (size_t i = 0; i < count; i++)
+		db_array_add_int(&ids, DB_INT8, msg_ids[i]);
+	db_array_end(&ids);
+	param = DB_PARAM_BUF(&ids);
+	ok = db_exec(c, &sql, &param, 1, deadline, &r, err);
+	queue_desk_give(d, &c);
+	if (!ok)
+		return false;
+	memset(ret_gone, 0, count * sizeof(*ret_gone));
+	for (size_t i = 0; i < db_result_rows(r); i++)
+		ret_gone[db_result_int(r, i, 0) - 1] = true;
+	db_result_free(&r);
+	return true;
 }

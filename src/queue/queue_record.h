@@ -76,4 +76,11 @@ struct queue_result {
 bool queue_record_flush(struct queue_desk *d, struct queue_result *const *results, size_t count,
     int64_t deadline, struct err *err) MUST_CHECK;
 
+/*
+ * Of which of these messages is nothing left in the queue? For those whose last recipients in our hands are settled, but which may
+ * have others: a scheduler has only some of a message's deferred recipients. Waits.
+ */
+bool queue_record_gone(struct queue_desk *d, const int64_t *msg_ids, size_t count, bool *ret_gone,
+    int64_t deadline, struct err *err) MUST_CHECK;
+
 #endif
