@@ -184,8 +184,7 @@ conf_usage_services(const struct master_cf *master_cf,
 		const struct master_service *s = &master_cf->services[i];
 		const char *command = master_cf_command(s);
 
-		for (size_t p = CONF_transport_delivery_slot_cost;
-		     p <= CONF_transport_transport_rate_delay; p++) {
+		for (size_t p = CONF_transport_delivery_slot_cost; p < CONF_COUNT; p++) {
 			enum conf_param row = (enum conf_param)p;
 
 			if (!conf_usage_is_template(row) ||
