@@ -53,6 +53,7 @@ struct access_request {
 	const char *recipient_as_given;
 	const char *etrn_domain;      /* NULL except at ETRN */
 	size_t rcpt_count;            /* accepted so far */
+	bool sasl_enabled;            /* clients can authenticate here; else nothing of it counts */
 	const char *sasl_username;    /* NULL: nobody is authenticated */
 	struct access_memory *memory; /* the session's; NULL: none */
 	bool

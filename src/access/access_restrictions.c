@@ -116,16 +116,10 @@ access_permit_inet_interfaces(struct access_context *ctx, const struct access_it
 		   : ACCESS_DUNNO;
 }
 
-static bool
-access_has_sasl(const struct access_context *ctx)
-{
-	return conf_bool(ctx->access->conf, CONF_smtpd_sasl_auth_enable);
-}
-
 static enum access_result
 access_permit_authenticated(struct access_context *ctx, const struct access_item *item)
 {
-	if (!access_has_sasl(ctx) || ctx->request->sasl_username == NULL)
+	if (!ctx->request->sasl_enabled || ctx->request->sasl_username == NULL)
 		return ACCESS_DUNNO;
 	return access_permitted(ctx, ACCESS_THING_CLIENT, item->restriction->name, "");
 }
@@ -160,7 +154,7 @@ access_login_mismatch(struct access_context *ctx, bool authenticated, bool unkno
 	enum table_result found;
 	struct err err;
 
-	if (!access_has_sasl(ctx) || r->sender == NULL || r->sender[0] == '\0' ||
+	if (!ctx->request->sasl_enabled || r->sender == NULL || r->sender[0] == '\0' ||
 	    (r->sasl_username != NULL) != authenticated)
 		return ACCESS_DUNNO;
 	found = access_address_lookup(

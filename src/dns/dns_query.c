@@ -92,9 +92,9 @@ resolv_conf_options(void)
 static bool
 channel_open(struct err *err)
 {
+	struct ares_options o;
 	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB |
 		   ARES_OPT_EDNSPSZ;
-	struct ares_options o;
 	int status;
 
 	if (resolver.servers == NULL)
@@ -107,6 +107,7 @@ channel_open(struct err *err)
 	    .ednspsz = UDP_SIZE,
 	};
 	status = ares_init_options(&resolver.channel, &o, mask);
+
 	if (status == ARES_SUCCESS && resolver.servers != NULL) {
 		status = ares_set_servers_ports_csv(resolver.channel, resolver.servers);
 		if (status != ARES_SUCCESS)

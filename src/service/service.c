@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "service/service_control.h"
 #include "service/service_log.h"
 #include "task/task.h"
@@ -47,6 +48,29 @@ load(struct conf **ret, struct err *err)
 	};
 
 	return conf_load(&source, ret, err);
+}
+
+bool
+service_conf_with(const char *name, const char *value, struct conf **ret, struct err *err)
+{
+	size_t count = process.options.override_count;
+	struct conf_override *overrides =
+	    mem_resize(NULL, count + 1, sizeof(*process.options.overrides));
+	struct conf_source source = {
+	    .dir = process.options.conf_dir,
+	    .program = process.service.kind->program,
+	    .service = process.options.name,
+	    .overrides = overrides,
+	    .override_count = count + 1,
+	};
+	bool good;
+
+	if (count > 0)
+		memcpy(overrides, process.options.overrides, count * sizeof(*overrides));
+	overrides[count] = (struct conf_override){.name = name, .value = value};
+	good = conf_load(&source, ret, err);
+	mem_free(overrides);
+	return good;
 }
 
 /* Each session is a descriptor or two: take what the kernel gives. */

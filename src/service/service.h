@@ -60,6 +60,10 @@ struct service {
 /* Does all of the above; returns the exit status for main(). */
 int service_main(int argc, char **argv, const struct service_kind *kind);
 
+/* The configuration as it would be with one more `-o name=value` (stress=yes); the caller's reference. */
+bool service_conf_with(
+    const char *name, const char *value, struct conf **ret, struct err *err) MUST_CHECK;
+
 /* The listening descriptor of the UNIX socket `path` below queue_directory ("private/qmgr"), or -1. */
 int service_listen_fd(const struct service *s, const char *path);
 

@@ -21,19 +21,22 @@ smtpd_queue_id(const struct smtpd_session *s)
 static enum stream_result
 smtpd_bdat_read(struct smtpd_session *s, const struct smtp_bdat *chunk, bool wanted)
 {
-	int64_t timeout = conf_time(s->setup->conf, CONF_smtpd_timeout);
 	uint64_t left = chunk->size;
+	size_t added = 0;
+
+	s->mail.deadline = 0; /* each chunk is a request of its own */
 
 	while (left > 0) {
 		struct span bytes;
 		enum stream_result r;
 
-		stream_set_deadline(s->stream, clock_deadline(timeout));
+		smtpd_content_deadline(s, added);
 		r = stream_peek(s->stream, &bytes);
 		if (r != STREAM_OK)
 			return r;
 		bytes = span_head(bytes, (size_t)MIN(left, SMTPD_BDAT_SLICE));
 		left -= bytes.len;
+		added = bytes.len;
 		if (wanted)
 			smtp_data_read_chunk(&s->mail.in, bytes, chunk->last && left == 0,
 			    cleanup_content(s->mail.cleanup));

@@ -37,9 +37,6 @@ smtpd_data_received(struct smtpd_session *s, struct buf *out)
 	    .mail_name = conf_str(s->setup->conf, CONF_mail_name),
 	    .protocol =
 		mail_received_protocol(s->esmtp, false, s->sasl_username != NULL, s->mail.smtputf8),
-	    .auth_user = conf_bool(s->setup->conf, CONF_smtpd_sasl_authenticated_header)
-			     ? s->sasl_username
-			     : NULL,
 	    .queue_id = s->mail.queue_id,
 	    .second = s->mail.arrival / CLOCK_SECOND,
 	    .rcpt = s->mail.rcpt_count == 1 ? s->mail.rcpts[0].received : NULL,
@@ -192,24 +189,44 @@ smtpd_content_lost(struct smtpd_session *s, const char *word, enum stream_result
 		smtpd_enter(s, SMTPD_STATE_CLOSED);
 }
 
+/*
+ * smtpd_per_request_deadline: the message as a whole has a time limit, which grows with what arrives (smtpd_min_data_rate) and is
+ * never longer than smtpd_timeout. Otherwise each read has that limit.
+ */
+void
+smtpd_content_deadline(struct smtpd_session *s, size_t added)
+{
+	const struct conf *conf = s->setup->conf;
+	int64_t rate = conf_int(conf, CONF_smtpd_min_data_rate);
+	int64_t whole = clock_deadline(conf_time(conf, CONF_smtpd_timeout));
+
+	if (!conf_bool(conf, CONF_smtpd_per_request_deadline) || s->mail.deadline == 0)
+		s->mail.deadline = whole;
+	else
+		s->mail.deadline =
+		    MIN(whole, s->mail.deadline + (int64_t)added * CLOCK_SECOND / rate);
+	stream_set_deadline(s->stream, s->mail.deadline);
+}
+
 /* Reads up to the final dot. What cleanup does not want any more (too large) is still read, and dropped. */
 static enum stream_result
 smtpd_data_read(struct smtpd_session *s)
 {
-	int64_t timeout = conf_time(s->setup->conf, CONF_smtpd_timeout);
 	struct smtp_data_in *in = &s->mail.in;
 	struct cleanup *c = s->mail.cleanup;
 	size_t since_yield = 0;
+	size_t added = 0;
 
 	while (!in->done) {
 		struct span bytes;
 		enum stream_result r;
 
-		stream_set_deadline(s->stream, clock_deadline(timeout));
+		smtpd_content_deadline(s, added);
 		r = stream_peek(s->stream, &bytes);
 		if (r != STREAM_OK)
 			return r;
 		bytes = span_head(bytes, SMTPD_DATA_SLICE);
+		added = bytes.len;
 		stream_consume(s->stream, smtp_data_read(in, bytes, cleanup_content(c)));
 		cleanup_added(c);
 		since_yield += bytes.len;

@@ -85,12 +85,15 @@ struct smtpd_setup {
 struct smtpd_server {
 	struct service *service;
 	struct smtpd_setup *setup; /* current; counted */
+	struct smtpd_setup
+	    *stressed; /* the same with stress=yes, when all slots are busy; counted; or NULL */
 	/* The way to the queue; without shards in a process that has none (smtpd_standalone.h). */
 	struct cleanup_front front;
 	struct cluster_counter *counter;   /* owned: of clients; there, for all processes */
 	struct smtpd_listener **listeners; /* owned */
 	size_t listener_count;
 	struct list sessions; /* all alive */
+	size_t session_count;
 	struct task_cond session_ended;
 	struct task_group flushes;    /* of ETRN; at most one at a time ... */
 	struct task *flush;           /* ... which is this one, while it is alive */
@@ -170,6 +173,7 @@ struct smtpd_mail {
 	char queue_id[32];
 	struct cleanup *cleanup; /* owned: the message so far; NULL before DATA and BDAT */
 	struct smtp_data_in in;  /* the reader's state */
+	int64_t deadline;        /* mono us, of the message; 0: not begun */
 	uint64_t chunk_bytes;    /* of all BDAT chunks */
 	bool chunks_failed;      /* a chunk was refused: the others are read and dropped */
 };
@@ -257,6 +261,8 @@ bool smtpd_access_permits_message(
 bool smtpd_content_allowed(struct smtpd_session *s) MUST_CHECK;
 /* Begins s->mail.cleanup with the Received: line. */
 void smtpd_content_begin(struct smtpd_session *s);
+/* Sets the stream's deadline before the next piece is read; `added` bytes came since the last time. */
+void smtpd_content_deadline(struct smtpd_session *s, size_t added);
 /* All was read: to the queue. False: answered with the reason; true: durable, the caller says 250 (I3). Waits. */
 bool smtpd_content_end(struct smtpd_session *s) MUST_CHECK;
 /* The client went away, or was too slow, in the middle of it: logs, and ends the session. */

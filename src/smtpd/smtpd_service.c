@@ -35,6 +35,24 @@ smtpd_open_counter(const struct service *s, const struct smtpd_server *server)
 	});
 }
 
+/* What holds for sessions that begin when all slots are busy; NULL where that is no other than always. */
+static struct smtpd_setup *
+smtpd_stressed_setup(const struct service *s)
+{
+	struct smtpd_setup *setup = NULL;
+	struct conf *conf = NULL;
+	struct err err;
+
+	/* A service that master.cf gives a value of its own keeps it. */
+	if (conf_is_set(s->conf, CONF_stress))
+		return NULL;
+	if (!service_conf_with("stress", "yes", &conf, &err) ||
+	    !smtpd_setup_new(conf, &setup, &err))
+		log_warn("with stress = yes: %s", err.text);
+	conf_unref(&conf);
+	return setup;
+}
+
 static void
 smtpd_init(struct service *s)
 {
@@ -46,6 +64,7 @@ smtpd_init(struct service *s)
 	s->state = server;
 	if (!smtpd_setup_new(s->conf, &server->setup, &err))
 		log_fatal(EX_CONFIG, "%s", err.text);
+	server->stressed = smtpd_stressed_setup(s);
 }
 
 static void
@@ -102,6 +121,8 @@ smtpd_reload(struct service *s)
 	}
 	smtpd_setup_unref(&server->setup);
 	server->setup = setup;
+	smtpd_setup_unref(&server->stressed);
+	server->stressed = smtpd_stressed_setup(s);
 	cluster_counter_set_window(server->counter, conf_time(s->conf, CONF_anvil_rate_time_unit));
 }
 

@@ -230,6 +230,7 @@ static void
 smtpd_session_done(struct smtpd_session *s)
 {
 	list_remove(&s->node);
+	s->server->session_count--;
 	task_cond_wake_all(&s->server->session_ended);
 	smtpd_mail_reset(s);
 	access_client_done(&s->client);
@@ -241,6 +242,14 @@ smtpd_session_done(struct smtpd_session *s)
 	smtpd_setup_unref(&s->setup);
 	stream_free(&s->stream);
 	mem_free(s);
+}
+
+/* As Postfix's master tells smtpd by "stress=yes": this session takes the last free slot. */
+static bool
+smtpd_is_stressed(const struct smtpd_server *server)
+{
+	return server->stressed != NULL && server->service->slots != 0 &&
+	       server->session_count >= server->service->slots;
 }
 
 /* A load balancer says first who the client is; false: it does not, and the session ends. */
@@ -293,7 +302,9 @@ smtpd_session_run(struct stream *stream, const struct net_addr *peer, void *arg)
 	s->server = arg;
 	s->task = task_self();
 	list_add(&s->server->sessions, &s->node);
-	s->setup = smtpd_setup_ref(s->server->setup);
+	s->server->session_count++;
+	s->setup =
+	    smtpd_setup_ref(smtpd_is_stressed(s->server) ? s->server->stressed : s->server->setup);
 	s->stream = stream;
 	s->peer = *peer;
 	if (smtpd_read_proxy_header(s))
