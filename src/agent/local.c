@@ -9,6 +9,7 @@
 
 #include "agent/agent_worker.h"
 #include "agent/local_int.h"
+#include "agent/mailbox.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/mail_addr.h"
@@ -228,7 +229,12 @@ local_deliver(struct agent_work *w, size_t index, struct hmap *seen)
 	};
 	const struct local_item first = {
 	    .context = &root, .text = rcpt->addr.ptr, .is_recipient = true};
+	struct err err;
 
+	if (!mailbox_limit_is_good(w->conf, CONF_mailbox_size_limit, "mailbox_size_limit", &err)) {
+		agent_work_settle(w, index, DELIVERY_DEFERRED, err.dsn, err.text, NULL);
+		return;
+	}
 	mailbox_copy_delivered_to(w, &d.loops);
 	local_push(&d, &first);
 	while (d.depth > 0 && !d.gone) {

@@ -51,6 +51,19 @@ mailbox_err(struct err *err, const char *dsn, const char *fmt, ...)
 	return err_set(err, dsn[0] == '5' ? ERR_PERM : ERR_TEMP, dsn, "%s", text);
 }
 
+bool
+mailbox_limit_is_good(
+    const struct conf *c, enum conf_param limit, const char *name, struct err *err)
+{
+	size_t most = conf_size(c, limit);
+	size_t message = conf_size(c, CONF_message_size_limit);
+
+	if (most == 0 || (message != 0 && message <= most))
+		return true;
+	log_warn("main.cf configuration error: %s is smaller than message_size_limit", name);
+	return err_set(err, ERR_TEMP, "4.3.5", "mail system configuration error");
+}
+
 /* ---- opening ---- */
 
 /*

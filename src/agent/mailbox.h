@@ -22,6 +22,13 @@ enum mailbox_lock {
 /* Locks named by a parameter: mailbox_delivery_lock, virtual_mailbox_lock. */
 unsigned mailbox_locks_of(const struct conf *c, enum conf_param p);
 
+/*
+ * A limit of mailboxes that is smaller than what a message may be is an operator's mistake: mail waits until it is mended. False with a
+ * warning, and ERR_TEMP.
+ */
+bool mailbox_limit_is_good(
+    const struct conf *c, enum conf_param limit, const char *name, struct err *err) MUST_CHECK;
+
 /* Who opens the file, who writes it, and whose it must be. */
 struct mailbox_rights {
 	uid_t uid; /* the recipient */

@@ -125,7 +125,9 @@ virtual_find_and_deliver(
 	uint32_t uid, gid;
 	bool dir;
 
-	if (!virtual_path(w, r->addr, &path, err) ||
+	if (!mailbox_limit_is_good(
+		w->conf, CONF_virtual_mailbox_limit, "virtual_mailbox_limit", err) ||
+	    !virtual_path(w, r->addr, &path, err) ||
 	    !virtual_id(w, CONF_virtual_uid_maps, "virtual_uid_maps", r->addr,
 		conf_size(w->conf, CONF_virtual_minimum_uid), &uid, err) ||
 	    !virtual_id(w, CONF_virtual_gid_maps, "virtual_gid_maps", r->addr, 1, &gid, err))

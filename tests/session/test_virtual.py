@@ -90,7 +90,7 @@ def test_full_mailbox(t):
     q = t.send(r, recipients=["b@vm.test"])
     r.log.wait_for(r"%s: .*status=sent" % q)
     before = read(base + "/b")
-    q = t.send(r, sender="", recipients=["b@vm.test"], message="Subject: x\n\n" + ("y" * 60 + "\n") * 56)
+    q = t.send(r, sender="", recipients=["b@vm.test"], message="Subject: x\n\n" + ("y" * 60 + "\n") * 50)
     r.log.wait_for(r"%s: .*dsn=5.2.2, status=bounced \(delivery failed to mailbox %s/b: error writing message: File too large\)"
                    % (q, base))
     equal(read(base + "/b"), before, "mailbox")
