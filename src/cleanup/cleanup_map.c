@@ -38,6 +38,22 @@ map_rcpt(struct cleanup *c, const char *addr)
 	return NULL;
 }
 
+/* user%remote@here is mail for user@remote, also in the queue; only a routing character can make such a difference. */
+static const char *
+deliverable(struct cleanup *c, const char *addr)
+{
+	struct span local = mail_addr_split(span_str(addr)).local;
+	struct rewrite_route route;
+
+	for (size_t i = 0; i < local.len; i++) {
+		if (strchr("@%!", local.ptr[i]) == NULL)
+			continue;
+		rewrite_resolve(c->settings->rewrite, &c->arena, span_str(addr), &route);
+		return route.trouble ? addr : route.recipient;
+	}
+	return addr;
+}
+
 /* The addresses that a recipient stands for. */
 static void
 add_aliases(struct cleanup *c, const char *addr, const struct queue_rcpt *r)
@@ -49,7 +65,8 @@ add_aliases(struct cleanup *c, const char *addr, const struct queue_rcpt *r)
 		c->settings->map, &c->arena, c->envelope.queue_id, addr, &found, &c->err))
 		return cleanup_fail(c);
 	for (size_t i = 0; i < found.count; i++)
-		cleanup_add_rcpt(c, found.list[i], orig, r->dsn_orcpt, r->dsn_notify);
+		cleanup_add_rcpt(
+		    c, deliverable(c, found.list[i]), orig, r->dsn_orcpt, r->dsn_notify);
 }
 
 /* One more recipient that the sender does not hear of; nobody gets a copy of a copy. */

@@ -298,5 +298,7 @@ table_is_pattern(const struct table *t)
 const char *
 table_trouble(const struct table *t)
 {
-	return t->trouble;
+	if (t->trouble != NULL || t->type == NULL || t->type->inner_trouble == NULL)
+		return t->trouble;
+	return t->type->inner_trouble(t);
 }

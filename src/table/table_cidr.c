@@ -90,11 +90,19 @@ table_net_parse(struct span text, struct table_net *ret, struct err *err)
 	char clean[INET6_ADDRSTRLEN];
 	uint64_t bits;
 
-	if (address.len > 1 && address.ptr[0] == '[' && address.ptr[address.len - 1] == ']')
+	if (address.len != 0 && address.ptr[0] == '[') {
+		if (address.ptr[address.len - 1] != ']')
+			return err_set(err, ERR_CONFIG, "4.3.5",
+			    "missing ']' character after \"%.*s\": skipping this rule",
+			    SPAN_ARG(address));
 		address = span_of(address.ptr + 1, address.len - 2);
+	}
 	if (slash < text.len && !span_number(span_from(text, slash + 1), 100000, &bits))
 		return err_set(err, ERR_CONFIG, "4.3.5",
 		    "bad mask value in \"%.*s\": skipping this rule", SPAN_ARG(text));
+	if (slash < text.len && address.len == 0)
+		return err_set(err, ERR_CONFIG, "4.3.5",
+		    "bad network value in \"%.*s\": skipping this rule", SPAN_ARG(text));
 	if (!table_net_address(address, ret))
 		return err_set(err, ERR_CONFIG, "4.3.5",
 		    "bad address pattern: \"%.*s\": skipping this rule", SPAN_ARG(text));

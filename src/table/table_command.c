@@ -195,25 +195,25 @@ table_command_list_one(void *arg, struct span key, struct span value, struct err
 }
 
 bool
-table_command_list(const struct table_command *c, struct err *err)
+table_command_list(const struct table_command *c, bool *ret_found, struct err *err)
 {
-	for (size_t i = 0; i < c->count; i++) {
-		struct table_command copy = *c;
-		struct table *t;
-		bool ok;
+	struct table_command copy = *c;
+	struct table *t;
+	bool ok;
 
-		if (!table_command_open(c, c->tables[i], &t, err))
-			return false;
-		/* Tables in memory hold what the files hold. */
-		copy.file_values = c->file_values && t->type->each == table_lmdb_each;
-		if (t->type->each == NULL)
-			ok = err_set(err, ERR_CONFIG, "",
-			    "table %s: sequence operation is not supported", table_name(t));
-		else
-			ok = t->type->each(t, table_command_list_one, &copy, err);
-		table_close(&t);
-		if (!ok)
-			return false;
-	}
-	return true;
+	/* As in Postfix, what stands behind the first table is not looked at. */
+	*ret_found = c->count != 0;
+	if (c->count == 0)
+		return true;
+	if (!table_command_open(c, c->tables[0], &t, err))
+		return false;
+	/* Tables in memory hold what the files hold. */
+	copy.file_values = c->file_values && t->type->each == table_lmdb_each;
+	if (t->type->each == NULL)
+		ok = err_set(err, ERR_CONFIG, "", "table %s: sequence operation is not supported",
+		    table_name(t));
+	else
+		ok = t->type->each(t, table_command_list_one, &copy, err);
+	table_close(&t);
+	return ok;
 }

@@ -40,8 +40,8 @@ bool table_command_query_input(
 bool table_command_delete(
     const struct table_command *c, const char *key, bool *ret_found, struct err *err) MUST_CHECK;
 
-/* -s: prints all entries. */
-bool table_command_list(const struct table_command *c, struct err *err) MUST_CHECK;
+/* -s: prints all entries; `ret_found`: there was a table. */
+bool table_command_list(const struct table_command *c, bool *ret_found, struct err *err) MUST_CHECK;
 
 /* Builds each table from its source. */
 bool table_command_build(const struct table_command *c, struct err *err) MUST_CHECK;

@@ -74,38 +74,45 @@ table_target_put(struct table_target *target, struct span key, struct span value
 		table_fold(&folded, key, !c->bytes && utf8_is_valid(key));
 		key = buf_span(&folded);
 	}
-	if (!table_build_add(target->build, key, value, c->replace) && !c->silent)
+	if (table_build_add(target->build, key, value, c->replace) || c->silent)
+		return;
+	/* Postfix names the table for this type, the file for the others. */
+	if (target->type == &table_lmdb_type)
+		log_warn("lmdb:%s: duplicate entry: \"%.*s\"", target->source, SPAN_ARG(key));
+	else
 		log_warn("%s: duplicate entry: \"%.*s\"", target->path, SPAN_ARG(key));
 }
 
-static bool
-table_target_map_line(
-    struct table_target *target, struct span line, const char *file, int number, struct err *err)
+static void
+table_target_map_line(struct table_target *target, struct span line, const char *file, int number)
 {
 	struct buf files CLEANUP(buf_done) = {0};
 	struct buf text CLEANUP(buf_done) = {0};
 	struct span key, value;
+	struct err problem;
 
 	if (!table_split_line(line, &key, &value)) {
 		log_warn("%s, line %d: unbalanced '\"' in '%.*s' -- ignoring this line", file,
 		    number, SPAN_ARG(line));
-		return true;
+		return;
 	}
 	if (key.len == 0 || value.len == 0) {
 		log_warn("%s, line %d: expected format: key whitespace value", file, number);
-		return true;
+		return;
 	}
 	if (key.ptr[key.len - 1] == ':')
 		log_warn("%s, line %d: record is in \"key: value\" format; is this an alias file?",
 		    file, number);
 	if (target->command->file_values) {
-		if (!table_add_files(&files, value, err))
-			return err_prefix(err, "%s, line %d", file, number);
+		if (!table_add_files(&files, value, &problem)) {
+			log_warn(
+			    "%s, line %d: %s: skipping this entry", file, number, problem.text);
+			return;
+		}
 		table_base64_encode(&text, buf_span(&files));
 		value = buf_span(&text);
 	}
 	table_target_put(target, key, value);
-	return true;
 }
 
 static void
@@ -128,8 +135,8 @@ table_target_alias_line(struct table_target *target, struct span line, const cha
 }
 
 /* The lines of a source. */
-static bool
-table_target_read(struct table_target *target, struct span text, const char *file, struct err *err)
+static void
+table_target_read(struct table_target *target, struct span text, const char *file)
 {
 	bool utf8 =
 	    conf_bool(target->command->conf, CONF_smtputf8_enable) && !target->command->bytes;
@@ -147,11 +154,10 @@ table_target_read(struct table_target *target, struct span text, const char *fil
 			    number, buf_str(&clean));
 		} else if (target->command->aliases) {
 			table_target_alias_line(target, trimmed, file, number);
-		} else if (!table_target_map_line(target, trimmed, file, number, err)) {
-			return false;
+		} else {
+			table_target_map_line(target, trimmed, file, number);
 		}
 	}
-	return true;
 }
 
 /* What Sendmail and NIS look for in an alias table. */
@@ -212,13 +218,13 @@ table_target_build(struct table_target *target, struct err *err)
 	if (stat(target->source, &st) != 0)
 		return err_set(err, ERR_TEMP, "", "open %s: %s", target->source, strerror(errno));
 	if (target->type == &table_fail_type)
-		return true;
+		return err_set(err, ERR_TEMP, "", "table fail:%s: write error: Application error",
+		    target->source);
 	if (!table_target_is_indexed(target))
 		return err_set(err, ERR_CONFIG, "",
 		    "unsupported dictionary type: %s does not support bulk-mode creation.",
 		    target->type->name);
-	if (!table_target_read(target, buf_span(&text), target->source, err))
-		return false;
+	table_target_read(target, buf_span(&text), target->source);
 	if (c->aliases)
 		table_target_add_alias_marks(target);
 	drop = getuid() == 0 && st.st_uid != 0 && !c->keep_rights;
@@ -253,6 +259,9 @@ table_target_load(struct table_target *target, bool create, mode_t *ret_mode, st
 {
 	struct stat st;
 
+	if (target->type == &table_fail_type)
+		return err_set(err, ERR_TEMP, "", "table fail:%s: delete error: Application error",
+		    target->source);
 	if (!table_target_is_indexed(target))
 		return err_set(err, ERR_CONFIG, "", "%s:%s map requires O_RDONLY access mode",
 		    target->type->name, target->source);
@@ -280,8 +289,9 @@ table_command_add(const struct table_command *c, struct err *err)
 
 		if (!table_target_open(c, c->tables[i], &target, err))
 			return false;
-		ok = table_target_load(&target, true, &mode, err) &&
-		     table_target_read(&target, buf_span(&input), "stdin", err);
+		ok = table_target_load(&target, true, &mode, err);
+		if (ok)
+			table_target_read(&target, buf_span(&input), "stdin");
 		if (ok && c->aliases)
 			table_target_add_alias_marks(&target);
 		ok = ok && table_target_write(&target, mode, err);

@@ -67,6 +67,23 @@ table_split_line(struct span line, struct span *ret_key, struct span *ret_value)
 	return !quoted;
 }
 
+bool
+table_braces(struct span text, struct span *ret)
+{
+	int level = 0;
+
+	if (text.len < 2 || text.ptr[0] != '{')
+		return false;
+	for (size_t i = 0; i < text.len; i++) {
+		level += text.ptr[i] == '{';
+		level -= text.ptr[i] == '}';
+		if (level == 0 && i + 1 < text.len)
+			return false;
+	}
+	*ret = span_trim(span_of(text.ptr + 1, text.len - 2));
+	return level == 0;
+}
+
 /* ---- folding ------------------------------------------------------------------------------------------------------ */
 
 /* The characters of `key` in lower case, in the C.UTF-8 locale whatever the process runs in. */
@@ -113,17 +130,17 @@ table_fold(struct buf *out, struct span key, bool utf8)
 bool
 table_rules_open(struct table_rules *r, const struct table *t, struct err *err)
 {
-	struct span name = t->argument;
+	struct span name = t->argument, inside = {0};
 
 	*r = (struct table_rules){.file = name.ptr};
 	r->in_braces = name.ptr[0] == '{';
 	if (!r->in_braces && !table_read_file(name.ptr, "open", &r->text, err))
 		return false;
-	if (r->in_braces && name.ptr[name.len - 1] != '}')
+	if (r->in_braces && !table_braces(name, &inside))
 		return err_set(err, ERR_CONFIG, "4.3.5", "%s map: missing '}' in \"%.*s\"",
 		    t->type->name, SPAN_ARG(name));
 	if (r->in_braces)
-		buf_add_span(&r->text, span_of(name.ptr + 1, name.len - 2));
+		buf_add_span(&r->text, inside);
 	r->rest = buf_span(&r->text);
 	return true;
 }
@@ -144,9 +161,8 @@ table_rules_next(struct table_rules *r, struct span *ret)
 	if (!conf_value_item(&r->rest, &item))
 		return false;
 	r->number = ++r->read;
-	if (item.ptr[0] == '{' && item.ptr[item.len - 1] == '}')
-		item = span_trim(span_of(item.ptr + 1, item.len - 2));
-	*ret = item;
+	if (!table_braces(item, ret))
+		*ret = item;
 	return true;
 }
 

@@ -26,6 +26,8 @@ struct table_type {
 	bool (*each)(struct table *t,
 	    bool (*each)(void *arg, struct span key, struct span value, struct err *err), void *arg,
 	    struct err *err);
+	/* Why a table that this one is made of cannot be used, or NULL; NULL: it is made of none. */
+	const char *(*inner_trouble)(const struct table *t);
 	/* Releases a state; never NULL. */
 	void (*close)(void *state);
 	/* The suffix of the file that changes are looked for in, "" for the name itself; NULL: no file. */
@@ -81,6 +83,9 @@ bool table_is_utf8(const struct table *t);
 
 /* Appends `key` in lower case; with `utf8`, for valid UTF-8 only, letters beyond ASCII too. */
 void table_fold(struct buf *out, struct span key, bool utf8);
+
+/* "{ inside }": what is between the braces, trimmed. False when the first one is not closed by the last character. */
+bool table_braces(struct span text, struct span *ret) MUST_CHECK;
 
 /* Reads the whole file; an err text "open NAME: reason", with `open_words` for "open". */
 bool table_read_file(
@@ -138,6 +143,7 @@ struct table_engine {
 	/* Matches; fills rule->spans with start and end of the whole match and of each group. */
 	bool (*match)(const struct table *t, struct table_rule *rule, struct span key);
 	void (*free)(void *compiled);
+	const char *out_of_range; /* how Postfix says so of $0 */
 	const char *
 	    no_delimiter; /* what happens to a rule without closing delimiter, in Postfix's words */
 };

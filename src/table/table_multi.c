@@ -36,18 +36,6 @@ table_multi_syntax(const struct table *t, const char *item, struct err *err)
 	    t->type->name, item);
 }
 
-/* What stands between the braces. */
-static bool
-table_multi_inside(const struct table *t, struct span *ret)
-{
-	struct span s = t->argument;
-
-	if (s.ptr[0] != '{' || s.ptr[s.len - 1] != '}')
-		return false;
-	*ret = span_of(s.ptr + 1, s.len - 2);
-	return true;
-}
-
 /* Fixed strings if all are, patterns if all are, else something that only whole keys are asked of. */
 static void
 table_multi_kind(struct table *t, const struct table_multi *m)
@@ -68,7 +56,7 @@ table_multi_open(struct table *t, struct err *err)
 	struct table_multi *m;
 	struct span rest, item;
 
-	if (!table_multi_inside(t, &rest))
+	if (!table_braces(t->argument, &rest))
 		return table_multi_syntax(t, "type:name", err);
 	m = mem_new(struct table_multi);
 	while (conf_value_item(&rest, &item)) {
@@ -89,6 +77,17 @@ table_multi_open(struct table *t, struct err *err)
 	table_multi_kind(t, m);
 	t->state = m;
 	return true;
+}
+
+static const char *
+table_multi_trouble(const struct table *t)
+{
+	const struct table_multi *m = t->state;
+
+	for (size_t i = 0; i < m->count; i++)
+		if (table_trouble(m->tables[i]) != NULL)
+			return table_trouble(m->tables[i]);
+	return NULL;
 }
 
 static enum table_result
@@ -137,7 +136,7 @@ table_random_open(struct table *t, struct err *err)
 	struct table_multi *m;
 	struct span rest, item;
 
-	if (!table_multi_inside(t, &rest))
+	if (!table_braces(t->argument, &rest))
 		return table_multi_syntax(t, "value", err);
 	m = mem_new(struct table_multi);
 	while (conf_value_item(&rest, &item)) {
@@ -166,6 +165,7 @@ const struct table_type table_union_type = {
     .name = "unionmap",
     .open = table_multi_open,
     .lookup = table_union_lookup,
+    .inner_trouble = table_multi_trouble,
     .close = table_multi_close,
 };
 
@@ -173,6 +173,7 @@ const struct table_type table_pipe_type = {
     .name = "pipemap",
     .open = table_multi_open,
     .lookup = table_pipe_lookup,
+    .inner_trouble = table_multi_trouble,
     .close = table_multi_close,
 };
 

@@ -81,10 +81,13 @@ table_options_take(struct table_options *o, int letter)
 void
 table_options_parse(int argc, char **argv, bool aliases, struct table_options *ret)
 {
+	static char postmap[] = "postmap", postalias[] = "postalias";
 	struct table_command *c = &ret->command;
 	int letter;
 
 	*ret = (struct table_options){.command = {.aliases = aliases}};
+	/* getopt() speaks under this name. */
+	argv[0] = aliases ? postalias : postmap;
 	while ((letter = getopt(
 		    argc, argv, aliases ? "Nc:d:finopq:rsuvw" : "NUbc:d:fFhimnopq:rsuvw")) != -1)
 		table_options_take(ret, letter);
@@ -94,7 +97,7 @@ table_options_parse(int argc, char **argv, bool aliases, struct table_options *r
 		log_warn("ignoring -m option without -b or -h");
 	c->tables = argv + optind;
 	c->count = (size_t)(argc - optind);
-	if (c->count == 0)
+	if (c->count == 0 && !ret->list)
 		table_options_usage(aliases);
 }
 
@@ -114,7 +117,7 @@ table_options_run(struct table_options *o, struct conf *conf)
 	else if (o->query != NULL)
 		ok = table_command_query(c, o->query, &found, &err);
 	else if (o->list)
-		ok = table_command_list(c, &err);
+		ok = table_command_list(c, &found, &err);
 	else if (o->incremental)
 		ok = table_command_add(c, &err);
 	else

@@ -20,6 +20,7 @@ struct table_rule_text {
 	const struct table_rules *source;
 	const struct table *table;
 	struct span rest; /* what is not read yet */
+	const struct table_engine *engine;
 };
 
 static void
@@ -126,7 +127,14 @@ table_check_reference(
 		    "$number found in negative match replacement text: skipping this rule");
 		return false;
 	}
-	if (number < 1 || number > rule->groups) {
+	if (number < 1) {
+		table_rules_warn(text->source, text->table, "%s replacement index \"%d\"",
+		    text->engine->out_of_range, (int)number);
+		table_rules_warn(
+		    text->source, text->table, "bad replacement syntax: skipping this rule");
+		return false;
+	}
+	if (number > rule->groups) {
 		table_rules_warn(text->source, text->table,
 		    "out of range replacement index \"%d\": skipping this rule", (int)number);
 		return false;
@@ -338,7 +346,7 @@ table_pattern_open(struct table *t, const struct table_engine *engine, struct er
 	p = mem_new(struct table_pattern);
 	p->engine = engine;
 	while (table_rules_next(&source, &line)) {
-		struct table_rule_text text = {&source, t, line};
+		struct table_rule_text text = {&source, t, line, engine};
 		struct table_rule rule = {0};
 
 		if (!table_read_rule(&text, engine, ifs.count, &rule)) {

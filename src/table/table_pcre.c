@@ -155,6 +155,7 @@ table_pcre_open(struct table *t, struct err *err)
 	    .compile = table_pcre_compile,
 	    .match = table_pcre_match,
 	    .free = table_pcre_free,
+	    .out_of_range = "out of range",
 	    .no_delimiter = "ignoring this rule",
 	};
 

@@ -95,6 +95,7 @@ table_regexp_open(struct table *t, struct err *err)
 	    .compile = table_regexp_compile,
 	    .match = table_regexp_match,
 	    .free = table_regexp_free,
+	    .out_of_range = "out-of-range",
 	    .no_delimiter = "skipping this rule",
 	};
 

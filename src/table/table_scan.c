@@ -63,6 +63,9 @@ table_scan_headers(struct table_scan_state *s, struct span *rest, bool part)
 				s->scan->key(s->scan->arg, raw);
 		}
 		*rest = span_from(section, iter.body);
+		/* What parts headers from body is a line of the body, also where it is not there. */
+		if (s->scan->body && (iter.blank || rest->len != 0))
+			s->scan->key(s->scan->arg, span_of("", 0));
 		if (!s->scan->mime)
 			return;
 		type = table_scan_type(s, span_head(section, iter.at), part);

@@ -16,12 +16,9 @@ table_static_open(struct table *t, struct err *err)
 {
 	struct span value = t->argument;
 
-	if (value.ptr[0] == '{') {
-		if (value.ptr[value.len - 1] != '}')
-			return err_set(err, ERR_CONFIG, "4.3.5",
-			    "bad static:name syntax: missing '}' in \"%.*s\"", SPAN_ARG(value));
-		value = span_trim(span_of(value.ptr + 1, value.len - 2));
-	}
+	if (value.ptr[0] == '{' && !table_braces(t->argument, &value))
+		return err_set(err, ERR_CONFIG, "4.3.5",
+		    "bad static:name syntax: missing '}' in \"%.*s\"", SPAN_ARG(t->argument));
 	t->state = span_dup(value);
 	return true;
 }
@@ -166,6 +163,12 @@ table_proxy_close(void *state)
 	table_close(&inner);
 }
 
+static const char *
+table_proxy_trouble(const struct table *t)
+{
+	return table_trouble(t->state);
+}
+
 static enum table_result
 table_proxy_lookup(struct table *t, struct span key, struct buf *value, struct err *err)
 {
@@ -204,5 +207,6 @@ const struct table_type table_proxy_type = {
     .name = "proxy",
     .open = table_proxy_open,
     .lookup = table_proxy_lookup,
+    .inner_trouble = table_proxy_trouble,
     .close = table_proxy_close,
 };

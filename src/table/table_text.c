@@ -1,6 +1,8 @@
 /*
  * table_text.c - tables that are held in memory: texthash:/file, read whole, and inline:{ key = value, ... }.
  */
+#include <ctype.h>
+
 #include "base/arena.h"
 #include "base/hmap.h"
 #include "base/log.h"
@@ -69,9 +71,10 @@ table_text_value(const struct table *t, struct span given, struct buf *out, cons
 	return false;
 }
 
-/* Adds an entry; false if the key is there already: the first one stays. */
+/* Adds an entry; false if the key is there already: the first one stays, unless `replace`. */
 static bool
-table_text_add(const struct table *t, struct table_text *text, struct span key, struct span value)
+table_text_add(const struct table *t, struct table_text *text, struct span key, struct span value,
+    bool replace)
 {
 	struct buf folded CLEANUP(buf_done) = {0};
 
@@ -79,7 +82,7 @@ table_text_add(const struct table *t, struct table_text *text, struct span key, 
 		table_fold(&folded, key, table_is_utf8(t) && utf8_is_valid(key));
 		key = buf_span(&folded);
 	}
-	if (hmap_get(&text->values, key) != NULL)
+	if (!replace && hmap_get(&text->values, key) != NULL)
 		return false;
 	(void)hmap_put(&text->values, key, arena_dup(&text->arena, value));
 	return true;
@@ -103,14 +106,16 @@ table_text_line(
 		log_warn("%s, line %d: unbalanced '\"' in '%.*s' -- ignoring this line", file,
 		    number, SPAN_ARG(line));
 	} else if (key.len == 0 || value.len == 0) {
-		log_warn("%s, line %d: expected format: key whitespace value", file, number);
+		log_warn("%s, line %d: expected format: key whitespace value -- ignoring this line",
+		    file, number);
 	} else {
 		if (key.ptr[key.len - 1] == ':')
 			log_warn(
 			    "%s, line %d: record is in \"key: value\" format; is this an alias "
 			    "file?",
 			    file, number);
-		if (!table_text_add(t, text, key, value))
+		if (table_text_value(t, value, &content, file) &&
+		    !table_text_add(t, text, key, buf_span(&content), false))
 			log_warn(
 			    "%s, line %d: duplicate entry: \"%.*s\"", file, number, SPAN_ARG(key));
 	}
@@ -145,36 +150,35 @@ table_inline_fail(const struct table *t, const char *problem, struct err *err)
 	    problem, t->spec);
 }
 
-/* "name=value" or "{ name = value }" */
+/* "name=value" or "{ name = value }"; a later value of a name replaces an earlier one. */
 static bool
 table_inline_item(struct table *t, struct table_text *text, struct span item, struct err *err)
 {
 	struct buf value CLEANUP(buf_done) = {0};
-	struct span name;
-	size_t equal;
+	struct span name, rest;
+	size_t end = 0;
 
-	if (item.ptr[0] == '{' && item.ptr[item.len - 1] == '}')
-		item = span_trim(span_of(item.ptr + 1, item.len - 2));
-	equal = span_find(item, '=');
-	name = span_trim(span_head(item, equal));
-	if (equal == item.len)
+	if (item.ptr[0] == '{' && !table_braces(item, &item))
+		return table_inline_fail(t, "bad syntax", err);
+	while (end < item.len && item.ptr[end] != '=' && !isspace((unsigned char)item.ptr[end]))
+		end++;
+	name = span_head(item, end);
+	rest = span_trim(span_from(item, end));
+	if (!span_starts(rest, "="))
 		return table_inline_fail(t, "missing '=' after attribute name", err);
-	if (table_text_value(t, span_trim(span_from(item, equal + 1)), &value, t->spec) &&
-	    !table_text_add(t, text, name, buf_span(&value)))
-		log_warn("%s: duplicate entry: \"%.*s\"", t->spec, SPAN_ARG(name));
+	if (table_text_value(t, span_trim(span_from(rest, 1)), &value, t->spec))
+		(void)table_text_add(t, text, name, buf_span(&value), true);
 	return true;
 }
 
 static bool
 table_inline_open(struct table *t, struct err *err)
 {
-	struct span rest = t->argument;
 	struct table_text *text;
-	struct span item;
+	struct span rest, item;
 
-	if (rest.ptr[0] != '{' || rest.ptr[rest.len - 1] != '}')
+	if (!table_braces(t->argument, &rest))
 		return table_inline_fail(t, "bad syntax", err);
-	rest = span_of(rest.ptr + 1, rest.len - 2);
 	text = mem_new(struct table_text);
 	while (conf_value_item(&rest, &item)) {
 		if (table_inline_item(t, text, item, err))

@@ -88,12 +88,12 @@ test_scan(void **state UNUSED)
 				    "D: 4\n\ninner\n--x--\npost\n";
 
 	check_scan(true, false, false, plain, "<A: 1\n two><B: 2>");
-	check_scan(false, true, false, plain, "<body><><more>");
-	check_scan(true, true, false, plain, "<A: 1\n two><B: 2><body><><more>");
+	check_scan(false, true, false, plain, "<><body><><more>");
+	check_scan(true, true, false, plain, "<A: 1\n two><B: 2><><body><><more>");
 	check_scan(true, false, true, parts,
 	    "<A: 1><Content-Type: multipart/mixed; boundary=x><C: 3>"
 	    "<Content-Type: message/rfc822><D: 4>");
-	check_scan(false, true, true, parts, "<pre><--x><text><--x><inner><--x--><post>");
+	check_scan(false, true, true, parts, "<><pre><--x><><text><--x><><><inner><--x--><post>");
 	check_scan(true, true, true, "", "");
 }
 
