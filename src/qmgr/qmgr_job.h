@@ -112,6 +112,7 @@ struct qmgr_destination {
 	bool told_dead;        /* the cluster knows, or will, that it died */
 	struct list suspended; /* in transport->suspended */
 	int64_t suspended_until;
+	int64_t clog_silent_until; /* mono us: no warning before */
 };
 
 struct qmgr_job {

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "qmgr/qmgr_agent.h"
+#include "qmgr/qmgr_clog.h"
 #include "qmgr/qmgr_dead.h"
 #include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_int.h"
@@ -150,6 +151,7 @@ qmgr_schedule_rcpt_to(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, con
 		return qmgr_dead_defer_for(q, d, m, rcpt);
 	m->transport = t;
 	qmgr_job_add(d, &owner, rcpt);
+	qmgr_clog_check(q, d);
 }
 
 void

@@ -3,6 +3,7 @@ import time
 
 from relay import free_port
 from session import equal, limit, match
+from sink import STALL
 
 REFUSED = r"connect to 127\.0\.0\.1\[127\.0\.0\.1\]:%d: Connection refused"
 
@@ -23,6 +24,12 @@ def die(t, r, domain, port):
         q = send(t, r, "a%d@%s" % (n, domain))
         r.log.wait_for(r"%s: to=<a%d@.*status=deferred \(%s\)" % (q, n, REFUSED % port))
     t.wait("a dead destination", lambda: dead(r, port) == [["t"]])
+    wait_deferred(r)
+
+
+def wait_deferred(r):
+    """What was logged as deferred is stored too: a flush finds it."""
+    r.wait_queue(lambda found: all(m["queue_name"] == "deferred" for m in found))
 
 
 def dead(r, port):
@@ -47,8 +54,8 @@ def test_dead_destination(t):
 
 def test_flush_of_a_site(t):
     """postqueue -s: that destination lives again, another dead one does not."""
-    one, two, sink = free_port(), free_port(), t.sink()
-    r = t.relay(main={"transport_maps": routes(one=one, two=two)})
+    one, two = free_port(), free_port()
+    r = t.relay(main={"transport_maps": routes(one=one, two=two), "fast_flush_domains": "one.example"})
     die(t, r, "one.example", one)
     die(t, r, "two.example", two)
     mark = r.log.mark()
@@ -70,6 +77,7 @@ def test_flush_of_all(t):
     r.must_run("postsuper", "-d", "ALL", "deferred")
     send(t, r, "b@one.example")
     r.log.wait_for(r"to=<b@one.example>.*%s" % suspended(one))
+    wait_deferred(r)
     mark = r.log.mark()
     r.must_run("postqueue", "-f")
     r.log.wait_for(r"to=<b@one.example>.*status=deferred \(%s\)" % (REFUSED % one), since=mark)
@@ -152,6 +160,18 @@ def test_transport_rate_delay(t):
     one.wait(2, 20)
     two.wait(2, 20)
     assert time.monotonic() - start >= 3
+
+
+@limit(90)
+def test_clog_warning(t):
+    """Mail for one destination that takes more than a fifth of the active queue: a warning, once, with advice."""
+    sink = t.sink().on("connect", STALL)
+    r = t.relay(sink=sink, main={"qmgr_message_active_limit": "50"})
+    for n in range(40):
+        send(t, r, "a%d@dest.example" % n)
+    r.log.wait_for(r"qmgr\[\d+\]: warning: mail for \[127\.0\.0\.1\]:%d is using up \d+ of \d+ active queue entries" % sink.port)
+    r.log.wait_for(r"warning: you may need to increase the main.cf smtp_destination_concurrency_limit from 20")
+    equal(len(r.log.find_all(r"is using up")), 1)
 
 
 def test_recipient_is_the_destination(t):
