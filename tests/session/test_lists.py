@@ -12,6 +12,7 @@ from tools import Sink  # noqa: E402
 
 RECIPIENTS = 50000
 DELIVERY = 0.2      # seconds that the sink takes for a delivery
+SANITIZED = "ASAN_OPTIONS" in os.environ    # its memory is not that of the program
 MAIN = {"smtpd_recipient_limit": str(RECIPIENTS + 1), "smtpd_client_message_rate_limit": "0"}
 
 
@@ -146,7 +147,7 @@ def measure(t, list_domain, pace, count):
     show("beside the list", after)
     print("scheduler +%.1f MB" % grown)
     # 50,000 recipients at once would be 40 MB: a page is 5,000, and there is room for 20,000.
-    assert grown < 16, "the scheduler grew by %.1f MB" % grown
+    assert SANITIZED or grown < 16, "the scheduler grew by %.1f MB" % grown
     return before, after
 
 
