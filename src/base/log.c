@@ -30,7 +30,7 @@ static struct {
 	bool ready;
 	bool buffered;
 	unsigned generation; /* calls of log_reopen() */
-	bool forked; /* the number of the process must be asked for again */
+	bool forked;         /* the number of the process must be asked for again */
 	struct buf gathered;
 	int64_t
 	    stamp_second; /* the second that `stamp` shows: strftime once a second, not once a line */

@@ -62,7 +62,8 @@ struct queue_result {
 	size_t forward_count;
 	/* with this outcome (and the others of this call) no recipient of the message is left in our hands: compose */
 	bool last;
-	bool notified; /* one of the message's outcomes so far, this one included, has a notification */
+	bool
+	    notified; /* one of the message's outcomes so far, this one included, has a notification */
 	/* set by queue_record_flush() */
 	enum queue_recorded recorded;
 };

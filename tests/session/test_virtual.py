@@ -86,14 +86,21 @@ def test_unknown_user_and_bad_ids(t):
 
 def test_full_mailbox(t):
     """A message that does not fit is returned, and the file is what it was before."""
-    r, base = virtual_relay(t, {"b@vm.test": "b"}, {"virtual_mailbox_limit": "4000", "message_size_limit": "3950"})
-    q = t.send(r, recipients=["b@vm.test"])
+    r, base = virtual_relay(t, {"b@vm.test": "b"}, {"virtual_mailbox_limit": "50000", "message_size_limit": "45000"})
+    q = t.send(r, recipients=["b@vm.test"], message="Subject: x\n\n" + ("y" * 60 + "\n") * 300)
     r.log.wait_for(r"%s: .*status=sent" % q)
     before = read(base + "/b")
-    q = t.send(r, sender="", recipients=["b@vm.test"], message="Subject: x\n\n" + ("y" * 60 + "\n") * 50)
+    q = t.send(r, sender="", recipients=["b@vm.test"], message="Subject: x\n\n" + ("y" * 60 + "\n") * 600)
     r.log.wait_for(r"%s: .*dsn=5.2.2, status=bounced \(delivery failed to mailbox %s/b: error writing message: File too large\)"
                    % (q, base))
     equal(read(base + "/b"), before, "mailbox")
+
+
+def test_limit_below_message_size(t):
+    """A limit that lets messages in which can never be delivered is an operator's mistake: the mail waits."""
+    r, _ = virtual_relay(t, {"b@vm.test": "b"}, {"virtual_mailbox_limit": "50000", "message_size_limit": "60000"})
+    q = t.send(r, recipients=["b@vm.test"])
+    r.log.wait_for(r"%s: .*dsn=4.3.5, status=deferred \(mail system configuration error\)" % q)
 
 
 def test_locked_mailbox(t):
