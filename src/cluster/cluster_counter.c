@@ -28,6 +28,7 @@
 #define DEAD     (20 * CLOCK_SECOND) /* without one */
 #define REPEAT   (20 * CLOCK_SECOND) /* all that is open is told again */
 #define ROWS_MAX 5000                /* told in one exchange; the rest in the next */
+#define KEYS_MAX 200000 /* with more than that in memory new ones of the others are passed over */
 #define UNTOLD   UINT32_MAX
 
 /* What another process has open under a key. */
@@ -334,7 +335,8 @@ take_row(struct cluster_counter *c, const struct db_result *r, size_t row)
 
 	p->heard = MAX(p->heard, when);
 	p->seen = MAX(p->seen, number);
-	if (number <= p->taken || key.len == 0)
+	if (number <= p->taken || key.len == 0 ||
+	    (c->keys.count >= KEYS_MAX && hmap_get(&c->keys, key) == NULL))
 		return;
 	k = counted_of(c, key);
 	set_elsewhere(k, p->id, (uint32_t)db_result_int(r, row, COL_OPEN));
