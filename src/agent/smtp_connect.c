@@ -33,8 +33,10 @@ smtp_connect_failed(struct smtp_session *session, const struct err *err)
 
 	memcpy(t->dsn, err->dsn, sizeof(t->dsn));
 	buf_clear(&t->text);
-	buf_add_str(&t->text, err->text);
-	return smtp_session_lost(session, SMTP_STEP_CONNECT, STREAM_ERROR);
+	buf_add_str(&t->text, err->kind == ERR_CONFIG ? "server configuration error" : err->text);
+	(void)smtp_session_lost(session, SMTP_STEP_CONNECT, STREAM_ERROR);
+	t->local = err->kind == ERR_CONFIG;
+	return false;
 }
 
 static bool
@@ -48,7 +50,7 @@ smtp_connect_stream(struct smtp_session *session)
 
 	session->stream = net_connect(&session->host.addr, from, deadline, &err);
 	if (session->stream == NULL && err.kind == ERR_CONFIG) {
-		log_warn("%s", err.text);
+		log_warn("smtp_connect_addr: %s", err.text);
 		if (!s->bind_enforce)
 			session->stream = net_connect(&session->host.addr, NULL, deadline, &err);
 	}
@@ -171,8 +173,9 @@ smtp_connect_discard(struct smtp_session *session, unsigned *ret)
 	*ret = s->discard;
 	if (smtp_filter_discard(session->filter, session->address, &listed, &trouble)) {
 		text = buf_str(&listed);
+		/* An unknown word means nothing to Postfix either. */
 		if (!smtp_ehlo_parse_discard(buf_span(&listed), ret, &err))
-			log_warn("%s: %s", session->address, err.text);
+			log_debug("%s: %s", session->address, err.text);
 	}
 	if (*ret != 0 && (*ret & SMTP_EHLO_SILENT) == 0)
 		log_info("discarding EHLO keywords: %s", text);

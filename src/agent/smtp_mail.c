@@ -45,8 +45,8 @@ smtp_mail_read_xforward(struct smtp_transaction *t, enum smtp_step step, const c
 	if (smtp_reply_class(&session->reply) == 2)
 		return true;
 	smtp_reply_text(&session->reply, &text);
-	log_warn("host %s[%s] said: %s (in reply to XFORWARD %s command)", session->host.name,
-	    session->address, buf_str(&text), what);
+	log_warn("host %s[%s]:%u said: %s (in reply to XFORWARD %s command)", session->host.name,
+	    session->address, net_addr_port(&session->host.addr), buf_str(&text), what);
 	return true;
 }
 

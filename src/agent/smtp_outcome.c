@@ -96,6 +96,8 @@ smtp_outcome_lost(const struct smtp_session *session, struct agent_job *job)
 {
 	const struct smtp_trouble *t = &session->trouble;
 
+	if (t->step == SMTP_STEP_CONNECT && t->local)
+		return arena_dup(&job->arena, buf_span(&t->text));
 	if (t->step == SMTP_STEP_CONNECT)
 		return arena_printf(&job->arena, "connect to %s: %s",
 		    smtp_outcome_relay(session, job), buf_str(&t->text));
@@ -157,18 +159,20 @@ smtp_outcome_log(const struct smtp_delivery *d, const struct smtp_session *sessi
 	log_info("%s", buf_str(&line));
 }
 
-/* Texts are in the job's arena. `session` NULL: there is none to name, and nothing was sent. */
+/*
+ * Texts are in the job's arena. `session` NULL: there is none to name. Only `sent` makes it a success, whatever class the
+ * code has: mail is not lost over a reply that makes no sense.
+ */
 static void
 smtp_outcome_settle(struct smtp_delivery *d, const struct smtp_session *session, size_t rcpt,
-    const char *dsn, const char *text, struct span reply)
+    bool sent, const char *dsn, const char *text, struct span reply)
 {
 	struct agent_job *job = d->job;
 	struct delivery_outcome *o = &job->outcomes[rcpt];
 
+	MUST(sent == (dsn[0] == '2'));
 	smtp_filter_status(d->filter, &job->arena, &dsn, &text);
-	o->status = dsn[0] == '2'   ? DELIVERY_SENT
-		    : dsn[0] == '4' ? DELIVERY_DEFERRED
-				    : DELIVERY_BOUNCED;
+	o->status = sent ? DELIVERY_SENT : dsn[0] == '4' ? DELIVERY_DEFERRED : DELIVERY_BOUNCED;
 	o->dsn = span_str(arena_strdup(&job->arena, dsn));
 	o->text = span_str(text);
 	o->relay = SPAN_LIT("none");
@@ -205,7 +209,7 @@ smtp_outcome_by_reply(struct smtp_session *session, struct smtp_delivery *d, siz
 	smtp_reply_text(&session->reply, &text);
 	reply = arena_dup(&job->arena, buf_span(&text));
 	if (sent) {
-		smtp_outcome_settle(d, session, rcpt,
+		smtp_outcome_settle(d, session, rcpt, true,
 		    session->reply.dsn[0] == '2' ? session->reply.dsn : "2.0.0", reply,
 		    span_str(reply));
 		return;
@@ -216,7 +220,7 @@ smtp_outcome_by_reply(struct smtp_session *session, struct smtp_delivery *d, siz
 		(void)smtp_why_set(&d->why, session->reply.dsn, "%s", said);
 		return;
 	}
-	smtp_outcome_settle(d, session, rcpt, session->reply.dsn, said, span_str(reply));
+	smtp_outcome_settle(d, session, rcpt, false, session->reply.dsn, said, span_str(reply));
 }
 
 void
@@ -272,7 +276,13 @@ smtp_outcome_reason(const struct smtp_session *session, struct agent_job *job,
 	if (t->local)
 		return text;
 	*ret_reply = span_str(text);
-	return smtp_outcome_said(session, job, t->step, *ret_reply);
+	text = smtp_outcome_said(session, job, t->step, *ret_reply);
+	/* "250" where something else has to come. */
+	if (dsn[0] == '2') {
+		memcpy(dsn, "5.5.0", sizeof("5.5.0"));
+		text = arena_printf(&job->arena, "Protocol error: %s", text);
+	}
+	return text;
 }
 
 void
@@ -302,7 +312,7 @@ smtp_outcome_session(struct smtp_session *session, struct smtp_delivery *d)
 		smtp_outcome_site_error(job, dsn, text);
 	for (size_t i = 0; i < job->request.rcpt_count; i++)
 		if (smtp_outcome_is_open(d, i))
-			smtp_outcome_settle(d, session, i, dsn, text, reply);
+			smtp_outcome_settle(d, session, i, false, dsn, text, reply);
 }
 
 /* Mail for ourselves as the best MX may have a transport of its own (best_mx_transport). */
@@ -346,5 +356,5 @@ smtp_outcome_leftover(struct smtp_delivery *d)
 		smtp_outcome_site_error(job, d->why.dsn, text);
 	for (size_t i = 0; i < job->request.rcpt_count; i++)
 		if (smtp_outcome_is_open(d, i))
-			smtp_outcome_settle(d, NULL, i, d->why.dsn, text, (struct span){0});
+			smtp_outcome_settle(d, NULL, i, false, d->why.dsn, text, (struct span){0});
 }

@@ -224,17 +224,15 @@ smtp_sasl_exchange(
     struct smtp_session *session, const struct smtp_sasl *a, struct span user, struct span password)
 {
 	bool allowed = smtp_sasl_allows_plain(session, a);
-	bool ok;
 
 	if (allowed && smtp_sasl_has_mechanism(session, a, "PLAIN"))
-		ok = smtp_sasl_plain(session, user, password);
-	else if (allowed && smtp_sasl_has_mechanism(session, a, "LOGIN"))
-		ok = smtp_sasl_login(session, user, password);
-	else
-		return smtp_session_object(session, SMTP_STEP_AUTH, "4.7.0",
-		    "SASL authentication failed; cannot authenticate to server %s[%s]: no mechanism available",
-		    session->host.name, session->address);
-	return ok && smtp_sasl_result(session, a);
+		return smtp_sasl_plain(session, user, password) && smtp_sasl_result(session, a);
+	if (allowed && smtp_sasl_has_mechanism(session, a, "LOGIN"))
+		return smtp_sasl_login(session, user, password) && smtp_sasl_result(session, a);
+	log_warn("SASL authentication failure: No worthy mechs found");
+	return smtp_session_object(session, SMTP_STEP_AUTH, "4.7.0",
+	    "SASL authentication failed; cannot authenticate to server %s[%s]: no mechanism available",
+	    session->host.name, session->address);
 }
 
 bool

@@ -131,6 +131,16 @@ def test_after_a_refused_transaction(t):
     assert "RSET" in sink.sessions[0].commands, sink.sessions[0].commands
 
 
+def test_success_out_of_place(t):
+    """"250" to DATA is no success: the mail bounces, and is not taken for delivered."""
+    sink = t.sink()
+    sink.on("data", "250 2.0.0 fine", times=1)
+    r = t.relay(sink=sink)
+    q = t.send(r)
+    r.log.wait_for(r"%s: to=<%s>, .*dsn=5.5.0, status=bounced \(Protocol error: host .* said: 250 2.0.0 fine "
+                   r"\(in reply to DATA command\)\)" % (q, BOB))
+
+
 def test_reuse_count_limit(t):
     """smtp_connection_reuse_count_limit ends a kept connection."""
     sink = t.sink()
@@ -155,11 +165,11 @@ def test_bind_address(t):
     r.reload()
     t.send(r)
     sink.wait(2)
-    r.log.wait_for(r"warning: bind 192.0.2.1: Cannot assign requested address")
+    r.log.wait_for(r"warning: smtp_connect_addr: bind 192.0.2.1: Cannot assign requested address")
     r.write_config(smtp_bind_address_enforce="yes")
     r.reload()
     q = t.send(r)
-    r.log.wait_for(r"%s: to=<%s>, relay=none, .*dsn=4.4.0, status=deferred" % (q, BOB))
+    r.log.wait_for(r"%s: to=<%s>, relay=none, .*dsn=4.4.0, status=deferred \(server configuration error\)" % (q, BOB))
 
 
 def test_reply_to_a_connection_that_closes(t):
