@@ -46,10 +46,14 @@ class Stage:
     """A relay, a sink, and the directory of both."""
 
     def __init__(self, args, **settings):
+        """settings: more of main.cf; {dir} stands for the directory."""
         self.args = args
         self.directory = tempfile.mkdtemp(prefix="rowpost-scenario-", dir=args.dir)
         os.chmod(self.directory, 0o755)
         self.sink = tools.Sink(args.build, self.directory)
+        settings = {name: value.format(dir=self.directory) for name, value in settings.items()}
+        self.routes = os.path.join(self.directory, "transport")
+        self.route(0, [])
         self.relay = Rowpost(self.directory, self.sink.port, settings)
         self.bench = jobs.Bench(args.build, self.directory, self.sink, drain_limit=120)
 
@@ -71,6 +75,11 @@ class Stage:
         if lost:
             sys.exit(f"scenarios: the ledger is not whole: {lost}")
         return run
+
+    def route(self, port, domains):
+        """Mail for the domains goes to that port of 127.0.0.1; takes effect with the next start."""
+        with open(self.routes, "w", encoding="utf-8") as f:
+            f.writelines(f"{domain} smtp:[127.0.0.1]:{port}\n" for domain in domains)
 
     def sql(self, query):
         """Rows of one column, as text."""
@@ -116,27 +125,21 @@ def fill(stage, recipients, domains):
 def backlog(args):
     figures = Figures(f"backlog: {args.recipients} deferred recipients, 90 % of them for one dead destination")
     dead = tools.free_port()
-    settings = {"smtpd_recipient_limit": "100000", "transport_maps": "texthash:$config_directory/transport",
+    settings = {"smtpd_recipient_limit": "100000", "transport_maps": "texthash:{dir}/transport",
                 "minimal_backoff_time": "1h", "maximal_backoff_time": "2h"}
     with Stage(args, **settings) as stage:
-        table = os.path.join(stage.relay.config, "transport")
         before = [stage.run(domains=DOMAINS) for _ in range(args.runs)]
-        route(table, dead, [DEAD] + [f"d{i}.{DEAD}" for i in range(DOMAINS)])
+        stage.route(dead, [DEAD] + [f"d{i}.{DEAD}" for i in range(DOMAINS)])
         stage.relay.restart()
         fill(stage, args.recipients * 9 // 10, 1)
         fill(stage, args.recipients - args.recipients * 9 // 10, DOMAINS)
         stage.wait_number(QUEUED, lambda n: n >= args.recipients, 3600)
-        route(table, dead, [DEAD])
+        stage.route(dead, [DEAD])
         stage.relay.restart()
         after = [stage.run(domains=DOMAINS) for _ in range(args.runs)]
         compare(figures, "with the backlog", before, after)
         listing(figures, stage)
         drain(figures, stage, median(before, "end_to_end_per_s"))
-
-
-def route(path, port, domains):
-    with open(path, "w", encoding="utf-8") as f:
-        f.writelines(f"{domain} smtp:[127.0.0.1]:{port}\n" for domain in domains)
 
 
 def listing(figures, stage):
@@ -159,8 +162,7 @@ def listing(figures, stage):
 def drain(figures, stage, normal):
     """The dead destination comes back: a sink on its port, then one flush of it."""
     waiting = stage.number(QUEUED)
-    os.unlink(os.path.join(stage.relay.config, "transport"))
-    route(os.path.join(stage.relay.config, "transport"), stage.sink.port, [DEAD])
+    stage.route(stage.sink.port, [DEAD])
     stage.relay.restart()
     before = stage.sink.counts().recipients
     began = time.monotonic()
