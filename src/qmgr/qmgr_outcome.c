@@ -1,6 +1,5 @@
 /*
- * qmgr_outcome.c - see qmgr_outcome.h. What follows from an outcome is decided here, once: whether a failure is final, when a
- * deferred recipient is tried again, who is to be told.
+ * qmgr_outcome.c - see qmgr_outcome.h. What follows from an outcome is decided in qmgr_decide.c.
  */
 #include "qmgr/qmgr_outcome.h"
 
@@ -11,7 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/mail_log.h"
-#include "mail/mail_retry.h"
+#include "qmgr/qmgr_decide.h"
 #include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_forward.h"
 #include "qmgr/qmgr_int.h"
@@ -49,119 +48,6 @@ struct qmgr_fact {
 	char *text;
 	char *relay;
 };
-
-/* ---- deciding ---- */
-
-static int64_t
-qmgr_lifetime(const struct qmgr *q, const struct qmgr_message *m)
-{
-	return conf_time(q->service->conf, m->envelope->sender[0] != '\0'
-					       ? CONF_maximal_queue_lifetime
-					       : CONF_bounce_queue_lifetime);
-}
-
-/* Deferred once more, or too late for that? */
-static void
-qmgr_decide_deferred(const struct qmgr *q, const struct qmgr_message *m, struct queue_result *r)
-{
-	const struct conf *conf = q->service->conf;
-	int64_t arrival = m->envelope->arrival;
-	int64_t lifetime = qmgr_lifetime(q, m);
-	int64_t warning = conf_time(conf, CONF_delay_warning_time);
-
-	r->expires_at = arrival + lifetime;
-	r->warn_at = warning > 0 && m->envelope->sender[0] != '\0' ? arrival + warning : 0;
-	if (mail_retry_is_expired(r->at, arrival, lifetime)) {
-		r->outcome = QUEUE_EXPIRED;
-		r->notify = QUEUE_NOTIFY_FAILURE;
-		r->action = "failed";
-		return;
-	}
-	r->outcome = QUEUE_DEFERRED;
-	r->next_attempt =
-	    r->at + mail_retry_delay(r->at, arrival, conf_time(conf, CONF_minimal_backoff_time),
-			conf_time(conf, CONF_maximal_backoff_time));
-}
-
-/* Who is told: RFC 3461 section 5.2; without NOTIFY only failures are reported. */
-static unsigned
-qmgr_decide_notify(const struct queue_result *r)
-{
-	unsigned wanted = r->rcpt->dsn_notify;
-
-	if (r->outcome == QUEUE_BOUNCED || r->outcome == QUEUE_EXPIRED)
-		return wanted == 0 || (wanted & QUEUE_NOTIFY_FAILURE) != 0 ? QUEUE_NOTIFY_FAILURE
-									   : 0;
-	if (r->outcome == QUEUE_SENT)
-		return wanted & QUEUE_NOTIFY_SUCCESS;
-	return 0;
-}
-
-/* An operator's order instead of another attempt. True when it decides. */
-static bool
-qmgr_decide_order(const struct qmgr *q, const struct qmgr_message *m, enum queue_verb order,
-    struct queue_result *r)
-{
-	r->no_attempt = true;
-	r->expires_at = m->envelope->arrival + qmgr_lifetime(q, m);
-	switch (order) {
-	case QUEUE_VERB_HOLD:
-		r->outcome = QUEUE_HELD;
-		return true;
-	case QUEUE_VERB_DELETE:
-		r->outcome = QUEUE_DELETED;
-		return true;
-	case QUEUE_VERB_REQUEUE:
-		r->outcome = QUEUE_DEFERRED;
-		r->next_attempt = r->at;
-		return true;
-	case QUEUE_VERB_RELEASE:
-	case QUEUE_VERB_EXPIRE:
-	case QUEUE_VERB_BOUNCE:
-	case QUEUE_VERB_FLUSH:
-		break;
-	}
-	r->no_attempt = false;
-	return false;
-}
-
-static void
-qmgr_decide(const struct qmgr *q, const struct qmgr_message *m, const struct qmgr_outcome *o,
-    struct queue_result *r)
-{
-	enum queue_verb order = o->order != 0 ? o->order : qmgr_order_of(m, r->rcpt->rcpt_no);
-
-	r->action = "failed";
-	if (order != 0 && o->status == DELIVERY_DEFERRED && qmgr_decide_order(q, m, order, r)) {
-		r->notify = qmgr_decide_notify(r);
-		return;
-	}
-	switch (o->status) {
-	case DELIVERY_SENT:
-		r->outcome = o->discarded ? QUEUE_DISCARDED : QUEUE_SENT;
-		r->action = o->final ? "delivered" : "relayed";
-		break;
-	case DELIVERY_BOUNCED:
-		if (conf_bool(q->service->conf, CONF_soft_bounce)) {
-			qmgr_decide_deferred(q, m, r);
-			break;
-		}
-		r->outcome = QUEUE_BOUNCED;
-		r->expires_at = m->envelope->arrival + qmgr_lifetime(q, m);
-		break;
-	case DELIVERY_DEFERRED:
-	case DELIVERY_UNTRIED:
-	case DELIVERY_PASSED:
-		qmgr_decide_deferred(q, m, r);
-		r->no_attempt = o->destination_dead;
-		break;
-	}
-	r->notify = qmgr_decide_notify(r);
-	if (o->passed_on)
-		r->notify &= ~QUEUE_NOTIFY_SUCCESS;
-	if (o->told && r->outcome == QUEUE_BOUNCED)
-		r->notify = 0;
-}
 
 /* ---- gathering ---- */
 
@@ -232,6 +118,8 @@ void
 qmgr_outcome_add(
     struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const struct qmgr_outcome *o)
 {
+	const struct qmgr_rules rules = qmgr_decide_rules(q->service->conf);
+	enum queue_verb order = qmgr_order_of(m, m->envelope->rcpts[rcpt].rcpt_no);
 	struct qmgr_record *rec = mem_new(struct qmgr_record);
 
 	rec->message = m;
@@ -240,7 +128,7 @@ qmgr_outcome_add(
 	rec->result.rcpt = &m->envelope->rcpts[rcpt];
 	rec->result.at = clock_real_us();
 	qmgr_record_texts(rec, o);
-	qmgr_decide(q, m, o, &rec->result);
+	qmgr_decide(&rules, order, o, &rec->result);
 	m->notified |= rec->result.notify != 0;
 	rec->arena = o->arena;
 	/* What is tried again will be expanded again. */
