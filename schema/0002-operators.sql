@@ -62,7 +62,8 @@ FROM mailq.batch b, unnest(b.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m,
 WHERE i.part = b.part
 UNION ALL
 SELECT rowpost.queue_id(i.msg_id), 'active', i.sender, r.addr, i.size, i.arrival,
-	0, NULL, '', NULL, NULL, n.name, r.orig_addr, false, i.msg_id, r.rcpt_no, lower(substring(r.addr FROM '@([^@]*)$'))
+	0, NULL, '', NULL, NULL, n.name, r.orig_addr, EXISTS (SELECT FROM mailq.queue_order o WHERE o.msg_id = i.msg_id
+		AND o.done IS NULL AND o.verb IN ('expire', 'bounce')), i.msg_id, r.rcpt_no, lower(substring(r.addr FROM '@([^@]*)$'))
 FROM mailq.active a LEFT JOIN mailq.node n ON n.epoch = a.owner, unnest(a.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m,
 	-- OFFSET: message by message, since a join of all recipients with all results by message is quadratic in a long list.
 	LATERAL (SELECT addr, orig_addr, rcpt_no FROM mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) l

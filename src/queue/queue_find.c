@@ -12,14 +12,15 @@ static const struct db_statement sql_find = {"find_messages",
     "SELECT n, bit_or(place), bool_or(forced) FROM ("
     "SELECT n, 1 AS place, false AS forced FROM mailq.batch b, unnest(b.msg_ids) m "
     "JOIN w ON w.id = m "
-    "UNION ALL SELECT n, 2, false FROM mailq.active a, unnest(a.msg_ids) m JOIN w ON w.id = m "
-    "JOIN mailq.incoming i ON i.msg_id = m WHERE i.part = a.part AND i.recipients > "
-    "(SELECT count(*) FROM mailq.result x WHERE x.part = a.part AND x.batch_id = a.batch_id "
-    "AND x.msg_id = m) "
-    "UNION ALL SELECT n, CASE WHEN owner IS NULL THEN 4 ELSE 2 END, forced_expire FROM w "
-    "JOIN mailq.deferred d ON d.msg_id = w.id JOIN mailq.deferred_message m ON m.msg_id = w.id "
-    "UNION ALL SELECT n, 8, forced_expire FROM w JOIN mailq.held h ON h.msg_id = w.id "
-    "JOIN mailq.deferred_message m ON m.msg_id = w.id) f GROUP BY n"};
+    "UNION ALL SELECT n, 2, " QUEUE_SQL_EXPIRING(
+	"m") " FROM mailq.active a, unnest(a.msg_ids) m JOIN w ON w.id = m "
+	     "JOIN mailq.incoming i ON i.msg_id = m WHERE i.part = a.part AND i.recipients > "
+	     "(SELECT count(*) FROM mailq.result x WHERE x.part = a.part AND x.batch_id = a.batch_id "
+	     "AND x.msg_id = m) "
+	     "UNION ALL SELECT n, CASE WHEN owner IS NULL THEN 4 ELSE 2 END, forced_expire FROM w "
+	     "JOIN mailq.deferred d ON d.msg_id = w.id JOIN mailq.deferred_message m ON m.msg_id = w.id "
+	     "UNION ALL SELECT n, 8, forced_expire FROM w JOIN mailq.held h ON h.msg_id = w.id "
+	     "JOIN mailq.deferred_message m ON m.msg_id = w.id) f GROUP BY n"};
 
 bool
 queue_find_messages(struct db_conn *c, const int64_t *msg_ids, size_t count, int64_t deadline,

@@ -221,6 +221,11 @@ void queue_param_add_str(struct buf *array, const char *s);
  * Rows as columns: one array parameter for each column, filled row by row from left to right. `types`: a letter for each:
  * i int4, q int8, t text, z timestamptz.
  */
+/* Is the expiry of a message ordered, which nobody has carried out yet? */
+#define QUEUE_SQL_EXPIRING(msg_id)                                                                 \
+	"EXISTS (SELECT FROM mailq.queue_order o WHERE o.msg_id = " msg_id                         \
+	" AND o.done IS NULL AND o.verb IN ('expire', 'bounce'))"
+
 #define QUEUE_COLUMNS_MAX 16
 struct queue_columns {
 	struct buf cols[QUEUE_COLUMNS_MAX];

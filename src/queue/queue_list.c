@@ -40,9 +40,10 @@ enum {
 #define RING_NEXT(table)                                                                           \
 	"SELECT part::int4, batch_id FROM mailq." table " WHERE (part, batch_id) > ($1::int4, "    \
 	"$2::int8) ORDER BY part, batch_id LIMIT $3"
-#define RING_COLUMNS                                                                               \
-	"i.msg_id, i.sender, i.size, i.arrival, false, x.rcpt_no, x.addr, x.orig_addr, '', 0, "    \
-	"NULL::timestamptz, '', '' FROM unnest($1::int4[], $2::int8[]) u(p, b) "
+#define RING_COLUMNS(forced)                                                                       \
+	"i.msg_id, i.sender, i.size, i.arrival, " forced                                           \
+	", x.rcpt_no, x.addr, x.orig_addr, '', 0, NULL::timestamptz, '', '' "                      \
+	"FROM unnest($1::int4[], $2::int8[]) u(p, b) "
 #define RING_RCPTS                                                                                 \
 	"JOIN mailq.incoming i ON i.part = a.part AND i.msg_id = ANY (a.msg_ids), "                \
 	"mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) x "                      \
@@ -61,16 +62,18 @@ enum {
 
 static const struct stage stages[] = {
     {{"list_incoming_next", RING_NEXT("batch")},
-	{"list_incoming", "SELECT 0, " RING_COLUMNS
-			  "JOIN mailq.batch a ON a.part = p AND a.batch_id = b " RING_RCPTS
-			  "ORDER BY p, b, i.msg_id, x.rcpt_no"},
+	{"list_incoming",
+	    "SELECT 0, " RING_COLUMNS(
+		"false") "JOIN mailq.batch a ON a.part = p AND a.batch_id = b " RING_RCPTS
+			 "ORDER BY p, b, i.msg_id, x.rcpt_no"},
 	BATCHES},
     {{"list_active_next", RING_NEXT("active")},
-	{"list_active", "SELECT 1, " RING_COLUMNS
-			"JOIN mailq.active a ON a.part = p AND a.batch_id = b " RING_RCPTS
-			"AND NOT EXISTS (SELECT FROM mailq.result r WHERE r.part = a.part "
-			"AND r.batch_id = a.batch_id AND r.msg_id = i.msg_id "
-			"AND r.rcpt_no = x.rcpt_no) ORDER BY p, b, i.msg_id, x.rcpt_no"},
+	{"list_active",
+	    "SELECT 1, " RING_COLUMNS(QUEUE_SQL_EXPIRING(
+		"i.msg_id")) "JOIN mailq.active a ON a.part = p AND a.batch_id = b " RING_RCPTS
+			     "AND NOT EXISTS (SELECT FROM mailq.result r WHERE r.part = a.part "
+			     "AND r.batch_id = a.batch_id AND r.msg_id = i.msg_id "
+			     "AND r.rcpt_no = x.rcpt_no) ORDER BY p, b, i.msg_id, x.rcpt_no"},
 	BATCHES},
     {{"list_deferred_next", MESSAGE_NEXT("deferred")},
 	{"list_deferred",

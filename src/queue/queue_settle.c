@@ -45,13 +45,13 @@ static struct queue_set_sql sql_results = {.name = "settle_results",
 	   "SELECT b, %K, m, r, o, t FROM unnest($1::int8[], $2::int8[], $3::int4[], $4::text[], "
 	   "$5::timestamptz[]) u(b, m, r, o, t) ON CONFLICT DO NOTHING"};
 static struct queue_set_sql sql_messages = {.name = "settle_messages",
-    .sql = "INSERT INTO mailq.deferred_message (msg_id, arrival, size, content_id, recipients, "
-	   "expires_at, warn_at, forced_expire, sender, attrs, content) SELECT i.msg_id, "
-	   "i.arrival, i.size, i.content_id, i.recipients, coalesce(e, 'infinity'), w, "
-	   "EXISTS (SELECT FROM mailq.queue_order o WHERE o.msg_id = m AND done IS NULL "
-	   "AND verb IN ('expire', 'bounce')), i.sender, i.attrs, i.content "
-	   "FROM unnest($1::int8[], $2::timestamptz[], $3::timestamptz[]) u(m, e, w) "
-	   "JOIN mailq.incoming_%K i ON i.msg_id = m ON CONFLICT DO NOTHING"};
+    .sql =
+	"INSERT INTO mailq.deferred_message (msg_id, arrival, size, content_id, recipients, "
+	"expires_at, warn_at, forced_expire, sender, attrs, content) SELECT i.msg_id, "
+	"i.arrival, i.size, i.content_id, i.recipients, coalesce(e, 'infinity'), w, " QUEUE_SQL_EXPIRING(
+	    "m") ", i.sender, i.attrs, i.content "
+		 "FROM unnest($1::int8[], $2::timestamptz[], $3::timestamptz[]) u(m, e, w) "
+		 "JOIN mailq.incoming_%K i ON i.msg_id = m ON CONFLICT DO NOTHING"};
 /* $3 epoch. The lease goes when all recipients are accounted for, and only then. */
 static struct queue_set_sql sql_finish = {.name = "settle_finish",
     .sql = "DELETE FROM mailq.active_%K a USING unnest($1::int8[], $2::int4[]) u(b, s) "

@@ -409,6 +409,16 @@ def test_super_in_delivery(t):
           [[q, "hold", "t", "root", "postsuper -h"]], "order")
 
 
+def test_super_expire_in_delivery(t):
+    """A message in a scheduler's hands is marked at once, and marked once."""
+    s = Stored(t)
+    q = s.add("active")
+    equal(s.super("-e", q)[:2], [q + ": expired", "Force-expired: 1 message"], "-e")
+    equal([(e["queue_name"], e["forced_expire"]) for e in s.relay.queue()], [("active", True)], "queue")
+    equal(s.relay.sql("SELECT forced_expire FROM rowpost.queue"), [["t"]], "view")
+    equal(s.super("-e", q), ["Force-expired: 0 messages"], "-e again")
+
+
 def test_super_errors(t):
     """Command line, rights."""
     s = Stored(t)
