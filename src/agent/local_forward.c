@@ -177,14 +177,14 @@ local_forward_file(struct local_delivery *d, const struct local_item *item,
 
 /* ---- :include: ---- */
 
+/* What is wrong with somebody's list is for the administrator's eyes; the sender learns that it is not his fault. */
 static void
-local_include_failed(struct local_delivery *d, const struct local_context *c, const char *fmt,
+local_include_failed(struct local_delivery *d, const struct local_context *c, const char *what,
     const char *path, const char *why)
 {
-	const char *what = arena_printf(
-	    &d->work->arena, "%s file %s%s%s", fmt, path, why[0] != '\0' ? ": " : "", why);
-
-	local_note(d, c->address->addr, DELIVERY_BOUNCED, "5.3.5", what, NULL);
+	log_warn("%s :include: file %s%s%s", what, path, why[0] != '\0' ? ": " : "", why);
+	local_note(d, c->address->addr, DELIVERY_BOUNCED, "5.3.5",
+	    "mail system configuration error", NULL);
 }
 
 /* Who may do what the members of an include file say: the user whose file named it, else the file's owner. */
@@ -224,23 +224,22 @@ local_include(struct local_delivery *d, const struct local_context *context, con
 	if (!local_first_time(d, "include %u %s", (unsigned)uid, path))
 		return;
 	if (path[0] != '/') {
-		local_note(d, context->address->addr, DELIVERY_BOUNCED, "5.3.5",
-		    arena_printf(&d->work->arena, ":include:%s uses a relative path", path), NULL);
+		local_include_failed(d, context, "relative path of", path, "");
 		return;
 	}
 	*c = *context;
 	c->source = LOCAL_FROM_INCLUDE;
 	c->depth++;
 	if (!local_stat(path, uid, gid, true, &st))
-		local_include_failed(d, c, "unable to lookup :include:", path, strerror(errno));
+		local_include_failed(d, c, "unable to lookup", path, strerror(errno));
 	else if (!S_ISREG(st.st_mode))
-		local_include_failed(d, c, "not a regular :include:", path, "");
+		local_include_failed(d, c, "not a regular", path, "");
 	else if ((st.st_mode & S_IWOTH) != 0)
-		local_include_failed(d, c, "world writable :include:", path, "");
+		local_include_failed(d, c, "world writable", path, "");
 	else if (!local_read_file(path, uid, gid, &text))
-		local_include_failed(d, c, "cannot open :include:", path, strerror(errno));
+		local_include_failed(d, c, "cannot open", path, strerror(errno));
 	else if (c->depth > LOCAL_DEPTH_MAX)
-		local_include_failed(d, c, "loop of :include:", path, "");
+		local_include_failed(d, c, "endless", path, "");
 	else {
 		local_include_rights(d, &st, c);
 		(void)local_push_members(d, c, buf_span(&text), true);

@@ -114,7 +114,8 @@ mailbox_open(const struct mailbox_file *m, struct stat *st, bool *ret_new, struc
 	int fd = mailbox_open_path(m->path, ret_new);
 
 	if (fd < 0) {
-		(void)mailbox_err(err, mailbox_dsn(errno, m->default_dsn), "cannot open file: %s",
+		(void)mailbox_err(err, mailbox_dsn(errno, m->default_dsn), "%s: %s",
+		    *ret_new ? "cannot create file exclusively" : "cannot open file",
 		    strerror(errno));
 		return -1;
 	}
@@ -220,31 +221,31 @@ mailbox_deliver_locked(struct agent_work *w, const struct mailbox_file *m,
 	return ok;
 }
 
-/* Devices and pipes need no lock file; nor does what cannot have one and may go without. */
+/* Devices, pipes and directories get no lock file. */
 static bool
 mailbox_wants_dotlock(const struct mailbox_file *m)
 {
 	struct stat st;
 
-	if ((m->locks & MAILBOX_LOCK_DOT) == 0)
-		return false;
-	return !m->any_file || stat(m->path, &st) != 0 || S_ISREG(st.st_mode);
+	return (m->locks & MAILBOX_LOCK_DOT) != 0 &&
+	       (stat(m->path, &st) != 0 || S_ISREG(st.st_mode));
 }
 
 bool
 mailbox_deliver(struct agent_work *w, const struct mailbox_file *m, const struct mailbox_copy *copy,
     struct err *err)
 {
-	bool dotlock = mailbox_wants_dotlock(m);
-	bool ok;
+	bool dotlock, ok;
 
 	agent_work_become(m->rights.open_uid, m->rights.open_gid);
+	dotlock = mailbox_wants_dotlock(m);
 	if (dotlock && !mailbox_dotlock(w->conf, m->path, m->default_dsn, err)) {
-		if ((m->locks & MAILBOX_LOCK_DOT_MAY_FAIL) == 0 ||
-		    (errno != EACCES && errno != EPERM && errno != EROFS)) {
+		if ((m->locks & MAILBOX_LOCK_DOT_MAY_FAIL) == 0 || errno == EEXIST) {
 			agent_work_become_root();
 			return false;
 		}
+		/* Files in directories that cannot be written to are delivered to all the same. */
+		log_warn("%s", err->text);
 		dotlock = false;
 	}
 	ok = mailbox_deliver_locked(w, m, copy, err);

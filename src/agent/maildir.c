@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@ struct maildir_paths {
 	char *tmp_file;
 	char *new_dir;
 	char *new_file;
+	char host[HOST_NAME_MAX + 1]; /* the machine's own name */
 };
 
 static void
@@ -86,7 +88,7 @@ maildir_open_tmp(struct maildir_paths *p)
 
 /* Seconds, device, inode and microseconds: as other delivery agents name them. */
 static bool
-maildir_name(struct maildir_paths *p, int fd, const char *hostname)
+maildir_name(struct maildir_paths *p, int fd)
 {
 	int64_t now = clock_real_us();
 	struct stat st;
@@ -95,7 +97,7 @@ maildir_name(struct maildir_paths *p, int fd, const char *hostname)
 		return false;
 	p->new_file = mem_printf("%s/%lld.V%llxI%llxM%lld.%s", p->new_dir,
 	    (long long)(now / CLOCK_SECOND), (unsigned long long)st.st_dev,
-	    (unsigned long long)st.st_ino, (long long)(now % CLOCK_SECOND), hostname);
+	    (unsigned long long)st.st_ino, (long long)(now % CLOCK_SECOND), p->host);
 	return true;
 }
 
@@ -122,7 +124,7 @@ static bool
 maildir_publish(
     struct agent_work *w, const struct maildir *m, struct maildir_paths *p, int fd, struct err *err)
 {
-	if (!maildir_name(p, fd, conf_str(w->conf, CONF_myhostname)))
+	if (!maildir_name(p, fd))
 		return mailbox_err(
 		    err, "4.3.0", "cannot look at %s: %s", p->tmp_file, strerror(errno));
 	if (!agent_work_may_go_on(w))
@@ -194,10 +196,13 @@ maildir_deliver(
 
 	while (len > 1 && m->path[len - 1] == '/')
 		len--;
+	if (gethostname(p.host, sizeof(p.host)) != 0 || p.host[0] == '\0')
+		(void)snprintf(p.host, sizeof(p.host), "localhost");
+	p.host[sizeof(p.host) - 1] = '\0';
 	p.base = mem_dup(m->path, len);
 	p.new_dir = mem_printf("%s/new", p.base);
-	p.tmp_file = mem_printf("%s/tmp/%lld.M%lldP%d.%s", p.base, (long long)(now / CLOCK_SECOND),
-	    (long long)(now % CLOCK_SECOND), (int)getpid(), conf_str(w->conf, CONF_myhostname));
+	p.tmp_file = mem_printf(
+	    "%s/tmp/%lld.P%d.%s", p.base, (long long)(now / CLOCK_SECOND), (int)getpid(), p.host);
 	agent_work_become(m->uid, m->gid);
 	ok = maildir_deliver_as(w, m, copy, &p, err);
 	agent_work_become_root();

@@ -165,11 +165,7 @@ pipe_settle_early(struct pipe_delivery *d)
 		return true;
 	}
 	if (d->args.size_limit != 0 && w->request.size > d->args.size_limit) {
-		pipe_settle_all(w, DELIVERY_BOUNCED, "5.2.3",
-		    arena_printf(&w->arena, "message size %llu exceeds size limit %llu",
-			(unsigned long long)w->request.size,
-			(unsigned long long)d->args.size_limit),
-		    NULL);
+		pipe_settle_all(w, DELIVERY_BOUNCED, "5.2.3", "message too large", NULL);
 		return true;
 	}
 	if ((d->args.flags & PIPE_FLAG_DELIVERED) != 0 &&
@@ -270,6 +266,9 @@ pipe_work(struct agent_work *w)
 	    !pipe_rights(&d, &err)) {
 		log_warn("service %s: %s", w->service->name, err.text);
 		pipe_settle_all(w, DELIVERY_DEFERRED, "4.3.5", pipe_misconfigured, NULL);
+		/* A line of master.cf that is wrong is no fact about the mail: as in Postfix, the queue shows no reason. */
+		for (size_t i = 0; i < w->request.rcpt_count; i++)
+			w->outcomes[i].text = (struct span){0};
 		return;
 	}
 	if (pipe_settle_early(&d))

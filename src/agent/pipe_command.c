@@ -42,11 +42,21 @@ struct pipe_run {
 
 /* ---- the child ---- */
 
+/* The command itself cannot be run: its output says so, as if it had said so itself. */
 NO_RETURN static void
-pipe_child_fail(const struct pipe_command *c, const char *what, const char *which)
+pipe_child_fail(const struct pipe_command *c, const char *call, const char *what)
 {
-	(void)dprintf(STDERR_FILENO, "%s: fatal: pipe_command: %s%s%s: %s\n", c->program, what,
-	    which[0] != '\0' ? " " : "", which, strerror(errno));
+	(void)dprintf(STDERR_FILENO, "%s: fatal: %s%s %s: %s\n", c->program,
+	    c->argv != NULL ? "pipe_command: " : "", call, what, strerror(errno));
+	_exit(EX_TEMPFAIL);
+}
+
+/* Its surroundings are not as they should be: that is the administrator's concern. */
+NO_RETURN static void
+pipe_child_refuse(const char *what, const char *which)
+{
+	log_warn("%s%s%s: %s", what, which[0] != '\0' ? " " : "", which, strerror(errno));
+	log_flush();
 	_exit(EX_TEMPFAIL);
 }
 
@@ -97,12 +107,12 @@ static void
 pipe_child_rights(const struct pipe_command *c)
 {
 	if (c->chroot != NULL && (chroot(c->chroot) != 0 || chdir("/") != 0))
-		pipe_child_fail(c, "chroot", c->chroot);
+		pipe_child_refuse("cannot chroot to", c->chroot);
 	if ((getuid() == 0 && setgroups(1, &c->gid) != 0) ||
 	    setresgid(c->gid, c->gid, c->gid) != 0 || setresuid(c->uid, c->uid, c->uid) != 0)
-		pipe_child_fail(c, "cannot take the rights of the user", "");
+		pipe_child_refuse("cannot take the rights of the user of a command", "");
 	if (c->directory != NULL && chdir(c->directory) != 0)
-		pipe_child_fail(c, "cannot change directory to", c->directory);
+		pipe_child_refuse("cannot change to the directory of a command:", c->directory);
 }
 
 static void
@@ -171,9 +181,9 @@ pipe_child(const struct conf *conf, const struct pipe_command *c, int in, int ou
 	if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
 	    dup2(out, STDERR_FILENO) < 0)
 		_exit(EX_TEMPFAIL);
-	pipe_child_limits(c);
 	pipe_child_environment(conf, c);
 	pipe_child_rights(c);
+	pipe_child_limits(c);
 	if (c->argv == NULL)
 		pipe_child_exec_line(c);
 	(void)execvp(c->argv[0], (char *const *)(uintptr_t)c->argv);

@@ -58,8 +58,10 @@ pipe_judge_output(struct span output, struct arena *arena, struct pipe_status *r
 
 	/* It failed, whatever it says of success. */
 	pipe_fill(ret, dsn[0] == '2' ? "5.0.0" : arena_strdup(arena, dsn), text, text, arena);
-	if (text[0] == '\0')
+	if (text[0] == '\0') {
+		ret->text = "(description unavailable)";
 		ret->diagnostic = NULL;
+	}
 }
 
 static void
@@ -123,10 +125,10 @@ pipe_status_clean(char *output, size_t len)
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)output[i];
 
-		if (c == '\n')
+		if (c == '\n' || c == '\t')
 			output[i] = ' ';
 		else if (c < ' ' || c == 0x7f)
-			output[i] = '?';
+			output[i] = '_';
 	}
 	return len;
 }
