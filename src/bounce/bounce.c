@@ -33,6 +33,7 @@ bounce_settings_from(const struct conf *conf)
 	    .delay_warning = conf_time(conf, CONF_delay_warning_time),
 	    .lifetime = conf_time(conf, CONF_maximal_queue_lifetime),
 	    .threaded = conf_bool(conf, CONF_enable_threaded_bounces),
+	    .smtputf8 = conf_bool(conf, CONF_smtputf8_enable),
 	    .stamped_ids = !conf_bool(conf, CONF_enable_long_queue_ids),
 	    .templates = bounce_template_load(conf),
 	};
@@ -128,6 +129,9 @@ bounce_describe(const struct bounce_settings *s, const struct queue_bounce *b,
 		    .max_lifetime = s->lifetime / CLOCK_SECOND,
 		    .threaded = s->threaded,
 		    .msgid_stamp = s->stamped_ids,
+		    .ascii = !s->smtputf8,
+		    .only_7bit =
+			!s->smtputf8 && !span_equal_str(queue_envelope_attr(e, "encoding"), "8bit"),
 		    .template = bounce_template_of(s->templates, kind),
 		},
 	    .now = now / CLOCK_SECOND,
@@ -155,6 +159,7 @@ bounce_write(const struct bounce_settings *s, const struct queue_bounce *b,
 	int64_t now = clock_real_us();
 	struct queue_rcpt *rcpt = arena_new(arena, struct queue_rcpt);
 	struct queue_attr *attrs = arena_alloc(arena, 2 * sizeof(*attrs));
+	size_t attr_count = 0;
 	struct mail_report report = bounce_describe(s, b, r, now, arena);
 
 	mail_queue_id_format(b->envelope->msg_id, old_id);
@@ -164,8 +169,10 @@ bounce_write(const struct bounce_settings *s, const struct queue_bounce *b,
 	mail_received_write_internal(&text, s->hostname, s->mail_name, new_id, now / CLOCK_SECOND);
 	mail_report_write(&text, &report);
 	rcpt->addr = r->to;
-	attrs[0] = (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
-	attrs[1] = (struct queue_attr){SPAN_LIT("smtputf8"), SPAN_LIT("yes")};
+	if (!report.settings.only_7bit)
+		attrs[attr_count++] = (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
+	if (report.smtputf8)
+		attrs[attr_count++] = (struct queue_attr){SPAN_LIT("smtputf8"), SPAN_LIT("yes")};
 	*ret = (struct queue_message){
 	    .envelope =
 		{
@@ -174,7 +181,7 @@ bounce_write(const struct bounce_settings *s, const struct queue_bounce *b,
 		    .arrival = now,
 		    .size = text.len,
 		    .attrs = attrs,
-		    .attr_count = report.smtputf8 ? 2 : 1,
+		    .attr_count = attr_count,
 		    .rcpts = rcpt,
 		    .rcpt_count = 1,
 		},

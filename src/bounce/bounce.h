@@ -28,6 +28,7 @@ struct bounce_settings {
 	int64_t delay_warning; /* us */
 	int64_t lifetime;      /* us */
 	bool threaded;
+	bool smtputf8;                      /* smtputf8_enable */
 	bool stamped_ids;                   /* enable_long_queue_ids = no */
 	struct bounce_templates *templates; /* owned; NULL: the built-in texts */
 };

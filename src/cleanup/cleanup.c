@@ -97,6 +97,8 @@ cleanup_add_rcpt(struct cleanup *c, const char *addr, const char *orig_addr, con
 	    .dsn_notify = dsn_notify,
 	};
 
+	if ((dsn_notify & QUEUE_NOTIFY_NEVER) == 0 || c->last_rcpt == NULL)
+		c->last_rcpt = addr;
 	if (cleanup_is_dup(c, &rcpt, orig_addr))
 		return;
 	/* Grown by doubling; the front end has bounded the number. */
@@ -223,6 +225,10 @@ cleanup_looks_at_body(const struct cleanup *c)
 	const struct cleanup_settings *s = c->settings;
 
 	if (s->strip_chars != NULL || s->reject_chars != NULL)
+		return true;
+	/* A part may have 8-bit text. */
+	if (s->detect_8bit && !s->no_mime && !c->envelope.body_8bit &&
+	    (c->mime.depth > 0 || c->mime.where != CLEANUP_BODY))
 		return true;
 	if (c->settings->no_checks || c->unchecked)
 		return !s->no_mime && (s->strict_headers || s->strict_body || s->strict_domain);
@@ -410,6 +416,8 @@ cleanup_attributes(const struct cleanup *c, struct queue_attr *attrs)
 		    SPAN_LIT("smtputf8"), c->header_utf8 ? SPAN_LIT("header") : SPAN_LIT("yes")};
 	if (e->body_8bit)
 		attrs[n++] = (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
+	else if (e->body_7bit)
+		attrs[n++] = (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("7bit")};
 	if (e->complete_headers)
 		attrs[n++] = (struct queue_attr){SPAN_LIT("rewrite_context"), SPAN_LIT("local")};
 	return n;

@@ -87,6 +87,7 @@ struct cleanup_envelope {
 	int64_t arrival; /* real us */
 	const char *sender;
 	bool body_8bit;
+	bool body_7bit;    /* the client said so (BODY=7BIT) */
 	bool smtputf8;     /* the client asked for it (RFC 6531) */
 	const char *envid; /* DSN ENVID, decoded; NULL: none */
 	const char *ret;   /* DSN RET: "FULL", "HDRS"; "" or NULL: none */

@@ -50,7 +50,7 @@ cleanup_check_origin(const struct cleanup *c, struct buf *ret)
 static const char *
 last_rcpt(const struct cleanup *c)
 {
-	return c->rcpt_count != 0 ? c->rcpts[c->rcpt_count - 1].addr : "unknown";
+	return c->last_rcpt != NULL ? c->last_rcpt : "unknown";
 }
 
 static void
@@ -109,7 +109,7 @@ act_reject(struct check *k)
 		    SPAN_ARG(k->arg));
 		dsn[0] = '4';
 	}
-	refuse(k, text, dsn[0] == '4' ? 450 : 550, dsn);
+	refuse(k, text, dsn[0] == '4' ? 451 : 550, dsn);
 	return CLEANUP_DROP;
 }
 
@@ -132,6 +132,10 @@ act_filter(struct check *k)
 {
 	char *filter = arena_dup(&k->c->arena, k->arg);
 
+	if (filter[0] == '\0') {
+		warn("missing FILTER command argument in %s map", titles[k->where]);
+		return CLEANUP_KEEP;
+	}
 	if (strchr(filter, ':') == NULL) {
 		warn("bad FILTER command %s in %s -- need transport:destination", filter,
 		    titles[k->where]);
@@ -200,7 +204,7 @@ is_address(struct check *k, const char *action)
 {
 	if (span_find(k->arg, '@') < k->arg.len)
 		return true;
-	warn("bad %s target \"%.*s\" in %s map -- need user@domain", action, SPAN_ARG(k->arg),
+	warn("bad %s \"%.*s\" in %s map -- need user@domain", action, SPAN_ARG(k->arg),
 	    titles[k->where]);
 	return false;
 }
@@ -208,7 +212,7 @@ is_address(struct check *k, const char *action)
 static enum cleanup_verdict
 act_redirect(struct check *k)
 {
-	if (!is_address(k, "REDIRECT"))
+	if (!is_address(k, "REDIRECT target"))
 		return CLEANUP_KEEP;
 	log_action(k, "redirect", k->arg);
 	cleanup_redirect(k->c, arena_dup(&k->c->arena, k->arg));
@@ -219,7 +223,7 @@ act_redirect(struct check *k)
 static enum cleanup_verdict
 act_bcc(struct check *k)
 {
-	if (!is_address(k, "BCC"))
+	if (!is_address(k, "BCC address"))
 		return CLEANUP_KEEP;
 	log_action(k, "bcc", k->arg);
 	cleanup_add_bcc(k->c, arena_dup(&k->c->arena, k->arg));

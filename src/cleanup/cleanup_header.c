@@ -39,11 +39,29 @@ add_phrase(struct buf *out, struct span name)
 	buf_add_char(out, '"');
 }
 
-/* Backslashes before what would end a comment. */
+static bool
+is_balanced(struct span text)
+{
+	size_t depth = 0;
+
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] == ')' && depth-- == 0)
+			return false;
+		depth += text.ptr[i] == '(';
+	}
+	return depth == 0;
+}
+
+/* A comment that would end too early, or never, gets backslashes. */
 static void
 add_comment(struct buf *out, struct span text)
 {
 	buf_add_str(out, " (");
+	if (is_balanced(text)) {
+		buf_add_span(out, text);
+		buf_add_char(out, ')');
+		return;
+	}
 	for (size_t i = 0; i < text.len; i++) {
 		if (strchr("()\\", text.ptr[i]) != NULL)
 			buf_add_char(out, '\\');
@@ -174,18 +192,13 @@ count_hop(struct cleanup *c)
 	cleanup_fail(c);
 }
 
-/* Quoted-printable and base64 are 7-bit, whatever the client said of the body (RFC 6152). */
+/* A header of any part that says 8-bit overrides what the client said of the whole, or did not say (RFC 6152). */
 static void
 note_encoding(struct cleanup *c, struct span value)
 {
-	if (!c->settings->detect_8bit)
-		return;
-	value = span_trim(value);
-	if (span_equal_nocase_str(value, "8bit") || span_equal_nocase_str(value, "binary"))
+	if (c->settings->detect_8bit &&
+	    (span_equal_nocase_str(value, "8bit") || span_equal_nocase_str(value, "binary")))
 		c->envelope.body_8bit = true;
-	else if (span_equal_nocase_str(value, "7bit") || span_equal_nocase_str(value, "base64") ||
-		 span_equal_nocase_str(value, "quoted-printable"))
-		c->envelope.body_8bit = false;
 }
 
 static void

@@ -159,10 +159,24 @@ gather(struct cleanup *c, struct span piece, bool ends)
 		buf_add_char(&c->header, '\n');
 }
 
+/* "Name : value" is a form of old (RFC 5322 section 4.5); it goes on as "Name: value". */
+static void
+tidy_name(struct buf *header)
+{
+	size_t name = mail_header_name_length(buf_span(header));
+	size_t colon = span_find(buf_span(header), ':');
+
+	if (name == 0 || colon == name || colon >= header->len)
+		return;
+	memmove(header->ptr + name, header->ptr + colon, header->len - colon);
+	buf_truncate(header, header->len - (colon - name));
+}
+
 static void
 flush_header(struct cleanup *c)
 {
 	if (c->header.len != 0 && !c->failed) {
+		tidy_name(&c->header);
 		if (c->header.ptr[c->header.len - 1] != '\n')
 			buf_add_char(&c->header, '\n');
 		cleanup_header_take(c);

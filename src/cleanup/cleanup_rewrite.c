@@ -205,11 +205,18 @@ cleanup_rewrite_header(struct cleanup *c, const struct mail_header *h, struct bu
 		struct buf now CLEANUP(buf_done) = {0};
 
 		struct span bare = mail_addr_list_bare(item.addr);
+		struct span lead;
 
 		if (!rewrite_one(c, h->id, &item, &now))
 			continue;
-		add_plain(&value, span_of(from, (size_t)(bare.ptr - from)));
+		/* A comment before an address goes behind it. */
+		lead = span_trim(span_of(item.addr.ptr, (size_t)(bare.ptr - item.addr.ptr)));
+		add_plain(&value, span_of(from, (size_t)(item.addr.ptr - from)));
 		buf_add_span(&value, buf_span(&now));
+		if (lead.len != 0) {
+			buf_add_char(&value, ' ');
+			add_plain(&value, lead);
+		}
 		from = bare.ptr + bare.len;
 		changed = true;
 	}

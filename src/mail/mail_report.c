@@ -204,6 +204,13 @@ mail_report_threading(struct buf *out, const struct mail_report *r)
 	buf_printf(out, "References: %.*s\nIn-Reply-To: %.*s\n", SPAN_ARG(id), SPAN_ARG(id));
 }
 
+/* The line that says so where there may be 8-bit text. */
+static const char *
+mail_report_encoding(const struct mail_report *r)
+{
+	return r->settings.only_7bit ? "" : "Content-Transfer-Encoding: 8bit\n";
+}
+
 static void
 mail_report_header(struct buf *out, const struct mail_report *r)
 {
@@ -225,7 +232,7 @@ mail_report_header(struct buf *out, const struct mail_report *r)
 	    "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"",
 	    r->for_postmaster ? "generated" : "replied");
 	mail_report_boundary(out, r);
-	buf_add_str(out, "\"\nContent-Transfer-Encoding: 8bit\nMessage-Id: ");
+	buf_printf(out, "\"\n%sMessage-Id: ", mail_report_encoding(r));
 	mail_msgid_write(out, s->msgid_stamp, r->now, r->new_id, s->host);
 	buf_add_str(out, "\n\nThis is a MIME-encapsulated message.\n");
 }
@@ -253,11 +260,13 @@ static void
 mail_report_notification(struct buf *out, struct buf *scratch, const struct mail_report *r)
 {
 	const struct mail_report_template *t = r->settings.template;
-	const char *charset = t != NULL ? t->charset : "utf-8";
+	const char *charset = r->settings.ascii ? "us-ascii" : "utf-8";
 
+	if (t != NULL)
+		charset = t->charset;
 	mail_report_part(out, r, "Notification");
-	buf_printf(out, "Content-Type: text/plain; charset=%s\nContent-Transfer-Encoding: %s\n\n",
-	    charset, span_equal_nocase_str(span_str(charset), "us-ascii") ? "7bit" : "8bit");
+	buf_printf(
+	    out, "Content-Type: text/plain; charset=%s\n%s\n", charset, mail_report_encoding(r));
 	if (!r->for_postmaster)
 		mail_report_text(out, r);
 	for (size_t i = 0; i < r->rcpt_count; i++)
@@ -351,8 +360,8 @@ mail_report_returned(struct buf *out, const struct mail_report *r)
 		    r->headers_only ? "Undelivered Message Headers" : "Undelivered Message");
 	else
 		mail_report_part(out, r, r->headers_only ? "Message Headers" : "Message");
-	buf_printf(out, "Content-Type: %s\nContent-Transfer-Encoding: 8bit\n\n",
-	    mail_report_returned_type(r));
+	buf_printf(
+	    out, "Content-Type: %s\n%s\n", mail_report_returned_type(r), mail_report_encoding(r));
 	buf_add_str(out, "Return-Path: <");
 	mail_report_add_sender(out, r);
 	buf_add_str(out, ">\n");

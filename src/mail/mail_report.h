@@ -46,7 +46,10 @@ struct mail_report_settings {
 	int64_t delay_warning; /* delay_warning_time, seconds: in the text of delay reports */
 	int64_t max_lifetime;  /* maximal_queue_lifetime, seconds: there too */
 	bool threaded;         /* enable_threaded_bounces */
-	bool msgid_stamp;      /* form of the Message-Id: see mail_msgid.h */
+	bool ascii;            /* smtputf8_enable = no: the built-in texts say us-ascii */
+	bool
+	    only_7bit; /* no Content-Transfer-Encoding: neither the message nor we have 8-bit text */
+	bool msgid_stamp;                            /* form of the Message-Id: see mail_msgid.h */
 	const struct mail_report_template *template; /* NULL: the built-in text of the kind */
 };
 

@@ -17,6 +17,7 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "mail/mail_addr.h"
 #include "mail/mail_log.h"
 #include "mail/mail_queue_id.h"
 #include "mail/mail_received.h"
@@ -37,7 +38,9 @@ struct message {
 	struct span base;
 	int fd;
 	struct stat st;
-	bool is_old; /* the name had an id: an earlier process was at it */
+	bool begun;      /* some of the user's content was read */
+	bool replace_cr; /* cleanup_replace_stray_cr_lf */
+	bool is_old;     /* the name had an id: an earlier process was at it */
 	int64_t msg_id;
 	char queue_id[MAIL_QUEUE_ID_SIZE];
 	struct arena arena;
@@ -162,6 +165,9 @@ take_rcpt(struct message *m, struct span rcpt)
 	const char *given = m->original != NULL ? m->original : arena_dup(&m->arena, rcpt);
 	const char *addr = rewrite_address(m->setup->rewrite, &m->arena, rcpt);
 
+	/* An address that needs quotes is named without them, as Postfix does. */
+	if (m->orcpt == NULL && mail_addr_needs_quotes(mail_addr_split(span_str(given)).local))
+		m->orcpt = arena_printf(&m->arena, "rfc822;%s", given);
 	/* Grown by doubling; bounded by the size of the file. */
 	if ((m->rcpt_count & (m->rcpt_count - 1)) == 0)
 		m->rcpts = mem_resize(
@@ -177,9 +183,16 @@ add_content(struct message *m, struct span piece)
 {
 	size_t room = m->setup->bounce.size_limit + 1;
 
+	struct buf *content = cleanup_content(m->cleanup);
+	size_t from = content->len;
+
 	m->size += piece.len;
 	buf_add_span(&m->head, span_head(piece, room - MIN(room, m->head.len)));
-	buf_add_span(cleanup_content(m->cleanup), piece);
+	buf_add_span(content, piece);
+	/* As smtpd does with what comes by SMTP: no CR may look like a line end to anybody. */
+	for (size_t i = from; m->replace_cr && i < content->len; i++)
+		if (content->ptr[i] == '\r')
+			content->ptr[i] = ' ';
 	cleanup_added(m->cleanup);
 	(void)task_yield();
 }
@@ -227,6 +240,7 @@ take_record(struct message *m, const struct maildrop_record *r)
 		break;
 	case MAILDROP_BODY:
 		e->body_8bit = span_equal_str(r->data, "8BITMIME");
+		e->body_7bit = !e->body_8bit;
 		break;
 	case MAILDROP_CONTEXT:
 		e->complete_headers = false;
@@ -244,6 +258,11 @@ take_record(struct message *m, const struct maildrop_record *r)
 		begin_content(m);
 		break;
 	case MAILDROP_PIECE:
+		/* White space on top must not continue our Received: line. */
+		if (!m->begun && r->data.len != 0 &&
+		    (r->data.ptr[0] == ' ' || r->data.ptr[0] == '\t'))
+			add_content(m, SPAN_LIT("\n"));
+		m->begun = true;
 		add_content(m, r->data);
 		break;
 	case MAILDROP_OLD_ID:
@@ -295,6 +314,7 @@ begin_message(struct message *m)
 	e->queue_id = m->queue_id;
 	e->arrival = clock_real_us();
 	e->sender = "";
+	m->replace_cr = conf_bool(m->setup->conf, CONF_cleanup_replace_stray_cr_lf);
 	e->complete_headers = true;
 	e->local = true;
 	e->content_filter = conf_str(m->setup->conf, CONF_content_filter);

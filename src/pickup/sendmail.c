@@ -82,8 +82,11 @@ parse_notify(const char *text)
 		for (size_t i = 0; i < ARRAY_LEN(words); i++)
 			if (span_equal_nocase_str(word, words[i].name))
 				bit = words[i].bit;
-		if (bit == 0)
+		if (bit == 0) {
+			log_warn("unknown DSN NOTIFY command value \"%.*s\" in \"%s\"",
+			    SPAN_ARG(word), text);
 			return 0;
+		}
 		mask |= bit;
 	}
 	return (mask & QUEUE_NOTIFY_NEVER) != 0 && mask != QUEUE_NOTIFY_NEVER ? 0 : mask;
@@ -186,10 +189,9 @@ static void
 parse_queue(struct sendmail *s, const char *text)
 {
 	if (isdigit((unsigned char)text[0])) {
-		if (s->mode == MODE_FLUSH)
-			return;
+		/* There is no queue run to set the pace of: the daemon has its own. */
 		if (s->mode != MODE_DAEMON)
-			s->mode = MODE_DAEMON;
+			s->mode = MODE_IGNORE;
 	} else if (text[0] == 'R') {
 		s->site = text + 1;
 		if (*s->site == '\0')

@@ -339,7 +339,7 @@ put_extracted(struct enqueue *e)
 static void
 require_rcpts(const struct enqueue *e)
 {
-	if (e->rcpts != 0)
+	if (e->rcpts != 0 || (!e->request->extract && e->request->rcpts[0] != NULL))
 		return;
 	if (e->request->extract)
 		fail(e, "No recipient addresses found in message header");

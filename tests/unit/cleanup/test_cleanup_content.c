@@ -190,7 +190,7 @@ test_refusals(void **state UNUSED)
 	assert_refused(table("header_checks", "/^Subject/ REJECT\n"), H "Subject: x\n\nb\n", 550,
 	    "5.7.1", "message content rejected");
 	assert_refused(table("header_checks", "/^Subject/ REJECT 4.7.9 later\n"),
-	    H "Subject: x\n\nb\n", 450, "4.7.9", "later");
+	    H "Subject: x\n\nb\n", 451, "4.7.9", "later");
 	assert_refused(
 	    table("body_checks", "/^spam$/ reject no spam\n"), mime, 550, "5.7.1", "no spam");
 	assert_refused("message_reject_characters = \\0Z\n", H "\nabZ\n", 550, "5.7.1",
