@@ -96,7 +96,8 @@ struct access {
 	bool relay_first;
 	bool parents_match; /* smtpd_access_maps is in parent_domain_matches_subdomains */
 	bool soft_bounce;
-	bool guards_relay; /* else nothing is accepted */
+	bool guards_relay;    /* else nothing is accepted */
+	bool routed_by_class; /* no table and no transport makes an address undeliverable */
 	struct table_list *rbl_replies;
 	struct table_list *sender_logins;
 	/* tables that know recipients, or make them known */

@@ -5,6 +5,23 @@
 #include "access/access_int.h"
 #include "table/table_address.h"
 
+/* Can nothing but the class of an address make it undeliverable? Then the way to its next hop need not be found here. */
+static bool
+access_is_routed_by_class(const struct conf *conf)
+{
+	static const enum conf_param tables[] = {CONF_transport_maps, CONF_relocated_maps};
+	static const enum conf_param transports[] = {CONF_local_transport, CONF_virtual_transport,
+	    CONF_relay_transport, CONF_default_transport};
+
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++)
+		if (conf_str(conf, tables[i])[0] != '\0')
+			return false;
+	for (size_t i = 0; i < ARRAY_LEN(transports); i++)
+		if (span_starts(span_str(conf_str(conf, transports[i])), "error"))
+			return false;
+	return true;
+}
+
 bool
 access_unlisted_open(struct access *a, struct err *err UNUSED)
 {
@@ -15,6 +32,7 @@ access_unlisted_open(struct access *a, struct err *err UNUSED)
 	a->local_rcpts = table_list_of(a->conf, CONF_local_recipient_maps, 0);
 	a->relay_rcpts = table_list_of(a->conf, CONF_relay_recipient_maps, 0);
 	a->virtual_mailbox = table_list_of(a->conf, CONF_virtual_mailbox_maps, 0);
+	a->routed_by_class = access_is_routed_by_class(a->conf);
 	return true;
 }
 
@@ -185,6 +203,7 @@ static enum access_result
 access_unlisted_check(struct access_unlisted *u)
 {
 	struct rewrite_route route;
+	enum rewrite_class class;
 
 	if (conf_has(
 		u->ctx->access->conf, CONF_receive_override_options, "no_unknown_recipient_checks"))
@@ -197,6 +216,10 @@ access_unlisted_check(struct access_unlisted *u)
 	case TABLE_NOT_FOUND:
 		break;
 	}
+	class = rewrite_class_of(u->ctx->access->rewrite, rewrite_domain_of(span_str(u->address)));
+	if (u->ctx->access->routed_by_class && class != REWRITE_VIRTUAL_ALIAS &&
+	    !access_is_routed(u->ctx, span_str(u->address)))
+		return access_unlisted_in_class(u, class);
 	rewrite_resolve(u->ctx->access->rewrite, &u->arena, span_str(u->address), &route);
 	if (route.trouble)
 		return access_reject_lookup(u->ctx, u->address);

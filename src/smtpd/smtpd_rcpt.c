@@ -89,6 +89,9 @@ smtpd_rcpt_orcpt(struct smtpd_session *s, const struct smtp_rcpt *rcpt)
 
 	if (rcpt->orcpt != NULL)
 		return rcpt->orcpt;
+	if (strcmp(rcpt->addr, rcpt->given) == 0 &&
+	    !mail_addr_needs_quotes(mail_addr_split(span_str(rcpt->addr)).local))
+		return NULL;
 	mail_addr_quote(&usual, span_str(rcpt->addr));
 	if (strcmp(buf_str(&usual), rcpt->given) == 0 ||
 	    !queue_address_is_storable(span_str(rcpt->given)))
