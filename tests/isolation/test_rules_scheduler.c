@@ -3,6 +3,8 @@
  */
 #include "rules.h"
 
+#include "queue/queue_destination.h"
+
 static int64_t
 id_of(const struct queue_claims *c, size_t i)
 {
@@ -484,7 +486,7 @@ RULE(rule_07_expiry_behind_dead_destination)
 	struct err err = {0};
 
 	record_all(&t->d, &c, QUEUE_DEFERRED);
-	assert_true(queue_record_destination(t->d.desk, "smtp", "d.test",
+	assert_true(queue_destination_tell(t->d.desk, "smtp", "d.test",
 	    clock_real_us() + 3600 * CLOCK_SECOND, "no answer", soon(), &err));
 	due = claim_deferred(&t->d);
 	assert_int_equal(due.count, 0);
