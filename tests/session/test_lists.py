@@ -1,10 +1,12 @@
 """Large lists of recipients: single mails pass them, memory stays flat, nothing is missing at the end."""
 import os
+import re
 import sys
 import threading
 import time
 
 from session import equal, limit
+from sink import STALL
 from smtp_client import SmtpClient
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
@@ -168,3 +170,55 @@ def test_list_does_not_hold_back_singles_of_its_destination(t):
     """All for one destination, whose window the list fills: a single mail waits for the next slot, not for the list."""
     before, after = measure(t, "dest.example", 0.1, 60)
     assert percentile(after, .99) <= percentile(before, .99) + 1.5 * DELIVERY, "held back"
+
+
+PAGED = {"queue_claim_recipient_limit": "200", "default_recipient_limit": "600", "smtp_destination_recipient_limit": "20"}
+
+
+@limit(90)
+def test_pages_are_one_message(t):
+    """A list in fifteen pages that overlap: active once, removed once, and one bounce for all that failed."""
+    sink = t.sink().on("rcpt", "550 5.1.1 no such user", match=r"<r\d*7@")
+    r = t.relay(sink=sink, main=dict(MAIN, **PAGED))
+    send_list(r, "list", "dest.example", 3000)
+    t.wait("the list delivered", lambda: r.sql("SELECT count(*) FROM rowpost.queue") == [["0"]], 60)
+    lists = [m for m in sink.messages if m.sender == "list-owner@client.example"]
+    got = [a for m in lists for a in m.recipients]
+    equal(sorted(got), sorted("r%d@dest.example" % n for n in range(3000) if n % 10 != 7))
+    t.wait("the bounce", lambda: [m for m in sink.messages if m.sender == ""])
+    bounces = [m for m in sink.messages if m.sender == ""]
+    equal(len(bounces), 1, "bounces")
+    failed = re.findall(rb"(?m)^Final-Recipient: rfc822; ?(r\d+)@dest", bounces[0].data)
+    equal(len(set(failed)), 300)
+    q = r.log.find(r"qmgr\[\d+\]: (\w+): from=<list-owner@client.example>, size=\d+, nrcpt=3000 \(queue active\)").group(1)
+    equal(len(r.log.find_all(r"%s: from=<" % q)), 1, "active")
+    r.log.wait_for(r"%s: removed" % q)
+    equal(len(r.log.find_all(r"%s: removed" % q)), 1, "removed")
+
+
+@limit(90)
+def test_deleted_list(t):
+    """postsuper -d in the middle of a list: what was not under way is gone, pages that were not read yet too."""
+    sink = t.sink().on("rcpt", STALL)
+    r = t.relay(sink=sink, main=dict(MAIN, **PAGED))
+    send_list(r, "list", "dest.example", 3000)
+    q = r.log.wait_for(r"(\w+): from=<list-owner@client.example>, .*queue active").group(1)
+    t.wait("deliveries under way", lambda: len(sink.sessions) >= 5)
+    r.must_run("postsuper", "-d", q)
+    t.wait("an empty queue", lambda: r.sql("SELECT count(*) FROM rowpost.queue") == [["0"]], 60)
+    assert len(sink.messages) < 1500 / 20
+
+
+@limit(90)
+def test_deferred_list_in_pages(t):
+    """A list that is deferred as a whole and flushed: every recipient once."""
+    sink = t.sink().on("rcpt", "450 4.2.0 not now", match="@dest")
+    r = t.relay(sink=sink, main=dict(MAIN, **PAGED))
+    send_list(r, "list", "dest.example", 3000)
+    t.wait("all deferred", lambda: r.sql(
+        "SELECT count(*) FROM rowpost.queue WHERE queue = 'deferred' AND attempts > 0") == [["3000"]], 60)
+    sink.forget_rules()
+    r.must_run("postqueue", "-f")
+    t.wait("an empty queue", lambda: r.sql("SELECT count(*) FROM rowpost.queue") == [["0"]], 60)
+    got = [a for m in sink.messages for a in m.recipients]
+    equal(sorted(got), sorted("r%d@dest.example" % n for n in range(3000)))
