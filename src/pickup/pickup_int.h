@@ -14,7 +14,7 @@
 
 /* A message to be submitted. Texts are borrowed from argv; NULL: not given. */
 struct sendmail_request {
-	const struct conf *conf;
+	struct conf *conf;
 	const char *sender;    /* -f, -r, as given */
 	const char *full_name; /* -F */
 	const char *envid;     /* -V */

@@ -24,6 +24,8 @@
 #define WRITE_SIZE 65536
 
 struct drop {
+	struct conf *conf;
+	const char *login;
 	unsigned uid;
 	int fd;
 	struct buf out;   /* not written yet */
@@ -117,6 +119,24 @@ add(struct drop *d, const struct maildrop_record *r)
 	return d->out.len < WRITE_SIZE || write_out(d);
 }
 
+/* Whose address is it? */
+static void
+check_sender(const struct drop *d, struct span sender)
+{
+	bool allowed;
+	struct err err;
+
+	if (!submit_conf_allows_sender(d->conf, d->uid, d->login, sender, &allowed, &err)) {
+		forget_file();
+		log_fatal(EX_TEMPFAIL, "uid=%u: local_login_sender_maps: %s", d->uid, err.text);
+	}
+	if (allowed)
+		return;
+	forget_file();
+	log_fatal(EX_NOPERM, "uid=%u: Sender address <%.*s> not owned by user %s", d->uid,
+	    SPAN_ARG(sender), d->login);
+}
+
 static bool
 add_time(struct drop *d)
 {
@@ -175,6 +195,8 @@ copy(struct drop *d)
 			forget_file();
 			exit(EX_OK);
 		}
+		if (record.type == MAILDROP_SENDER)
+			check_sender(d, record.data);
 		/* After trouble the rest is still read: whoever writes it waits for our answer. */
 		good = good && add(d, &record) && (record.type != MAILDROP_VERSION || add_time(d));
 		if (!good && error == 0)
@@ -203,9 +225,12 @@ wake_pickup(const struct conf *conf)
 }
 
 static int
-drop_message(const struct conf *conf, unsigned uid)
+drop_message(struct conf *conf, unsigned uid, const char *login)
 {
-	struct drop d = {.uid = uid, .limit = conf_size(conf, CONF_message_size_limit)};
+	struct drop d = {.conf = conf,
+	    .login = login,
+	    .uid = uid,
+	    .limit = conf_size(conf, CONF_message_size_limit)};
 	char name[sizeof(unfinished)];
 
 	catch_signals();
@@ -255,7 +280,7 @@ postdrop_main(int argc, char **argv)
 	if (!allowed)
 		log_fatal(
 		    EX_NOPERM, "User %s(%u) is not allowed to submit mail", buf_str(&name), uid);
-	status = drop_message(conf, uid);
+	status = drop_message(conf, uid, buf_str(&name));
 	conf_unref(&conf);
 	return status;
 }

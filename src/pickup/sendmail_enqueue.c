@@ -260,13 +260,17 @@ is_mbox_line(const struct buf *line)
 	return strncmp(buf_str(line) + quotes, "From ", 5) == 0;
 }
 
-/* Does the input end in CRLF? Its first line tells; then CRs before LF go. */
+/* Do CRs before LF go? Under `strict` the first line tells (sendmail_fix_line_endings). */
 static void
-strip_cr(struct buf *line, int *state)
+strip_cr(const struct conf *conf, struct buf *line, int *state)
 {
 	if (line->len == 0 || line->ptr[line->len - 1] != '\n')
 		return;
-	if (*state == 0)
+	if (*state == 0 && conf_is(conf, CONF_sendmail_fix_line_endings, "always"))
+		*state = 1;
+	else if (*state == 0 && conf_is(conf, CONF_sendmail_fix_line_endings, "never"))
+		*state = -1;
+	else if (*state == 0)
 		*state = line->len > 1 && line->ptr[line->len - 2] == '\r' ? 1 : -1;
 	if (*state < 0)
 		return;
@@ -287,7 +291,7 @@ put_content(struct enqueue *e)
 	while (read_line(&line, MIN(MAX(max, (size_t)512), (size_t)MAILDROP_PIECE_MAX))) {
 		bool ends = line.ptr[line.len - 1] == '\n';
 
-		strip_cr(&line, &crlf);
+		strip_cr(e->request->conf, &line, &crlf);
 		/* A mailbox's separator may stand on top. */
 		if (!any && starts && ends && is_mbox_line(&line))
 			continue;

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "service/service_log.h"
+#include "table/table.h"
 
 #define SAFE_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -108,14 +109,22 @@ submit_conf_start(const char *program, const char *dir, int verbose, int failure
 	return conf;
 }
 
+static bool
+table_has(struct conf *conf, struct span spec, struct span name, bool *ret, struct err *err)
+{
+	struct table *t = table_open(conf, spec, 0);
+	struct buf value CLEANUP(buf_done) = {0};
+	enum table_result found = table_lookup(t, name, TABLE_KEY_FULL, &value, err);
+
+	table_close(&t);
+	*ret = found == TABLE_FOUND;
+	return found != TABLE_ERROR;
+}
+
 /* Does one item of the list, without its '!', mean `name`? */
 static bool
-item_matches(struct span item, struct span name, bool *ret, struct err *err)
+item_matches(struct conf *conf, struct span item, struct span name, bool *ret, struct err *err)
 {
-	if (span_starts(item, "static:")) {
-		*ret = true;
-		return true;
-	}
 	if (item.len != 0 && item.ptr[0] == '/') {
 		char *file CLEANUP(mem_free_str) = span_dup(item);
 		FILE *f = fopen(file, "re");
@@ -130,16 +139,14 @@ item_matches(struct span item, struct span name, bool *ret, struct err *err)
 		return true;
 	}
 	if (span_find(item, ':') < item.len)
-		return err_set(err, ERR_CONFIG, "",
-		    "authorized_submit_users: %.*s: only names, files and static: tables are supported",
-		    SPAN_ARG(item));
+		return table_has(conf, item, name, ret, err);
 	*ret = span_equal(item, name);
 	return true;
 }
 
 bool
 submit_conf_allows(
-    const struct conf *conf, unsigned uid, struct buf *ret_name, bool *ret, struct err *err)
+    struct conf *conf, unsigned uid, struct buf *ret_name, bool *ret, struct err *err)
 {
 	struct passwd pw, *found = NULL;
 	char room[16384];
@@ -153,7 +160,8 @@ submit_conf_allows(
 		bool not = item.ptr[0] == '!';
 		bool matches;
 
-		if (!item_matches(span_from(item, not ? 1 : 0), buf_span(ret_name), &matches, err))
+		if (!item_matches(
+			conf, span_from(item, not ? 1 : 0), buf_span(ret_name), &matches, err))
 			return false;
 		if (matches) {
 			*ret = !not ;
@@ -175,4 +183,42 @@ submit_conf_program(const char *name, struct buf *ret, struct err *err)
 	buf_add_span(ret, span_head(self, span_find_last(self, '/')));
 	buf_printf(ret, "/%s", name);
 	return true;
+}
+
+/* Is `sender` meant by one pattern of local_login_sender_maps: an address, @domain, *, or <>? */
+static bool
+pattern_allows(struct span pattern, struct span sender)
+{
+	size_t at = span_find_last(sender, '@');
+
+	if (span_equal_str(pattern, "*"))
+		return true;
+	if (sender.len == 0)
+		return span_equal_str(pattern, "<>");
+	if (pattern.len != 0 && pattern.ptr[0] == '@')
+		return span_equal_nocase(span_from(sender, at), pattern);
+	return span_equal_nocase(sender, pattern);
+}
+
+bool
+submit_conf_allows_sender(struct conf *conf, unsigned uid, const char *login, struct span sender,
+    bool *ret, struct err *err)
+{
+	struct table_list *maps;
+	struct buf value CLEANUP(buf_done) = {0};
+	char *by_uid CLEANUP(mem_free_str) = mem_printf("uid:%u", uid);
+	const char *key = strcmp(login, "unknown") != 0 ? login : by_uid;
+	enum table_result found;
+	struct span rest, pattern;
+
+	*ret = conf_is(conf, CONF_local_login_sender_maps, "static:*");
+	if (*ret)
+		return true;
+	maps = table_list_of(conf, CONF_local_login_sender_maps, 0);
+	found = table_list_lookup(maps, span_str(key), TABLE_KEY_FULL, &value, err);
+	table_list_close(&maps);
+	rest = buf_span(&value);
+	while (found == TABLE_FOUND && !*ret && span_word(&rest, ", \t\r\n", &pattern))
+		*ret = pattern_allows(pattern, sender);
+	return found != TABLE_ERROR;
 }

@@ -20,11 +20,14 @@
 struct conf *submit_conf_start(const char *program, const char *dir, int verbose, int failure);
 
 /*
- * May this user submit? `ret_name` gets the login name, or "unknown". Only names, static:, /file and ! are understood in the
- * list; anything else is ERR_CONFIG.
+ * May this user submit? `ret_name` gets the login name, or "unknown". False: a table of authorized_submit_users cannot be asked.
  */
-bool submit_conf_allows(const struct conf *conf, unsigned uid, struct buf *ret_name, bool *ret,
-    struct err *err) MUST_CHECK;
+bool submit_conf_allows(
+    struct conf *conf, unsigned uid, struct buf *ret_name, bool *ret, struct err *err) MUST_CHECK;
+
+/* May he use this sender address (local_login_sender_maps)? `login` as submit_conf_allows() gave it. False: as there. */
+bool submit_conf_allows_sender(struct conf *conf, unsigned uid, const char *login,
+    struct span sender, bool *ret, struct err *err) MUST_CHECK;
 
 /* Appends the path of another of our programs: it is where this one is. */
 bool submit_conf_program(const char *name, struct buf *ret, struct err *err) MUST_CHECK;

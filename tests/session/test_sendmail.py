@@ -338,3 +338,13 @@ def test_ordinary_user(t):
     match(p.stdout.decode(), r"unauthorized configuration directory name")
     p = as_nobody("ls", r.queue_dir + "/maildrop")
     assert p.returncode != 0, "maildrop can be read by everybody"
+
+
+def test_own_senders(t):
+    """local_login_sender_maps: a user's own addresses and no others."""
+    r = t.relay(main={"local_login_sender_maps": "inline:{ {root = root@rp.test, @mine.example} }"})
+    equal(r.run("sendmail", "-f", "any@mine.example", "bob@dest.example", stdin=MESSAGE).returncode, 0)
+    p = r.run("sendmail", "-f", "alice@client.example", "bob@dest.example", stdin=MESSAGE)
+    equal(p.returncode, 75)
+    match(p.stderr, r"postdrop: fatal: uid=0: Sender address <alice@client\.example> not owned by user root")
+    equal(r.run("sendmail", "-f", "", "bob@dest.example", stdin=MESSAGE).returncode, 75)
