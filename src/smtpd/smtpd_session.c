@@ -229,11 +229,11 @@ smtpd_log_disconnect(const struct smtpd_session *s)
 static void
 smtpd_session_done(struct smtpd_session *s)
 {
+	access_client_done(&s->client);
 	list_remove(&s->node);
 	s->server->session_count--;
 	task_cond_wake_all(&s->server->session_ended);
 	smtpd_mail_reset(s);
-	access_client_done(&s->client);
 	mem_free(s->helo);
 	mem_free(s->sasl_username);
 	access_memory_done(&s->memory);
