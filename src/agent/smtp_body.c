@@ -86,18 +86,32 @@ smtp_body_check(struct smtp_body *b, struct span *part, bool last)
 }
 
 static bool
-smtp_body_send(struct smtp_body *b, struct span part)
+smtp_body_put(struct smtp_body *b, struct span part)
 {
 	enum stream_result r;
 
-	if (!smtp_body_check(b, &part, false))
-		return false;
 	smtp_body_convert(b, part, false);
 	smtp_body_set_deadline(b, b->slice.len);
 	r = stream_write_span(b->session->stream, buf_span(&b->slice));
 	if (r == STREAM_OK && b->slice_size == SMTP_BODY_SLICE_LARGE)
 		r = stream_flush(b->session->stream);
 	return r == STREAM_OK || smtp_body_lost(b->session, r);
+}
+
+static bool
+smtp_body_send(struct smtp_body *b, struct span part)
+{
+	return smtp_body_check(b, &part, false) && smtp_body_put(b, part);
+}
+
+/* The headers of flags=DOR, which are not the sender's and no table's business. */
+static bool
+smtp_body_send_flags(struct smtp_body *b)
+{
+	struct buf headers CLEANUP(buf_done) = {0};
+
+	smtp_flags_write(b->session->state, b->job, &headers);
+	return headers.len == 0 || smtp_body_put(b, buf_span(&headers));
 }
 
 static bool
@@ -203,9 +217,9 @@ smtp_body(struct smtp_session *session, struct agent_job *job)
 	b.headed = !smtp_generic_is_on(session->generic);
 	if (smtp_checks_is_on(session->checks))
 		b.checking = smtp_checking_new(session->checks, job->request.queue_id.ptr);
-	if (smtp_envelope_is_downgraded(session))
+	if (smtp_envelope_is_downgraded(session, job))
 		b.qp = mail_qp_new();
-	ok = smtp_body_content(&b) && smtp_body_end(&b);
+	ok = smtp_body_send_flags(&b) && smtp_body_content(&b) && smtp_body_end(&b);
 	if (b.qp != NULL)
 		mail_qp_free(&b.qp);
 	smtp_checking_free(&b.checking);

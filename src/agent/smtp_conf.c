@@ -228,5 +228,5 @@ smtp_conf_load(struct smtp_state *s)
 	smtp_conf_discard(s);
 	s->probe_to_data = conf_is(s->conf,
 	    s->lmtp ? CONF_lmtp_address_verify_target : CONF_smtp_address_verify_target, "data");
-	s->assume_final = s->lmtp && conf_bool(s->conf, CONF_lmtp_assume_final);
+	smtp_flags_load(s);
 }

@@ -303,7 +303,8 @@ smtp_deliver(struct agent_job *job)
 
 	smtp_deliver_sort(job);
 	smtp_cache_begin(s, nexthop);
-	smtp_deliver_kept(&d, nexthop);
+	if (smtp_flags_allow(&d))
+		smtp_deliver_kept(&d, nexthop);
 	if (!smtp_deliver_is_over(&d))
 		smtp_deliver_to(&d, job->request.nexthop);
 	if (agent_may_go_on(job) || job->in_doubt)

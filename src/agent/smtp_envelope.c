@@ -32,9 +32,10 @@ smtp_envelope_needs_utf8(const struct agent_job *job)
 }
 
 bool
-smtp_envelope_is_downgraded(const struct smtp_session *session)
+smtp_envelope_is_downgraded(const struct smtp_session *session, const struct agent_job *job)
 {
-	return !session->state->keep_8bit && !smtp_session_offers(session, SMTP_EHLO_8BITMIME);
+	return !session->state->keep_8bit && !smtp_session_offers(session, SMTP_EHLO_8BITMIME) &&
+	       !span_equal_str(smtp_envelope_attr(job, "encoding"), "7bit");
 }
 
 static void
@@ -158,17 +159,19 @@ smtp_envelope_add_path(
 bool
 smtp_envelope_write_mail(struct smtp_session *session, const struct agent_job *job)
 {
+	struct span encoding = smtp_envelope_attr(job, "encoding");
 	struct buf line CLEANUP(buf_done) = {0};
 	const struct delivery_request *r = &job->request;
 
 	if (!smtp_envelope_add_path(session, SMTP_STEP_MAIL, r->sender, &line))
 		return false;
 	/* The size after a conversion is not known yet (RFC 1870 wants no less than the real one). */
-	if (smtp_session_offers(session, SMTP_EHLO_SIZE) && !smtp_envelope_is_downgraded(session))
+	if (smtp_session_offers(session, SMTP_EHLO_SIZE) &&
+	    !smtp_envelope_is_downgraded(session, job))
 		buf_printf(&line, " SIZE=%llu", (unsigned long long)r->size);
-	if (smtp_session_offers(session, SMTP_EHLO_8BITMIME) &&
-	    span_equal_str(smtp_envelope_attr(job, "encoding"), "8bit"))
-		buf_add_str(&line, " BODY=8BITMIME");
+	if (smtp_session_offers(session, SMTP_EHLO_8BITMIME) && encoding.len != 0)
+		buf_printf(
+		    &line, " BODY=%s", span_equal_str(encoding, "8bit") ? "8BITMIME" : "7BIT");
 	if (smtp_session_offers(session, SMTP_EHLO_DSN))
 		smtp_envelope_add_dsn(&line, job);
 	if (smtp_session_offers(session, SMTP_EHLO_SMTPUTF8) &&

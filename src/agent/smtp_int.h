@@ -13,6 +13,7 @@
  *	smtp_mail.c      one transaction: MAIL, RCPT, DATA and the replies
  *	smtp_envelope.c  the text of these commands
  *	smtp_body.c      the content: dot stuffing, conversion for 7-bit servers, deadlines
+ *	smtp_flags.c     headers in front of a content: flags=DORX
  *	smtp_checks.c    changes to headers and body by tables
  *	smtp_generic.c   addresses of this host made fit for the world
  *	smtp_filter.c    the tables that change replies, outcomes and DNS answers
@@ -90,7 +91,10 @@ struct smtp_state {
 	bool keep_8bit; /* disable_mime_output_conversion */
 	bool cache_on_demand;
 	bool soft_bounce;
-	bool assume_final;  /* lmtp_assume_final */
+	bool assume_final;  /* flags=X of the master.cf line, lmtp_assume_final */
+	bool add_delivered; /* flags=D */
+	bool add_original;  /* flags=O */
+	bool add_return;    /* flags=R */
 	bool probe_to_data; /* smtp_address_verify_target = data */
 	const char *cache_destinations;
 	int64_t pix_threshold;
@@ -255,7 +259,7 @@ struct span smtp_envelope_attr(const struct agent_job *job, const char *name);
 /* Is there anything in envelope or header that a server without SMTPUTF8 must not see (RFC 6531 section 3.1)? */
 bool smtp_envelope_needs_utf8(const struct agent_job *job);
 /* Must the content be made 7-bit for this server? */
-bool smtp_envelope_is_downgraded(const struct smtp_session *session);
+bool smtp_envelope_is_downgraded(const struct smtp_session *session, const struct agent_job *job);
 
 /* Each writes one command, with what the server's extensions allow. XFORWARD: false when there is nothing to be said. MAIL, RCPT: false
  * on table trouble, which is then session->trouble; may wait. */
@@ -264,6 +268,15 @@ bool smtp_envelope_write_xforward_helo(struct smtp_session *session, const struc
 bool smtp_envelope_write_mail(struct smtp_session *session, const struct agent_job *job) MUST_CHECK;
 bool smtp_envelope_write_rcpt(
     struct smtp_session *session, const struct agent_job *job, size_t rcpt) MUST_CHECK;
+
+/* ---- smtp_flags.c ---- */
+
+/* Reads flags=DORX of the master.cf line. */
+void smtp_flags_load(struct smtp_state *s);
+/* May this delivery be made with them? If not, all recipients are settled. Waits. */
+bool smtp_flags_allow(struct smtp_delivery *d) MUST_CHECK;
+/* Appends the headers that they put in front of the content. */
+void smtp_flags_write(const struct smtp_state *s, const struct agent_job *job, struct buf *out);
 
 /* ---- smtp_mail.c ---- */
 
@@ -309,6 +322,8 @@ void smtp_outcome_accept(
 /* All open recipients, by session->trouble: next host, defer, bounce; and whether the site is in trouble. */
 void smtp_outcome_session(struct smtp_session *session, struct smtp_delivery *d);
 
+/* All that are open, by d->why, without a host: `relay` is the service's name. */
+void smtp_outcome_refuse(struct smtp_delivery *d);
 /* All that are still open when there is no host left, by d->why. */
 void smtp_outcome_leftover(struct smtp_delivery *d);
 

@@ -159,6 +159,20 @@ smtp_outcome_log(const struct smtp_delivery *d, const struct smtp_session *sessi
 	log_info("%s", buf_str(&line));
 }
 
+/* A failure: what does not depend on the host. */
+static void
+smtp_outcome_set(struct smtp_delivery *d, size_t rcpt, const char *dsn, const char *text)
+{
+	struct agent_job *job = d->job;
+	struct delivery_outcome *o = &job->outcomes[rcpt];
+
+	o->status = dsn[0] == '4' ? DELIVERY_DEFERRED : DELIVERY_BOUNCED;
+	o->dsn = span_str(arena_strdup(&job->arena, dsn));
+	o->text = span_str(text);
+	o->relay = SPAN_LIT("none");
+	o->remote_mta = o->diagnostic = (struct span){0};
+}
+
 /*
  * Texts are in the job's arena. `session` NULL: there is none to name. Only `sent` makes it a success, whatever class the
  * code has: mail is not lost over a reply that makes no sense.
@@ -172,11 +186,9 @@ smtp_outcome_settle(struct smtp_delivery *d, const struct smtp_session *session,
 
 	MUST(sent == (dsn[0] == '2'));
 	smtp_filter_status(d->filter, &job->arena, &dsn, &text);
-	o->status = sent ? DELIVERY_SENT : dsn[0] == '4' ? DELIVERY_DEFERRED : DELIVERY_BOUNCED;
-	o->dsn = span_str(arena_strdup(&job->arena, dsn));
-	o->text = span_str(text);
-	o->relay = SPAN_LIT("none");
-	o->remote_mta = o->diagnostic = (struct span){0};
+	smtp_outcome_set(d, rcpt, dsn, text);
+	if (sent)
+		o->status = DELIVERY_SENT;
 	if (session != NULL)
 		o->relay = span_str(smtp_outcome_relay(session, job));
 	if (o->status == DELIVERY_SENT) {
@@ -334,6 +346,21 @@ smtp_outcome_pass(struct smtp_delivery *d, const char *transport)
 		o->dsn = SPAN_LIT("2.0.0");
 		o->text = span_str(to);
 		o->relay = SPAN_LIT("none");
+	}
+}
+
+void
+smtp_outcome_refuse(struct smtp_delivery *d)
+{
+	struct agent_job *job = d->job;
+	const char *text = arena_dup(&job->arena, buf_span(&d->why.text));
+
+	for (size_t i = 0; i < job->request.rcpt_count; i++) {
+		if (!smtp_outcome_is_open(d, i))
+			continue;
+		smtp_outcome_set(d, i, d->why.dsn, text);
+		job->outcomes[i].relay = span_str(job->agent->service->name);
+		smtp_outcome_log(d, NULL, i);
 	}
 }
 

@@ -368,8 +368,8 @@ check_relay(struct check *k, const struct conf *c, const struct master_service *
 static void
 check_args(struct check *k, const struct master_service *s)
 {
-	static const char *const without[] = {"smtpd", "qmqpd", "pickup", "cleanup", "qmgr", "smtp",
-	    "lmtp", "local", "virtual", "error", "discard", "bounce", "trivial-rewrite"};
+	static const char *const without[] = {"smtpd", "qmqpd", "pickup", "cleanup", "qmgr",
+	    "local", "virtual", "error", "discard", "bounce", "trivial-rewrite"};
 
 	for (size_t i = 0; i < ARRAY_LEN(without) && s->arg_count > s->option_count; i++)
 		if (strcmp(master_cf_command(s), without[i]) == 0)

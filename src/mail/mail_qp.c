@@ -195,8 +195,11 @@ mail_qp_end_headers(struct mail_qp *qp, struct buf *out)
 	if (qp->type == MAIL_MIME_MESSAGE)
 		return mail_qp_begin_headers(qp, false);
 	qp->state = MAIL_QP_BODY;
-	if (qp->type != MAIL_MIME_LEAF)
-		mail_qp_push(qp);
+	if (qp->type == MAIL_MIME_LEAF)
+		return;
+	/* What stands before the first boundary is nobody's text, and stays as it is. */
+	qp->eight_bit = false;
+	mail_qp_push(qp);
 }
 
 /* ---- lines ---- */

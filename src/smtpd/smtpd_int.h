@@ -154,6 +154,7 @@ struct smtpd_mail {
 	const char *sender_as_given; /* between < and >, as the client wrote it */
 	int64_t arrival;             /* real us: when MAIL came */
 	bool body_8bit;
+	bool body_7bit;
 	bool smtputf8;
 	const char *envid; /* DSN ENVID, decoded; NULL: none */
 	enum smtp_command_ret ret;

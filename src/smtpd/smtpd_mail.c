@@ -94,6 +94,7 @@ smtpd_mail(struct smtpd_session *s, struct span args)
 	s->mail.sender_received = mail.addr;
 	s->mail.sender_as_given = mail.addr;
 	s->mail.body_8bit = mail.body == SMTP_BODY_8BITMIME;
+	s->mail.body_7bit = mail.body == SMTP_BODY_7BIT;
 	s->mail.smtputf8 = mail.smtputf8;
 	s->mail.envid = smtpd_mail_envid(s, &mail);
 	s->mail.ret = mail.ret;

@@ -71,7 +71,7 @@ static const struct {
      "Content-Type: text/plain; charset=utf-8\n" CTE8
      "\n\xc3\xbcml\n--bb\nContent-Type: text/plain\n"
      "\nascii = only\n--bb--\nepi = logue\n",
-	"Content-Type: multipart/mixed; boundary=bb\n" CTE7 "\npre=C3=A9\n--bb\n"
+	"Content-Type: multipart/mixed; boundary=bb\n" CTE7 "\npre\xc3\xa9\n--bb\n"
 	"Content-Type: text/plain; charset=utf-8\n" CTEQP
 	"\n=C3=BCml\n--bb\nContent-Type: text/plain\n"
 	"\nascii = only\n--bb--\nepi = logue\n"},
@@ -135,7 +135,7 @@ test_large(void **state)
 	buf_add_str(&in, "Content-Type: multipart/mixed; boundary=b\n" CTE8 "X: ");
 	for (int i = 0; i < 3000; i++)
 		buf_add_str(&in, "word ");
-	buf_add_str(&in, "\n\n--b");
+	buf_add_str(&in, "\n\n--b\n" CTE8 "\n--b");
 	for (int i = 0; i < 3000; i++)
 		buf_add_str(&in, "\xc3\xa9=");
 	for (int i = 0; i < 150; i++)
