@@ -81,6 +81,7 @@ smtpd_content_describe(struct smtpd_session *s, struct cleanup *c)
 	e->arrival = s->mail.arrival;
 	e->sender = s->mail.sender;
 	e->body_8bit = s->mail.body_8bit;
+	e->body_7bit = s->mail.body_7bit;
 	e->smtputf8 = s->mail.smtputf8;
 	e->envid = s->mail.envid;
 	e->ret = smtp_command_ret_text(s->mail.ret);
