@@ -139,13 +139,14 @@ agent_forget_failures(struct agent_job *job)
 			    (struct delivery_outcome){.rcpt_no = job->outcomes[i].rcpt_no};
 }
 
-static void
-agent_job_run(void *arg)
+void
+agent_report(struct agent_job *job)
 {
-	struct agent_job *job = arg;
 	struct agent *a = job->agent;
 
-	a->kind->deliver(job);
+	if (job->reported)
+		return;
+	job->reported = true;
 	if (agent_is_dropped(job))
 		agent_forget_failures(job);
 	agent_settle_open(job, DELIVERY_UNTRIED, "4.3.0", "not tried");
@@ -153,6 +154,16 @@ agent_job_run(void *arg)
 	if (hmap_get(&a->jobs, HMAP_KEY(job->delivery)) == job)
 		(void)hmap_remove(&a->jobs, HMAP_KEY(job->delivery));
 	list_remove(&job->node);
+}
+
+static void
+agent_job_run(void *arg)
+{
+	struct agent_job *job = arg;
+	struct agent *a = job->agent;
+
+	a->kind->deliver(job);
+	agent_report(job);
 	a->running--;
 	agent_content_free(job);
 	arena_done(&job->arena);

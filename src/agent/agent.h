@@ -28,6 +28,7 @@ struct agent_job {
 	struct delivery_result result; /* site_error may be set by deliver() */
 	struct task *task;
 	bool cancelled; /* the scheduler wants it dropped, if its final dot was not sent yet */
+	bool reported;  /* the scheduler has its outcome */
 	bool in_doubt;  /* it was finished, or is about to be: only its outcome can tell */
 	struct agent_content *content; /* owned; private to agent_content.c */
 	int64_t started;               /* real us */
@@ -76,6 +77,12 @@ bool agent_may_finish(struct agent_job *job);
 
 /* The scheduler dropped it in time: nothing was delivered, whatever its waits say now, and there is nothing to log. */
 bool agent_is_dropped(const struct agent_job *job);
+
+/*
+ * Reports the outcomes before deliver() returns, when there is only tidying up left to be done, which may take long. What is open
+ * counts as untried. Afterwards the scheduler knows nothing of the delivery any more. Never waits.
+ */
+void agent_report(struct agent_job *job);
 
 /* All outcomes still open get this one. Texts are copied into the job's arena. */
 void agent_settle_open(

@@ -20,6 +20,15 @@ smtp_deliver_is_over(const struct smtp_delivery *d)
 	return !smtp_outcome_any_open(d) || !agent_may_go_on(d->job);
 }
 
+/* A server that is slow to forget a transaction must not keep back what became of it. */
+static void
+smtp_deliver_end(struct smtp_delivery *d, const char *nexthop, struct smtp_session **session)
+{
+	if ((*session)->needs_reset && !smtp_outcome_any_open(d))
+		agent_report(d->job);
+	smtp_cache_give(d->state, nexthop, session);
+}
+
 /* ---- a kept connection ---------------------------------------------------------------------------------------- */
 
 /* A connection that was idle may have died in the meantime: then nothing was sent, and a fresh one is tried. */
@@ -43,7 +52,7 @@ smtp_deliver_kept(struct smtp_delivery *d, const char *nexthop)
 		d->tried = session->host.addr;
 		smtp_outcome_session(session, d);
 	}
-	smtp_cache_give(d->state, nexthop, &session);
+	smtp_deliver_end(d, nexthop, &session);
 }
 
 /* ---- hosts ---------------------------------------------------------------------------------------------------- */
@@ -96,7 +105,7 @@ smtp_deliver_host(struct smtp_delivery *d, const struct smtp_host *host, bool be
 		d->final_server = d->final_nexthop && last;
 		smtp_outcome_session(session, d);
 	}
-	smtp_cache_give(s, nexthop, &session);
+	smtp_deliver_end(d, nexthop, &session);
 }
 
 /* The address of the kept connection had its chance. */

@@ -56,3 +56,12 @@ def test_deleted_after_the_dot(t):
     relay.log.wait_for(queue_id + ": to=<.*status=sent")
     relay.wait_empty()
     equal(relay.sql("SELECT outcome FROM rowpost.history"), [["sent"]], "outcomes")
+
+
+def test_outcome_does_not_wait_for_the_goodbye(t):
+    """A server that never answers RSET does not keep back that the mail is deferred."""
+    sink = t.sink()
+    sink.on("rcpt", "450 4.2.0 later").on("rset", STALL)
+    relay = t.relay(sink=sink, main={"smtp_rset_timeout": "100s", "smtp_connection_cache_destinations": sink.nexthop})
+    t.send(relay)
+    wait_until("a deferred message", lambda: relay.sql("SELECT attempts FROM rowpost.queue WHERE queue = 'deferred'") == [["1"]])
