@@ -150,7 +150,7 @@ smtpd_content_actions(struct smtpd_session *s)
 	e->discard = s->mail.discard;
 	for (size_t i = 0; i < s->mail.bccs.count; i++)
 		cleanup_add_rcpt(s->mail.cleanup, s->mail.bccs.items[i], s->mail.bccs.items[i],
-		    NULL, SMTP_NOTIFY_NEVER);
+		    NULL, 0);
 }
 
 bool
