@@ -99,7 +99,9 @@ access_permit_mynetworks(struct access_context *ctx, const struct access_item *i
 	case TABLE_FOUND:
 		return access_permitted(ctx, ACCESS_THING_CLIENT, item->restriction->name, "");
 	case TABLE_ERROR:
-		return access_reject_broken(ctx);
+		return r->recipient_as_given != NULL
+			   ? access_reject_lookup(ctx, r->recipient_as_given)
+			   : access_reject_lookup(ctx, r->client_name);
 	case TABLE_NOT_FOUND:
 		break;
 	}
@@ -215,13 +217,25 @@ enum table_result
 access_auth_destination(const struct access_context *ctx)
 {
 	struct span rcpt = span_str(ctx->request->recipient);
+	struct arena arena CLEANUP(arena_done) = {0};
+	struct rewrite_route route;
 	enum rewrite_class class;
 	struct err err;
 
-	if (!rewrite_class_find(ctx->access->rewrite, rewrite_domain_of(rcpt), &class, &err))
+	if (!access_is_routed(ctx, rcpt)) {
+		if (!rewrite_class_find(
+			ctx->access->rewrite, rewrite_domain_of(rcpt), &class, &err))
+			return TABLE_ERROR;
+		return class != REWRITE_DEFAULT ? TABLE_FOUND : TABLE_NOT_FOUND;
+	}
+	/* user%remote@here is for user@remote: that may be one of ours too. */
+	rewrite_resolve(ctx->access->rewrite, &arena, rcpt, &route);
+	if (route.trouble)
 		return TABLE_ERROR;
-	return class != REWRITE_DEFAULT && !access_is_routed(ctx, rcpt) ? TABLE_FOUND
-									: TABLE_NOT_FOUND;
+	return route.address_class != REWRITE_DEFAULT &&
+		       !access_is_routed(ctx, span_str(route.recipient))
+		   ? TABLE_FOUND
+		   : TABLE_NOT_FOUND;
 }
 
 static enum access_result

@@ -155,17 +155,20 @@ access_unlisted_is_special(const struct access_unlisted *u)
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (span_equal_nocase_str(local, names[i]))
 			return true;
-	return false;
+	/* "@here" is for empty_address_recipient. */
+	return local.len == 0;
 }
 
 /* A route to the error transport: the address is known not to be deliverable, and its text says why. */
 static enum access_result
 access_unlisted_error(const struct access_unlisted *u, const struct rewrite_route *route)
 {
-	int code = 550;
+	bool retry = route->transport[0] == 'r';
+	int code = retry ? 450 : 550;
 	char dsn[12];
-	struct span text = access_action_dsn(
-	    span_str(route->nexthop), u->thing == ACCESS_THING_SENDER ? "5.1.0" : "5.1.1", dsn);
+	const char *usual = u->thing == ACCESS_THING_SENDER ? "5.1.0" : "5.1.1";
+	struct span text =
+	    access_action_dsn(span_str(route->nexthop), retry ? "4.1.1" : usual, dsn);
 
 	/* RFC 3463: X.1.1 is about a recipient, X.1.7 about a sender. */
 	if (u->thing == ACCESS_THING_SENDER && strcmp(dsn, "5.1.1") == 0)
@@ -223,7 +226,7 @@ access_unlisted_check(struct access_unlisted *u)
 	rewrite_resolve(u->ctx->access->rewrite, &u->arena, span_str(u->address), &route);
 	if (route.trouble)
 		return access_reject_lookup(u->ctx, u->address);
-	if (strcmp(route.transport, "error") == 0)
+	if (strcmp(route.transport, "error") == 0 || strcmp(route.transport, "retry") == 0)
 		return access_unlisted_error(u, &route);
 	return access_unlisted_in_class(u, route.address_class);
 }

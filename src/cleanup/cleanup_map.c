@@ -38,20 +38,23 @@ map_rcpt(struct cleanup *c, const char *addr)
 	return NULL;
 }
 
-/* user%remote@here is mail for user@remote, also in the queue; only a routing character can make such a difference. */
+/*
+ * user%remote@here is mail for user@remote, and "user" alone is somebody here, also in the queue. Most addresses show that they
+ * are what they are.
+ */
 static const char *
 deliverable(struct cleanup *c, const char *addr)
 {
-	struct span local = mail_addr_split(span_str(addr)).local;
+	struct mail_addr parts = mail_addr_split(span_str(addr));
+	bool plain = parts.has_domain;
 	struct rewrite_route route;
 
-	for (size_t i = 0; i < local.len; i++) {
-		if (strchr("@%!", local.ptr[i]) == NULL)
-			continue;
-		rewrite_resolve(c->settings->rewrite, &c->arena, span_str(addr), &route);
-		return route.trouble ? addr : route.recipient;
-	}
-	return addr;
+	for (size_t i = 0; i < parts.local.len && plain; i++)
+		plain = strchr("@%!", parts.local.ptr[i]) == NULL;
+	if (plain)
+		return addr;
+	rewrite_resolve(c->settings->rewrite, &c->arena, span_str(addr), &route);
+	return route.trouble ? addr : route.recipient;
 }
 
 /* The addresses that a recipient stands for. */
@@ -73,7 +76,6 @@ add_aliases(struct cleanup *c, const char *addr, const struct queue_rcpt *r)
 static void
 add_copy(struct cleanup *c, enum rewrite_bcc why, const char *addr)
 {
-	struct buf internal CLEANUP(buf_done) = {0};
 	struct queue_rcpt copy = {.dsn_notify = QUEUE_NOTIFY_NEVER};
 	const char *bcc, *mapped;
 
@@ -82,9 +84,10 @@ add_copy(struct cleanup *c, enum rewrite_bcc why, const char *addr)
 	if (!rewrite_map_bcc(
 		c->settings->map, &c->arena, c->envelope.queue_id, why, addr, &bcc, &c->err))
 		return cleanup_fail(c);
-	if (bcc == NULL || !mail_addr_unquote(&internal, span_str(bcc)) || internal.len == 0)
+	if (bcc == NULL || bcc[0] == '\0')
 		return;
-	copy.addr = rewrite_address(c->settings->rewrite, &c->arena, buf_span(&internal));
+	/* One address, whatever it holds. */
+	copy.addr = rewrite_address(c->settings->rewrite, &c->arena, span_str(bcc));
 	mapped = map_rcpt(c, copy.addr);
 	if (mapped != NULL)
 		add_aliases(c, mapped, &copy);

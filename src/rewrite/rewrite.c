@@ -83,12 +83,14 @@ rewrite_is_own_literal(const struct rewrite *r, struct span domain)
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
 	struct sockaddr_in v4 = {.sin_family = AF_INET};
 	const struct sockaddr *sa;
-	char text[64];
+	char text[65];
 
-	if (domain.len < 3 || domain.len > sizeof(text) || domain.ptr[0] != '[' ||
-	    domain.ptr[domain.len - 1] != ']')
+	if (domain.len < 3 || domain.len > sizeof(text))
 		return false;
-	domain = span_of(domain.ptr + 1, domain.len - 2);
+	if (domain.ptr[0] == '[' && domain.ptr[domain.len - 1] == ']')
+		domain = span_of(domain.ptr + 1, domain.len - 2);
+	else if (!conf_bool(r->conf, CONF_resolve_numeric_domain))
+		return false;
 	if (span_starts_nocase(domain, "IPv6:"))
 		domain = span_from(domain, 5);
 	memcpy(text, domain.ptr, domain.len);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "conf/conf_param.h"
 #include "mail/mail_addr.h"
+#include "mail/mail_addr_list.h"
 #include "rewrite/rewrite_int.h"
 
 #define REWRITE_CANONICAL_ROUNDS 10
@@ -202,6 +203,31 @@ rewrite_addresses_add(struct rewrite_addresses *a, struct arena *arena, const ch
 	a->list[a->count++] = addr;
 }
 
+/* What a result lists, as in a header: "a@b, Name <c@d>"; words that are addresses may do without commas. */
+static void
+rewrite_results(const struct rewrite_mapping *g, struct span text, struct span extension,
+    struct rewrite_addresses *ret)
+{
+	struct mail_addr_list list;
+	struct mail_addr_item item;
+
+	mail_addr_list_start(&list, text);
+	while (mail_addr_list_next(&list, &item)) {
+		struct span rest = item.addr, word;
+		const char *one = rewrite_result_address(g, rest, extension);
+
+		if (one != NULL) {
+			rewrite_addresses_add(ret, g->arena, one);
+			continue;
+		}
+		while (rewrite_next_word(&rest, &word)) {
+			one = rewrite_result_address(g, word, extension);
+			if (one != NULL)
+				rewrite_addresses_add(ret, g->arena, one);
+		}
+	}
+}
+
 /* "@domain" keeps the user of `addr`, whose extension comes back where extensions are kept. */
 static void
 rewrite_keep_user(struct buf *value, const char *addr, struct span extension)
@@ -219,10 +245,7 @@ rewrite_keep_user(struct buf *value, const char *addr, struct span extension)
 	buf_add_span(value, buf_span(&quoted));
 }
 
-/*
- * Looks `addr` up. ret->count is 0 when there is nothing (or nothing that could be read) in the tables. False on
- * trouble.
- */
+/* Looks `addr` up. ret->count is 0 when there is nothing in the tables. False on trouble, also with what they say. */
 static bool
 rewrite_mapping_ask(
     const struct rewrite_mapping *g, const char *addr, struct rewrite_addresses *ret)
@@ -230,7 +253,6 @@ rewrite_mapping_ask(
 	struct table_address_rules rules = rewrite_rules(g->map->rewrite);
 	struct buf value CLEANUP(buf_done) = {0};
 	struct buf extension CLEANUP(buf_done) = {0};
-	struct span rest, word;
 
 	*ret = (struct rewrite_addresses){0};
 	switch (
@@ -245,14 +267,8 @@ rewrite_mapping_ask(
 	if (!g->extends)
 		buf_clear(&extension);
 	rewrite_keep_user(&value, addr, buf_span(&extension));
-	rest = buf_span(&value);
-	while (rewrite_next_word(&rest, &word)) {
-		const char *one = rewrite_result_address(g, word, buf_span(&extension));
-
-		if (one != NULL)
-			rewrite_addresses_add(ret, g->arena, one);
-	}
-	return true;
+	rewrite_results(g, buf_span(&value), buf_span(&extension), ret);
+	return ret->count != 0 || rewrite_mapping_fail(g, addr);
 }
 
 /* ---- canonical ------------------------------------------------------------------------------------------------------ */
