@@ -67,6 +67,20 @@ def test_missing_socket(t):
                    r"\[private/nothing\]: No such file or directory\)" % (q, BOB))
 
 
+def test_flags(t):
+    """flags=DORX of the master.cf line: headers for the mailbox, the loop they tell of, one recipient a time."""
+    sink = t.sink(lmtp=True)
+    r = t.relay(main={"default_transport": "store:inet:127.0.0.1:%d" % sink.port,
+                      "store_destination_recipient_limit": "1"},
+                master=["store unix - - n - - lmtp flags=DORX"])
+    t.send(r, recipients=[BOB])
+    m = sink.wait(1)[0]
+    equal(m.data.decode().split("\r\n")[:3], ["Return-Path: <alice@client.example>", "X-Original-To: " + BOB,
+                                              "Delivered-To: " + BOB], "first headers")
+    q = t.send(r, recipients=[BOB], message="Delivered-To: Bob@dest.example\nFrom: <alice@client.example>\n\nagain\n")
+    r.log.wait_for(r"%s: to=<%s>, relay=store, .*dsn=5.4.6, status=bounced \(mail forwarding loop for %s\)" % (q, BOB, BOB))
+
+
 def test_default_port(t):
     """Without a port it is lmtp_tcp_port."""
     sink = t.sink(lmtp=True)
