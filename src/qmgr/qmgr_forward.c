@@ -18,6 +18,7 @@
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_schedule.h"
 #include "queue/queue_content.h"
+#include "rewrite/rewrite_map.h"
 #include "service/delivery_forward.h"
 
 /* New messages that one recipient may become. */
@@ -117,10 +118,95 @@ struct qmgr_forward {
 	bool told; /* a failure that the report gives is among those that the records tell of */
 	struct queue_message *messages;
 	size_t count;
+	struct queue_rcpt
+	    *rcpts; /* of all messages, in their order; owned until they are in the arena */
+	size_t rcpt_count;
+	size_t rcpt_room;
 	struct queue_notice *failures;
 	size_t failure_count;
 	const char *expanded; /* action of a report about that; NULL: none */
 };
+
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
+
+/* What the tables make of addresses in new mail; of one configuration, and kept while somebody waits for an answer. */
+struct qmgr_forward_tables {
+	int users;
+	struct conf *conf;
+	struct rewrite *rewrite;
+	struct rewrite_map *map;
+};
+
+static struct qmgr_forward_tables *qmgr_tables;
+
+static void
+qmgr_tables_release(struct qmgr_forward_tables *t)
+{
+	if (--t->users > 0)
+		return;
+	rewrite_map_free(&t->map);
+	rewrite_free(&t->rewrite);
+	conf_unref(&t->conf);
+	mem_free(t);
+}
+
+/* The tables of the present configuration; for the caller to release. NULL: it cannot be used. */
+static struct qmgr_forward_tables *
+qmgr_tables_take(struct conf *conf, struct err *err)
+{
+	struct qmgr_forward_tables *t = qmgr_tables;
+
+	if (t == NULL || t->conf != conf) {
+		t = mem_new(struct qmgr_forward_tables);
+		if (!rewrite_new(conf, &t->rewrite, err)) {
+			mem_free(t);
+			return NULL;
+		}
+		t->conf = conf_ref(conf);
+		t->map = rewrite_map_new(conf, t->rewrite);
+		t->users = 1;
+		if (qmgr_tables != NULL)
+			qmgr_tables_release(qmgr_tables);
+		qmgr_tables = t;
+	}
+	t->users++;
+	return t;
+}
+
+/* Is there a table that could change a recipient? Else nothing need be asked, and nothing waits. */
+static bool
+qmgr_forward_has_tables(const struct conf *c)
+{
+	return conf_str(c, CONF_virtual_alias_maps)[0] != '\0' ||
+	       conf_str(c, CONF_canonical_maps)[0] != '\0' ||
+	       conf_str(c, CONF_recipient_canonical_maps)[0] != '\0';
+}
+
+/* A recipient of a new message as cleanup would have it. May wait. */
+static bool
+qmgr_forward_map(
+    struct qmgr_forward *f, const char *addr, struct rewrite_addresses *ret, struct err *err)
+{
+	struct conf *conf = f->qmgr->service->conf;
+	struct qmgr_forward_tables *t;
+	const char **one = arena_new(f->arena, const char *);
+	bool ok;
+
+	*one = addr;
+	*ret = (struct rewrite_addresses){.list = one, .count = 1};
+	if (!qmgr_forward_has_tables(conf))
+		return true;
+	t = qmgr_tables_take(conf, err);
+	if (t == NULL)
+		return false;
+	ok = rewrite_map_address(t->map, f->arena, f->message->queue_id, REWRITE_ENVELOPE_RECIPIENT,
+		 addr, &addr, err) &&
+	     rewrite_map_aliases(t->map, f->arena, f->message->queue_id, addr, ret, err);
+	qmgr_tables_release(t);
+	return ok;
+}
+
+/* ---- records ----------------------------------------------------------------------------------------------------- */
 
 static void
 qmgr_forward_count(struct span records, size_t *messages, size_t *failures, size_t *rcpts)
@@ -182,7 +268,7 @@ qmgr_forward_content(
 
 static bool
 qmgr_forward_begin(struct qmgr_forward *f, const struct delivery_forward *from, struct span content,
-    struct queue_rcpt *rcpts, struct err *err)
+    struct err *err)
 {
 	struct queue_message *m = &f->messages[f->count];
 
@@ -193,20 +279,55 @@ qmgr_forward_begin(struct qmgr_forward *f, const struct delivery_forward *from, 
 	m->envelope.arrival = clock_real_us();
 	m->content = qmgr_forward_content(f, m->envelope.msg_id, from->delivered, content);
 	m->envelope.size = m->content.len;
-	m->envelope.rcpts = rcpts;
 	qmgr_forward_attrs(f, &m->envelope);
 	return true;
 }
 
 static void
-qmgr_forward_rcpt(
-    struct qmgr_forward *f, const struct delivery_forward_rcpt *from, struct queue_rcpt *r)
+qmgr_forward_add_rcpt(
+    struct qmgr_forward *f, const struct delivery_forward_rcpt *from, const char *addr)
 {
-	r->addr = arena_dup(f->arena, from->addr);
-	r->orig_addr = from->orig_addr.len != 0 ? arena_dup(f->arena, from->orig_addr) : NULL;
-	r->dsn_orcpt = from->dsn_orcpt.len != 0 ? arena_dup(f->arena, from->dsn_orcpt) : NULL;
-	r->dsn_notify = from->dsn_notify;
+	if (f->rcpt_count == f->rcpt_room) {
+		f->rcpt_room = f->rcpt_room * 2 + 16;
+		f->rcpts = mem_resize(f->rcpts, f->rcpt_room, sizeof(f->rcpts[0]));
+	}
+	f->rcpts[f->rcpt_count++] = (struct queue_rcpt){
+	    .addr = addr,
+	    .orig_addr = from->orig_addr.len != 0 ? arena_dup(f->arena, from->orig_addr) : NULL,
+	    .dsn_orcpt = from->dsn_orcpt.len != 0 ? arena_dup(f->arena, from->dsn_orcpt) : NULL,
+	    .dsn_notify = from->dsn_notify,
+	};
 	f->messages[f->count - 1].envelope.rcpt_count++;
+}
+
+static bool
+qmgr_forward_rcpt(struct qmgr_forward *f, const struct delivery_forward_rcpt *from, struct err *err)
+{
+	struct rewrite_addresses to;
+
+	if (f->count == 0)
+		return err_set(err, ERR_TEMP, "4.3.0", "malformed forward");
+	if (!qmgr_forward_map(f, arena_dup(f->arena, from->addr), &to, err))
+		return false;
+	for (size_t i = 0; i < to.count; i++)
+		qmgr_forward_add_rcpt(f, from, to.list[i]);
+	return true;
+}
+
+/* Each message gets its share of the recipients. */
+static void
+qmgr_forward_share(struct qmgr_forward *f)
+{
+	struct queue_rcpt *at = arena_alloc(f->arena, (f->rcpt_count + 1) * sizeof(*at));
+
+	if (f->rcpt_count != 0)
+		memcpy(at, f->rcpts, f->rcpt_count * sizeof(*at));
+	mem_free(f->rcpts);
+	f->rcpts = NULL;
+	for (size_t i = 0; i < f->count; i++) {
+		f->messages[i].envelope.rcpts = at;
+		at += f->messages[i].envelope.rcpt_count;
+	}
 }
 
 static void
@@ -232,30 +353,20 @@ qmgr_forward_failure(struct qmgr_forward *f, const struct delivery_failure *from
 
 /* Turns the records into messages. */
 static bool
-qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
+qmgr_forward_records(struct qmgr_forward *f, struct span content, struct err *err)
 {
 	struct span records = f->report.forwards;
 	struct delivery_forward_record record;
-	size_t messages, failures, count, used = 0;
-	struct queue_rcpt *rcpts;
 
-	qmgr_forward_count(records, &messages, &failures, &count);
-	if (messages > QMGR_FORWARD_MAX)
-		return err_set(err, ERR_TEMP, "4.3.0", "too many messages to forward");
-	f->messages =
-	    arena_alloc(f->arena, (messages + 2 * QUEUE_COMPOSE_MAX) * sizeof(*f->messages));
-	f->failures = arena_alloc(f->arena, (failures + 1) * sizeof(*f->failures));
-	rcpts = arena_alloc(f->arena, (count + 1) * sizeof(*rcpts));
 	for (;;) {
 		switch (delivery_forward_next(&records, &record)) {
 		case DELIVERY_FORWARD_MESSAGE:
-			if (!qmgr_forward_begin(f, &record.message, content, rcpts + used, err))
+			if (!qmgr_forward_begin(f, &record.message, content, err))
 				return false;
 			break;
 		case DELIVERY_FORWARD_RCPT:
-			if (f->count == 0)
-				return err_set(err, ERR_TEMP, "4.3.0", "malformed forward");
-			qmgr_forward_rcpt(f, &record.rcpt, &rcpts[used++]);
+			if (!qmgr_forward_rcpt(f, &record.rcpt, err))
+				return false;
 			break;
 		case DELIVERY_FORWARD_FAILURE:
 			qmgr_forward_failure(f, &record.failure);
@@ -269,6 +380,23 @@ qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
 			return err_set(err, ERR_TEMP, "4.3.0", "malformed forward");
 		}
 	}
+}
+
+static bool
+qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
+{
+	size_t messages, failures, rcpts;
+	bool ok;
+
+	qmgr_forward_count(f->report.forwards, &messages, &failures, &rcpts);
+	if (messages > QMGR_FORWARD_MAX)
+		return err_set(err, ERR_TEMP, "4.3.0", "too many messages to forward");
+	f->messages =
+	    arena_alloc(f->arena, (messages + 2 * QUEUE_COMPOSE_MAX) * sizeof(*f->messages));
+	f->failures = arena_alloc(f->arena, (failures + 1) * sizeof(*f->failures));
+	ok = qmgr_forward_records(f, content, err);
+	qmgr_forward_share(f);
+	return ok;
 }
 
 /* A report to the sender. */
@@ -407,7 +535,7 @@ qmgr_forward_finish(struct qmgr_forward *f, struct span content)
 	mem_free(f);
 }
 
-/* The content did not come with the claim. */
+/* The content did not come with the claim, or tables must be asked. */
 static void
 qmgr_forward_run(void *arg)
 {
@@ -421,6 +549,10 @@ qmgr_forward_run(void *arg)
 	struct buf content CLEANUP(buf_done) = {0};
 	struct err err;
 
+	if (m->claimed->content_here) {
+		qmgr_forward_finish(f, m->claimed->content);
+		return;
+	}
 	if (queue_content_read(m->shard->pool, &ref, 0, m->envelope->size,
 		clock_deadline(conf_time(f->qmgr->service->conf, CONF_queue_database_timeout)),
 		&content, &err)) {
@@ -455,7 +587,7 @@ qmgr_forward_start(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
 	f->report.diagnostic = span_str(arena_dup(a, in->diagnostic));
 	f->report.forwards = span_of(arena_dup(a, forwards), forwards.len);
 	m->holds++;
-	if (m->claimed->content_here) {
+	if (m->claimed->content_here && !qmgr_forward_has_tables(q->service->conf)) {
 		qmgr_forward_finish(f, m->claimed->content);
 	} else if (task_group_start(&q->tasks, "forward", qmgr_forward_run, f) == NULL) {
 		(void)err_set(&err, ERR_TEMP, "4.3.0", "too many tasks");

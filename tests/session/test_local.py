@@ -111,6 +111,17 @@ def test_owner_alias(t):
     match(read(t.dir + "/mail/nobody"), r"^Return-Path: <owner-lst@rp.test>$")
 
 
+def test_alias_to_virtual_alias(t):
+    """Members of aliases are mapped by the tables for new mail, as if cleanup had them."""
+    sink = t.sink()
+    r = local_relay(t, "a x@va.test\n", {"virtual_alias_maps": "inline:{ x@va.test=y@va.test, y@va.test=z@dest.example }",
+                                        "virtual_alias_domains": "va.test"}, sink=sink)
+    t.send(r, recipients=["a@rp.test"])
+    r.wait_empty()
+    sink.wait(1)
+    equal([m.recipients for m in sink.messages], [["z@dest.example"]], "recipients")
+
+
 def test_mailbox_transport(t):
     """mailbox_transport has the user; what the alias made besides happens when it has delivered, and only then."""
     sink = t.sink().on("rcpt", "450 4.2.0 busy", match="nobody@", times=1)
