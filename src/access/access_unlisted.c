@@ -9,7 +9,8 @@
 static bool
 access_is_routed_by_class(const struct conf *conf)
 {
-	static const enum conf_param tables[] = {CONF_transport_maps, CONF_relocated_maps};
+	static const enum conf_param tables[] = {CONF_transport_maps, CONF_relocated_maps,
+	    CONF_sender_dependent_relayhost_maps, CONF_sender_dependent_default_transport_maps};
 	static const enum conf_param transports[] = {CONF_local_transport, CONF_virtual_transport,
 	    CONF_relay_transport, CONF_default_transport};
 
@@ -223,7 +224,10 @@ access_unlisted_check(struct access_unlisted *u)
 	if (u->ctx->access->routed_by_class && class != REWRITE_VIRTUAL_ALIAS &&
 	    !access_is_routed(u->ctx, span_str(u->address)))
 		return access_unlisted_in_class(u, class);
-	rewrite_resolve(u->ctx->access->rewrite, &u->arena, span_str(u->address), &route);
+	/* Sender-dependent routes are those of recipients. */
+	rewrite_route(u->ctx->access->rewrite, &u->arena,
+	    u->thing == ACCESS_THING_RCPT ? u->ctx->request->sender : NULL, span_str(u->address),
+	    &route);
 	if (route.trouble)
 		return access_reject_lookup(u->ctx, u->address);
 	if (strcmp(route.transport, "error") == 0 || strcmp(route.transport, "retry") == 0)
