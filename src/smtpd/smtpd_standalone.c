@@ -15,6 +15,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "dns/dns.h"
@@ -26,6 +27,7 @@
 
 #define DEFAULT_DIR "/etc/rowpost"
 #define PIECE       16384
+#define NO_STALL    (365 * 86400 * CLOCK_SECOND)
 
 /* ---- bytes ----------------------------------------------------------------------------------------------------- */
 
@@ -115,10 +117,15 @@ serve(struct conf *conf, int sock,
 	a->server.setup->haproxy = false;
 	if (fcntl(sock, F_SETFL, O_NONBLOCK) != 0)
 		log_fatal(EX_OSERR, "socket: %s", strerror(errno));
-	task_init(NULL);
+	/* postdrop is waited for without further ado: nobody else is here to be served. */
+	task_init(&(struct task_settings){.stall_report = NO_STALL});
 	MUST(task_start("smtpd session", standalone_run, a) != NULL);
 	task_run();
 	log_flush();
+	smtpd_setup_unref(&a->server.setup);
+	task_done();
+	mem_free(a);
+	conf_unref(&conf);
 	exit(EX_OK);
 }
 
@@ -182,5 +189,6 @@ smtpd_standalone_main(
 	pass_both_ways(socks[0]);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		continue;
+	conf_unref(&conf);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
 }

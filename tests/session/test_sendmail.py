@@ -311,6 +311,9 @@ def test_ordinary_user(t):
     os.chmod(t.dir, 0o755)
     sink = t.sink()
     r = t.relay(sink=sink)
+    with open(r.bin + "/postdrop", "rb") as f:
+        if b"libasan" in f.read():
+            return      # LeakSanitizer cannot look into a set-gid process
     r.must_run("rowpost", "set-permissions")
     # /etc of this test alone.
     for d in ("upper", "work"):
