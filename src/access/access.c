@@ -76,6 +76,35 @@ access_list_guards_relay(const struct access_list *list, unsigned depth)
 	return false;
 }
 
+/* "\\40" and the like: up to three octal digits stand for a character, "\\t" for a tab. */
+static void
+access_unescape(const char *text, struct buf *out)
+{
+	for (const char *c = text; *c != '\0'; c++) {
+		unsigned value = 0;
+		int digits = 0;
+
+		if (*c != '\\' || c[1] == '\0') {
+			buf_add_char(out, *c);
+			continue;
+		}
+		while (digits < 3 && c[1] >= '0' && c[1] <= '7') {
+			value = value * 8 + (unsigned)(*++c - '0');
+			digits++;
+		}
+		if (digits > 0)
+			buf_add_char(out, (char)value);
+		else
+			buf_add_char(out, *++c == 't' ? '\t' : *c);
+	}
+}
+
+const char *
+access_expansion_filter(const struct access *a)
+{
+	return buf_str(&a->expansion_filter);
+}
+
 static bool
 access_compile(struct access *a, struct err *err)
 {
@@ -88,6 +117,7 @@ access_compile(struct access *a, struct err *err)
 		    span_str(conf_str(conf, access_list_params[id].param)), &a->lists[id]);
 	a->guards_relay = access_list_guards_relay(&a->lists[ACCESS_LIST_RELAY], 0) ||
 			  access_list_guards_relay(&a->lists[ACCESS_LIST_RCPT], 0);
+	access_unescape(conf_str(conf, CONF_smtpd_expansion_filter), &a->expansion_filter);
 	a->rbl_replies = table_list_of(a->conf, CONF_rbl_reply_maps, 0);
 	a->sender_logins = table_list_of(a->conf, CONF_smtpd_sender_login_maps, 0);
 	return access_unlisted_open(a, err) &&
@@ -128,6 +158,7 @@ access_free(struct access **a)
 		mem_free((*a)->classes[i].name);
 	}
 	mem_free((*a)->classes);
+	buf_done(&(*a)->expansion_filter);
 	table_list_close(&(*a)->rbl_replies);
 	table_list_close(&(*a)->sender_logins);
 	access_unlisted_close(*a);

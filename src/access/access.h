@@ -133,6 +133,9 @@ void access_verdict_done(struct access_verdict *verdict);
  */
 bool access_address_is_proper(const struct access *a, const char *address);
 
+/* smtpd_expansion_filter with its escapes resolved: the characters that values in replies may have. Borrowed. */
+const char *access_expansion_filter(const struct access *a);
+
 /* Is the client in mynetworks? */
 bool access_is_mynetworks(const struct access *a, const struct sockaddr *client);
 

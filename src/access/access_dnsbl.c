@@ -253,10 +253,15 @@ static bool
 access_dnsbl_expand(struct access_dnsbl *q, struct span template, struct buf *out)
 {
 	struct access_macros macros = {.request = q->ctx->request, .conf = q->ctx->access->conf};
-	const struct macro_source session = {.lookup = access_macro, .arg = &macros};
+	const struct macro_source session = {
+	    .lookup = access_macro,
+	    .arg = &macros,
+	    .filter = access_expansion_filter(q->ctx->access),
+	};
 	const struct macro_source source = {
 	    .lookup = access_dnsbl_macro,
 	    .arg = q,
+	    .filter = session.filter,
 	    .fallback = &session,
 	};
 	struct err err;

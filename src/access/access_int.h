@@ -98,6 +98,7 @@ struct access {
 	bool soft_bounce;
 	bool guards_relay;    /* else nothing is accepted */
 	bool routed_by_class; /* no table and no transport makes an address undeliverable */
+	struct buf expansion_filter;
 	struct table_list *rbl_replies;
 	struct table_list *sender_logins;
 	/* tables that know recipients, or make them known */

@@ -112,8 +112,8 @@ smtpd_bdat(struct smtpd_session *s, struct span args)
 	}
 	/* Where the next command begins is not known then. */
 	if (!smtp_command_parse_bdat(args, &chunk, &err)) {
-		log_warn("%s: malformed BDAT command syntax from %s[%s]: BDAT %.*s",
-		    smtpd_queue_id(s), s->client_name, s->client_address,
+		log_warn("%s: malformed BDAT command syntax from %s[%s]: BDAT%s%.*s",
+		    smtpd_queue_id(s), s->client_name, s->client_address, args.len != 0 ? " " : "",
 		    SPAN_ARG(span_head(args, 100)));
 		smtpd_reply_err(s, &err);
 		return smtpd_enter(s, SMTPD_STATE_CLOSED);

@@ -149,8 +149,8 @@ smtpd_content_actions(struct smtpd_session *s)
 	e->hold = s->mail.hold;
 	e->discard = s->mail.discard;
 	for (size_t i = 0; i < s->mail.bccs.count; i++)
-		cleanup_add_rcpt(s->mail.cleanup, s->mail.bccs.items[i], s->mail.bccs.items[i],
-		    NULL, 0);
+		cleanup_add_rcpt(
+		    s->mail.cleanup, s->mail.bccs.items[i], s->mail.bccs.items[i], NULL, 0);
 }
 
 bool
@@ -246,7 +246,7 @@ smtpd_data(struct smtpd_session *s, struct span args)
 
 	if (s->state == SMTPD_STATE_BDAT)
 		return smtpd_reply(s, 503, "5.5.1", "Error: DATA after BDAT");
-	if (span_trim(args).len != 0)
+	if (s->mail.rcpt_count != 0 && span_trim(args).len != 0)
 		return smtpd_reply(s, 501, "5.5.4", "Syntax: DATA");
 	if (!smtpd_content_allowed(s))
 		return;

@@ -95,6 +95,8 @@ struct smtpd_server {
 	struct list sessions; /* all alive */
 	size_t session_count;
 	struct task_cond session_ended;
+	int64_t
+	    leave_all; /* mono us, once it leaves: from then on clients that sent nothing yet are told to go, too */
 	struct task_group flushes;    /* of ETRN; at most one at a time ... */
 	struct task *flush;           /* ... which is this one, while it is alive */
 	struct smtpd_flush *flushing; /* its domains; valid while it is alive */
@@ -331,5 +333,8 @@ const char *smtpd_command_name(enum smtpd_command c);
 
 /* One client, from greeting to goodbye. Owns `stream`. */
 void smtpd_session_run(struct stream *stream, const struct net_addr *peer, void *server);
+
+/* May a process that leaves end the session now: between two transactions, and not before its client had the time to begin one? */
+bool smtpd_session_may_end(const struct smtpd_session *s);
 
 #endif

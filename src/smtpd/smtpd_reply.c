@@ -26,7 +26,7 @@ smtpd_reply_footer(struct smtpd_session *s, struct buf *out)
 	const struct macro_source source = {
 	    .lookup = access_macro,
 	    .arg = &macros,
-	    .filter = conf_str(setup->conf, CONF_smtpd_expansion_filter),
+	    .filter = access_expansion_filter(setup->access),
 	};
 	struct err err;
 	bool good;
@@ -64,11 +64,13 @@ static void
 smtpd_reply_add_footer(struct smtpd_session *s, size_t code_len)
 {
 	struct buf footer CLEANUP(buf_done) = {0};
+	struct buf codes CLEANUP(buf_done) = {0};
 	size_t last = 0;
 	struct span rest;
 
 	if (!smtpd_reply_footer(s, &footer))
 		return;
+	buf_add_span(&codes, span_head(buf_span(&s->reply), code_len));
 	rest = buf_span(&footer);
 	if (span_starts(rest, "\\c")) {
 		rest = span_from(rest, 2);
@@ -80,7 +82,7 @@ smtpd_reply_add_footer(struct smtpd_session *s, size_t code_len)
 		s->reply.ptr[last + 3] = '-';
 		buf_add_str(&s->reply, "\r\n");
 		last = s->reply.len;
-		buf_add_span(&s->reply, span_head(buf_span(&s->reply), code_len));
+		buf_add_span(&s->reply, buf_span(&codes));
 		s->reply.ptr[last + 3] = ' ';
 		buf_add_span(&s->reply, line);
 	}

@@ -16,6 +16,8 @@
 /* How long the first clients wait for a database that is slow to come, before they are told 451. */
 #define SMTPD_READY_WAIT (3 * CLOCK_SECOND)
 
+/* A client that has just come gets this long to begin: whoever balances load still thought us up. */
+#define SMTPD_FRESH_WAIT (3 * CLOCK_SECOND)
 /* The work of an ETRN may not hold a leaving process back for longer. */
 #define SMTPD_FLUSH_WAIT (5 * CLOCK_SECOND)
 
@@ -73,6 +75,7 @@ smtpd_listen(void *arg)
 	struct smtpd_listener *l = arg;
 
 	net_server_run(&l->net);
+	net_server_leave(&l->net);
 }
 
 static void
@@ -139,6 +142,15 @@ smtpd_end_flush(struct smtpd_server *server)
 		continue;
 }
 
+static void
+smtpd_end_idle(struct smtpd_server *server)
+{
+	LIST_FOREACH_SAFE (session, &server->sessions, struct smtpd_session, node) {
+		if (session->waiting_for_command && smtpd_session_may_end(session))
+			task_cancel(session->task);
+	}
+}
+
 /* Sessions end by themselves between two mail transactions (smtpd_loop); waiting ones are woken. */
 static void
 smtpd_stopping(struct service *s)
@@ -147,10 +159,12 @@ smtpd_stopping(struct service *s)
 
 	for (size_t i = 0; i < server->listener_count; i++)
 		task_cancel(server->listeners[i]->task);
-	LIST_FOREACH_SAFE (session, &server->sessions, struct smtpd_session, node) {
-		if (session->waiting_for_command)
-			task_cancel(session->task);
-	}
+	server->leave_all = MIN(clock_deadline(SMTPD_FRESH_WAIT), s->leave_by);
+	smtpd_end_idle(server);
+	while (!list_is_empty(&server->sessions) &&
+	       task_cond_wait(&server->session_ended, server->leave_all) == TASK_READY)
+		continue;
+	smtpd_end_idle(server);
 	while (!list_is_empty(&server->sessions) &&
 	       task_cond_wait(&server->session_ended, CLOCK_NEVER) == TASK_READY)
 		continue;

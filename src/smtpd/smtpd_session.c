@@ -176,6 +176,16 @@ smtpd_lost(struct smtpd_session *s, enum stream_result why)
 		    s, why == STREAM_TIMEOUT ? "timeout" : "lost connection", s->where, -1);
 }
 
+bool
+smtpd_session_may_end(const struct smtpd_session *s)
+{
+	if (s->state > SMTPD_STATE_HELO)
+		return false;
+	if (s->counts[SMTPD_MAIL][0] > 0)
+		return true;
+	return s->server->leave_all != 0 && clock_mono_us() >= s->server->leave_all;
+}
+
 static void
 smtpd_loop(struct smtpd_session *s)
 {
@@ -185,7 +195,7 @@ smtpd_loop(struct smtpd_session *s)
 
 	while (s->state != SMTPD_STATE_CLOSED && smtpd_has_patience(s)) {
 		/* A service that leaves ends its sessions between mail transactions, never within one. */
-		if (s->server->service->leaving && s->state <= SMTPD_STATE_HELO &&
+		if (s->server->service->leaving && smtpd_session_may_end(s) &&
 		    !stream_has_input(s->stream)) {
 			r = STREAM_CANCELLED;
 			break;

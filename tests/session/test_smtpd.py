@@ -94,6 +94,20 @@ def test_delay_reject_off(t):
     c.cmd("QUIT", 221)
 
 
+def test_reject_footer(t):
+    """A footer of two lines after every refusal: each line has the codes, values are filtered, a blank is allowed."""
+    relay = t.relay(main={"smtpd_reject_footer": r"see $client_address at $localtime\nhelo $helo_name" + " x" * 40,
+                          "smtpd_recipient_restrictions": "check_recipient_access inline:{{no@=REJECT}}"})
+    c = t.client(relay)
+    c.ehlo("c{d.example")
+    c.cmd("MAIL FROM:<%s>" % ALICE, 250)
+    for _ in range(3):
+        lines = c.cmd("RCPT TO:<no@dest.example>", 554).lines
+        equal(len(lines), 3, "lines of %s" % lines)
+        match(lines[1], r"5\.7\.1 see 127\.0\.0\.1 at [A-Z][a-z][a-z] +\d+ [\d:]+$")
+        match(lines[2], r"5\.7\.1 helo c\{d\.example x")
+
+
 def test_data_deadline(t):
     """smtpd_per_request_deadline: whoever sends a byte now and then is not waited for without end."""
     relay = t.relay(main={"smtpd_timeout": "2s", "smtpd_per_request_deadline": "yes", "smtpd_min_data_rate": "1000"})
