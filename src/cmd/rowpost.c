@@ -35,6 +35,7 @@
 #include "queue/queue_session.h"
 #include "service/service_database.h"
 #include "service/service_log.h"
+#include "table/table_check.h"
 #include "task/task.h"
 
 #define DEFAULT_DIR  "/etc/rowpost"
@@ -268,11 +269,19 @@ check_database(struct master_command *cmd)
 	return away ? 0 : 1;
 }
 
+/* A table that is not there yet defers mail until it is. */
+static void
+warn_table(void *arg UNUSED, const char *parameter, const char *table, const char *why)
+{
+	(void)fprintf(stderr, "rowpost: warning: parameter %s: %s: %s\n", parameter, table, why);
+}
+
 static int
 command_check(struct master_command *cmd, int argc UNUSED, char **argv UNUSED)
 {
 	int status = master_command_check_files(cmd, false);
 
+	table_check(cmd->conf, warn_table, NULL);
 	/* The embedded database runs only while the system does. */
 	if (!service_database_is_embedded(cmd->conf) && check_database(cmd) != 0)
 		status = 1;

@@ -1,0 +1,48 @@
+/*
+ * table_check.c - see table_check.h.
+ */
+#include "table/table_check.h"
+
+#include "conf/conf_param.h"
+#include "conf/conf_value.h"
+#include "table/table_int.h"
+
+/* "hash:/x", also behind proxy:. A name such as unix:/socket is no table. */
+static bool
+table_check_wanted(struct span item)
+{
+	const struct table_type *type;
+
+	if (!table_is_spec(item))
+		return false;
+	type = table_type_find(span_head(item, span_find(item, ':')));
+	if (type == &table_proxy_type)
+		return table_check_wanted(span_from(item, span_find(item, ':') + 1));
+	return type != NULL && type->suffix != NULL;
+}
+
+void
+table_check(struct conf *conf,
+    void (*found)(void *arg, const char *parameter, const char *table, const char *why), void *arg)
+{
+	for (size_t p = 0; p < CONF_COUNT; p++) {
+		const struct conf_param_info *info = conf_param_info((enum conf_param)p);
+		struct span rest, item;
+
+		if (info->type != CONF_TYPE_STR || !conf_is_set(conf, (enum conf_param)p))
+			continue;
+		rest = span_str(conf_str(conf, (enum conf_param)p));
+		while (conf_value_item(&rest, &item)) {
+			struct table *t;
+
+			while (span_starts(item, "!"))
+				item = span_from(item, 1);
+			if (!table_check_wanted(item))
+				continue;
+			t = table_open(conf, item, 0);
+			if (table_trouble(t) != NULL)
+				found(arg, info->name, table_name(t), table_trouble(t));
+			table_close(&t);
+		}
+	}
+}

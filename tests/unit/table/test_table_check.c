@@ -1,0 +1,48 @@
+/*
+ * test_table_check.c - tables that cannot be used are found wherever main.cf names them; what is no table is left alone.
+ */
+#include "table/table_check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+
+static void
+note(void *arg, const char *parameter, const char *table, const char *why)
+{
+	buf_printf(arg, "%s %s: %s\n", parameter, table, why);
+}
+
+static void
+test_check(void **state UNUSED)
+{
+	struct conf *conf = conf_from_text(
+	    "compatibility_level = 3.6\nmyhostname = a.test\n"
+	    "virtual_alias_maps = hash:/none/v, inline:{a=b}, static:x\n"
+	    "smtpd_recipient_restrictions = check_client_access cidr:/none/c, reject\n"
+	    "mydestination = a.test, !proxy:pcre:/none/p\n"
+	    "smtpd_milters = unix:/none/socket, inet:127.0.0.1:1\n"
+	    "default_transport = smtp:[127.0.0.1]:25\n");
+	struct buf found CLEANUP(buf_done) = {0};
+
+	table_check(conf, note, &found);
+	assert_string_equal(buf_str(&found),
+	    "mydestination proxy:pcre:/none/p: open /none/p: No such file or directory\n"
+	    "smtpd_recipient_restrictions cidr:/none/c: open /none/c: No such file or directory\n"
+	    "virtual_alias_maps hash:/none/v: open database /none/v.lmdb: No such file or "
+	    "directory\n");
+	conf_unref(&conf);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_check),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
