@@ -137,7 +137,8 @@ rewrite_map_touches_headers(const struct rewrite_map *m)
 static bool
 rewrite_mapping_fail(const struct rewrite_mapping *g, const char *addr)
 {
-	log_warn("%s: %s map lookup problem for %s -- message not accepted, try again later",
+	log_info_as("cleanup",
+	    "warning: %s: %s map lookup problem for %s -- message not accepted, try again later",
 	    g->queue_id, g->name, addr);
 	return err_set_smtp(g->err, ERR_TEMP, 451, "4.3.0", "Error: queue file write error");
 }
@@ -285,12 +286,15 @@ rewrite_canonical(const struct rewrite_mapping *g, const char **addr)
 		if (found.count == 0)
 			return true;
 		if (found.count > 1)
-			log_warn("%s: multi-valued %s entry for %s", g->queue_id, g->name, before);
+			log_info_as("cleanup", "warning: %s: multi-valued %s entry for %s",
+			    g->queue_id, g->name, before);
 		*addr = found.list[0];
 		if (span_equal_nocase(span_str(before), span_str(*addr)))
 			return true;
 	}
-	log_warn("%s: unreasonable %s map nesting for %s", g->queue_id, g->name, *addr);
+	log_info_as("cleanup",
+	    "warning: %s: unreasonable %s map nesting for %s -- message not accepted, try again later",
+	    g->queue_id, g->name, *addr);
 	return true;
 }
 
@@ -367,7 +371,8 @@ struct rewrite_aliases {
 static bool
 rewrite_aliases_refuse(const struct rewrite_aliases *a, const char *what, const char *addr)
 {
-	log_warn("%s: unreasonable %s %s for %s -- message not accepted, try again later",
+	log_info_as("cleanup",
+	    "warning: %s: unreasonable %s %s for %s -- message not accepted, try again later",
 	    a->mapping.queue_id, a->mapping.name, what, addr);
 	return err_set_smtp(a->mapping.err, ERR_TEMP, 451, "4.6.0", "Alias expansion error");
 }

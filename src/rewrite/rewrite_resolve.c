@@ -154,8 +154,9 @@ rewrite_warn_twice(struct rewrite_search *s, enum rewrite_class found)
 		if (r == TABLE_ERROR)
 			return rewrite_fail(s);
 		if (r == TABLE_FOUND)
-			log_warn("do not list domain %.*s in BOTH %s and %s", SPAN_ARG(s->domain),
-			    rewrite_list_name(found), rewrite_list_name(c));
+			log_info_as("trivial-rewrite",
+			    "warning: do not list domain %.*s in BOTH %s and %s",
+			    SPAN_ARG(s->domain), rewrite_list_name(found), rewrite_list_name(c));
 	}
 	return true;
 }
