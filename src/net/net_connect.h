@@ -41,4 +41,10 @@ struct net_server {
 };
 void net_server_run(struct net_server *server);
 
+/*
+ * For a process that leaves, after net_server_run(): serves the connections that wait in the kernel's queue, whatever the limit,
+ * and closes the descriptor. What waits there when the last process closes it is reset; so it must not lie open for long. Never waits.
+ */
+void net_server_leave(struct net_server *server);
+
 #endif

@@ -102,6 +102,22 @@ accept_one(struct net_server *server, struct task_fd *watch)
 }
 
 void
+net_server_leave(struct net_server *server)
+{
+	struct net_addr peer = {.len = sizeof(peer.sa)};
+	int fd;
+
+	while ((fd = accept4(server->fd, (struct sockaddr *)&peer.sa, &peer.len,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+		if (!start_session(server, fd, &peer))
+			break;
+		peer = (struct net_addr){.len = sizeof(peer.sa)};
+	}
+	(void)close(server->fd);
+	server->fd = -1;
+}
+
+void
 net_server_run(struct net_server *server)
 {
 	struct task_fd *watch = task_fd_new(server->fd);

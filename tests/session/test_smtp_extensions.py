@@ -127,7 +127,7 @@ def test_etrn(t):
     c = t.client(r)
     c.ehlo()
     c.cmd("ETRN other.example", 459, r"^<other\.example>: service unavailable")
-    c.cmd("ETRN", 501)
+    c.cmd("ETRN", 500, "Syntax: ETRN domain")
     c.cmd("ETRN dest.example", 250, r"^Queuing started")
     r.log.wait_for(r"%s: to=<bob@dest\.example>.*status=sent" % qid)
 
