@@ -188,9 +188,10 @@ stop_services(struct master *m)
 {
 	/* Nothing new can be added: reload is refused from now on. */
 	(void)task_lock_take(&m->change, CLOCK_NEVER);
+	/* First the sockets: a connection that comes while only we have them open would wait for nobody. */
+	master_sockets_close(&m->sockets, NULL);
 	LIST_FOREACH_SAFE (job, &m->jobs, struct master_job, node)
 		master_job_leave(job);
-	master_sockets_close(&m->sockets, NULL);
 	while (!list_is_empty(&m->leaving)) {
 		/* The order to abort may come while we wait. */
 		if (m->end == MASTER_END_ABORT)

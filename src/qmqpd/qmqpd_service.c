@@ -76,6 +76,7 @@ qmqpd_listen(void *arg)
 	struct qmqpd_listener *l = arg;
 
 	net_server_run(&l->net);
+	net_server_leave(&l->net);
 }
 
 static void

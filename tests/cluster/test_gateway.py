@@ -1,4 +1,4 @@
-"""Three nodes behind HAProxy, as an operator runs them: random processes die all the time."""
+"""Three nodes behind HAProxy, as an operator runs them: random processes die all the time; nodes are replaced one by one."""
 import os
 import random
 import signal
@@ -8,7 +8,7 @@ from cluster import FULL, Nodes
 from deadline import wait_until
 from haproxy import HaProxy
 from load import Load, mail_sink
-from session import limit
+from session import equal, limit
 
 DEATHS = 200 if FULL else 20
 PAUSE = (0.1, 0.6)      # seconds between two deaths
@@ -71,3 +71,23 @@ def test_random_process_every_few_hundred_ms(t):
     nodes.drained(90)
     print("%s; %s" % (", ".join("%d %s" % (n, s) for s, n in sorted(killed.items())), load.summary()))
     nodes.account()
+
+
+@limit(180)
+def test_nodes_replaced_one_by_one(t):
+    """`rowpost drain` and a new start, node after node: no client is refused, nothing comes twice."""
+    nodes, front = gateway(t)
+    load = Load(t.ledger, [front], threads=6).start()
+    for node in nodes:
+        before = load.accepted
+        wait_until("progress before the drain of " + node.name, lambda: load.accepted >= before + 20, 60)
+        node.must_run("rowpost", "drain", limit=90)
+        wait_until(lambda: "end of %s" % node.processes(), lambda: not node.processes(), 60)
+        assert nodes.leased(node.name) == 0, "leases of a drained node"
+        node.start()
+        wait_until(node.name + " behind HAProxy", lambda: front.up()[node.name], 30)
+    load.stop()
+    nodes.drained()
+    print(load.summary())
+    equal(load.tempfails, 0, "messages put off")
+    equal(nodes.account().doubled, [], "second copies")
