@@ -168,7 +168,7 @@ agent_worker_ask_route(
 		(void)err_set(err, ERR_TEMP, "4.3.0", "%s", route.nexthop);
 		return TABLE_ERROR;
 	}
-	buf_printf(value, "%s\n%s\n%s", addr, route.transport, route.nexthop);
+	buf_printf(value, "%s\n%s\n%s", route.recipient, route.transport, route.nexthop);
 	return TABLE_FOUND;
 }
 

@@ -223,12 +223,29 @@ qmgr_forward_count(struct span records, size_t *messages, size_t *failures, size
 	}
 }
 
+/* Does the header section say that the body is 8-bit? As cleanup sees it in new mail, whatever the client once said. */
+static bool
+qmgr_forward_is_8bit(struct span content)
+{
+	static const char name[] = "Content-Transfer-Encoding:";
+
+	while (content.len != 0 && content.ptr[0] != '\n') {
+		struct span line = span_head(content, span_find(content, '\n'));
+
+		content = span_from(content, line.len + 1);
+		if (span_starts_nocase(line, name))
+			return span_equal_nocase_str(
+			    span_trim(span_from(line, sizeof(name) - 1)), "8bit");
+	}
+	return false;
+}
+
 /* The attributes of the message that say something about its content, and not where it came from. */
 static void
-qmgr_forward_attrs(const struct qmgr_forward *f, struct queue_envelope *e)
+qmgr_forward_attrs(const struct qmgr_forward *f, struct span content, struct queue_envelope *e)
 {
-	static const char *const kept[] = {"encoding", "smtputf8", "message_id", "envid", "ret"};
-	struct queue_attr *attrs = arena_alloc(f->arena, ARRAY_LEN(kept) * sizeof(*attrs));
+	static const char *const kept[] = {"smtputf8", "message_id", "envid", "ret"};
+	struct queue_attr *attrs = arena_alloc(f->arena, (ARRAY_LEN(kept) + 1) * sizeof(*attrs));
 
 	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
 		struct span value = queue_envelope_attr(f->message->envelope, kept[i]);
@@ -238,6 +255,9 @@ qmgr_forward_attrs(const struct qmgr_forward *f, struct queue_envelope *e)
 		attrs[e->attr_count].name = span_str(kept[i]);
 		attrs[e->attr_count++].value = value;
 	}
+	if (qmgr_forward_is_8bit(content))
+		attrs[e->attr_count++] =
+		    (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
 	e->attrs = attrs;
 }
 
@@ -279,7 +299,7 @@ qmgr_forward_begin(struct qmgr_forward *f, const struct delivery_forward *from, 
 	m->envelope.arrival = clock_real_us();
 	m->content = qmgr_forward_content(f, m->envelope.msg_id, from->delivered, content);
 	m->envelope.size = m->content.len;
-	qmgr_forward_attrs(f, &m->envelope);
+	qmgr_forward_attrs(f, content, &m->envelope);
 	return true;
 }
 
