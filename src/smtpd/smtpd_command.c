@@ -33,13 +33,17 @@ smtpd_is_header(struct span word)
 	return colon > 0 && colon < word.len;
 }
 
-/* Tables that cannot be asked are passed over: neither list is about safety. */
+/* Tables that cannot be asked are passed over: neither list is about safety. They get a copy that ends in NUL, as regexec() wants. */
 static bool
 smtpd_list_has(const struct domain_list *list, struct span word)
 {
+	struct buf copy CLEANUP(buf_done) = {0};
 	struct err err;
 
-	return !domain_list_is_empty(list) && domain_list_has(list, word, &err) == TABLE_FOUND;
+	if (domain_list_is_empty(list))
+		return false;
+	buf_add_span(&copy, word);
+	return domain_list_has(list, buf_span(&copy), &err) == TABLE_FOUND;
 }
 
 static void
@@ -102,12 +106,14 @@ smtpd_verb_run(struct smtpd_session *s, const struct smtpd_verb *verb, struct sp
 static struct span
 smtpd_command_filtered(struct smtpd_session *s, struct span line, struct buf *other)
 {
+	struct buf copy CLEANUP(buf_done) = {0};
 	struct err err;
 
 	while (line.len != 0 && (line.ptr[0] == ' ' || line.ptr[0] == '\t'))
 		line = span_from(line, 1);
-	if (table_list_lookup(s->setup->command_filter, line, TABLE_KEY_FULL, other, &err) !=
-	    TABLE_FOUND)
+	buf_add_span(&copy, line);
+	if (table_list_lookup(s->setup->command_filter, buf_span(&copy), TABLE_KEY_FULL, other,
+		&err) != TABLE_FOUND)
 		return line;
 	log_info("%s[%s]: replacing command \"%.*s\" with \"%s\"", s->client_name,
 	    s->client_address, SPAN_ARG(span_head(line, 100)), buf_str(other));
