@@ -26,6 +26,9 @@ class Mailboxes:
             "virtual_mailbox_maps": "inline:{ md@vm.test=md/, mb@vm.test=mb }",
             "virtual_uid_maps": "static:%d" % USER,
             "virtual_gid_maps": "static:%d" % USER,
+            # Nodes of the tests take messages that are larger than mailboxes are by default.
+            "virtual_mailbox_limit": "0",
+            "mailbox_size_limit": "0",
             "mydestination": "local.test",
             "alias_maps": "texthash:" + self.aliases,
         }
