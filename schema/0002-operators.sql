@@ -65,10 +65,10 @@ SELECT rowpost.queue_id(i.msg_id), 'active', i.sender, r.addr, i.size, i.arrival
 	0, NULL, '', NULL, NULL, n.name, r.orig_addr, EXISTS (SELECT FROM mailq.queue_order o WHERE o.msg_id = i.msg_id
 		AND o.done IS NULL AND o.verb IN ('expire', 'bounce')), i.msg_id, r.rcpt_no, lower(substring(r.addr FROM '@([^@]*)$'))
 FROM mailq.active a LEFT JOIN mailq.node n ON n.epoch = a.owner, unnest(a.msg_ids) m JOIN mailq.incoming i ON i.msg_id = m,
-	-- OFFSET: message by message, since a join of all recipients with all results by message is quadratic in a long list.
+	-- Result by result: as an anti-join the planner, who expects few, compares every recipient with every result of a long list.
 	LATERAL (SELECT addr, orig_addr, rcpt_no FROM mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) l
-		WHERE NOT EXISTS (SELECT FROM mailq.result x WHERE x.part = a.part AND x.batch_id = a.batch_id
-			AND x.msg_id = i.msg_id AND x.rcpt_no = l.rcpt_no) OFFSET 0) r
+		WHERE (SELECT true FROM mailq.result x WHERE x.part = a.part AND x.batch_id = a.batch_id
+			AND x.msg_id = i.msg_id AND x.rcpt_no = l.rcpt_no) IS NULL) r
 WHERE i.part = a.part
 UNION ALL
 SELECT rowpost.queue_id(d.msg_id), CASE WHEN d.owner IS NULL THEN 'deferred' ELSE 'active' END, m.sender, d.addr, m.size, m.arrival,

@@ -33,13 +33,13 @@ static struct queue_set_sql sql_claim = {.name = "claim",
 	"SELECT " QUEUE_CLAIMED_COLUMNS("$7", "$8") " FROM b JOIN mailq.incoming_%K i "
 						    "ON i.msg_id = ANY (b.msg_ids)"};
 
-/* $1 message, $2 first recipient, $3 page, $4 batch */
+/* $1 message, $2 first recipient, $3 page, $4 batch. Results one by one: see README.md. */
 static struct queue_set_sql sql_page = {.name = "page",
     .sql = "SELECT " QUEUE_CLAIMED_RCPT_COLUMNS " FROM (SELECT x.rcpt_no, 0 AS attempts, "
 	   "x.dsn_notify, x.addr, x.orig_addr, x.dsn_orcpt FROM mailq.incoming_%K i, "
 	   "mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) x "
-	   "WHERE i.msg_id = $1 AND x.rcpt_no >= $2 AND NOT EXISTS (SELECT FROM mailq.result_%K r "
-	   "WHERE r.batch_id = $4 AND r.msg_id = $1 AND r.rcpt_no = x.rcpt_no)) p "
+	   "WHERE i.msg_id = $1 AND x.rcpt_no >= $2 AND (SELECT true FROM mailq.result_%K r "
+	   "WHERE r.batch_id = $4 AND r.msg_id = $1 AND r.rcpt_no = x.rcpt_no) IS NULL) p "
 	   "ORDER BY rcpt_no LIMIT $3"};
 
 static const struct db_statement sql_page_deferred = {"page_deferred",

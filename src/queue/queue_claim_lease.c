@@ -88,9 +88,9 @@ static struct queue_set_sql sql_promote_rcpts = {.name = "promote_rcpts",
 	   "mailq.destination_id('', ''), now(), $1, x.rcpt_no, 0, x.dsn_notify, x.addr, "
 	   "x.orig_addr, x.dsn_orcpt, '', '' FROM mailq.active_%K a JOIN mailq.incoming_%K i "
 	   "ON i.msg_id = ANY (a.msg_ids), mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, "
-	   "i.dsn_notifies) x WHERE a.batch_id = ANY ($2) AND a.owner = $1 AND NOT EXISTS ("
-	   "SELECT FROM mailq.result_%K r WHERE r.batch_id = a.batch_id AND r.msg_id = i.msg_id "
-	   "AND r.rcpt_no = x.rcpt_no) ON CONFLICT DO NOTHING"};
+	   "i.dsn_notifies) x WHERE a.batch_id = ANY ($2) AND a.owner = $1 AND ("
+	   "SELECT true FROM mailq.result_%K r WHERE r.batch_id = a.batch_id "
+	   "AND r.msg_id = i.msg_id AND r.rcpt_no = x.rcpt_no) IS NULL ON CONFLICT DO NOTHING"};
 static struct queue_set_sql sql_promote_end = {.name = "promote_end",
     .sql = "DELETE FROM mailq.active_%K WHERE batch_id = ANY ($2) AND owner = $1"};
 

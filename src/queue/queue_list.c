@@ -71,9 +71,9 @@ static const struct stage stages[] = {
 	{"list_active",
 	    "SELECT 1, " RING_COLUMNS(QUEUE_SQL_EXPIRING(
 		"i.msg_id")) "JOIN mailq.active a ON a.part = p AND a.batch_id = b " RING_RCPTS
-			     "AND NOT EXISTS (SELECT FROM mailq.result r WHERE r.part = a.part "
+			     "AND (SELECT true FROM mailq.result r WHERE r.part = a.part "
 			     "AND r.batch_id = a.batch_id AND r.msg_id = i.msg_id "
-			     "AND r.rcpt_no = x.rcpt_no) ORDER BY p, b, i.msg_id, x.rcpt_no"},
+			     "AND r.rcpt_no = x.rcpt_no) IS NULL ORDER BY p, b, i.msg_id, x.rcpt_no"},
 	BATCHES},
     {{"list_deferred_next", MESSAGE_NEXT("deferred")},
 	{"list_deferred",
@@ -295,9 +295,9 @@ static const struct db_statement sql_rcpts = {"envelope_rcpts",
     "x.orig_addr, x.dsn_orcpt FROM (SELECT part, 0::int8 AS batch_id FROM mailq.batch "
     "WHERE $1 = ANY (msg_ids) UNION ALL SELECT part, batch_id FROM mailq.active "
     "WHERE $1 = ANY (msg_ids)) b JOIN mailq.incoming i ON i.part = b.part AND i.msg_id = $1, "
-    "mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) x WHERE NOT EXISTS "
-    "(SELECT FROM mailq.result r WHERE r.part = b.part AND r.batch_id = b.batch_id "
-    "AND r.msg_id = $1 AND r.rcpt_no = x.rcpt_no) ORDER BY 1"};
+    "mailq.rcpts(i.rcpts, i.orig_addrs, i.dsn_orcpts, i.dsn_notifies) x WHERE "
+    "(SELECT true FROM mailq.result r WHERE r.part = b.part AND r.batch_id = b.batch_id "
+    "AND r.msg_id = $1 AND r.rcpt_no = x.rcpt_no) IS NULL ORDER BY 1"};
 
 static char *
 arena_text(struct arena *a, const struct db_result *r, size_t row, size_t column)

@@ -288,6 +288,26 @@ RULE(rule_05_stragglers)
 	desk_close(&other);
 }
 
+/* Half of a long list has results: what is compared one by one takes a second, what was all with all took minutes. */
+RULE(rule_05_long_straggler)
+{
+	enum { RCPTS = 50000, DONE = 25000 };
+	struct queue_claims c = stored_and_claimed(t, RCPTS);
+	int64_t started = clock_mono_us();
+	struct err err = {0};
+
+	ask("WITH r AS (INSERT INTO mailq.result (batch_id, part, msg_id, rcpt_no, outcome, at) SELECT a.batch_id, a.part, "
+	    "a.msg_ids[1], n, 'sent', now() FROM mailq.active a, generate_series(0, %d) n RETURNING 1) SELECT count(*) FROM r",
+	    DONE - 1);
+	assert_int_equal(rows_of("rowpost.queue"), RCPTS - DONE);
+	rotate_now();
+	if (!queue_claim_promote_stragglers(t->d.desk, soon(), &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(rows_of("mailq.deferred"), RCPTS - DONE);
+	assert_true(clock_mono_us() - started < 15 * CLOCK_SECOND);
+	queue_claims_done(&c);
+}
+
 /* A dead owner's rows of `deferred` become free and due. */
 RULE(rule_05_rows_of_the_dead)
 {
@@ -782,6 +802,7 @@ main(void)
 	    cmocka_unit_test(rule_04_repeated_after_lost_request),
 	    cmocka_unit_test(rule_04_repeated_after_lost_reply),
 	    cmocka_unit_test(rule_05_stragglers),
+	    cmocka_unit_test(rule_05_long_straggler),
 	    cmocka_unit_test(rule_05_rows_of_the_dead),
 	    cmocka_unit_test(rule_05_destination_shared),
 	    cmocka_unit_test(rule_06_one_bounce),
