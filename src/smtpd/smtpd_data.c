@@ -143,7 +143,8 @@ smtpd_content_actions(struct smtpd_session *s)
 {
 	struct cleanup_envelope *e = cleanup_envelope(s->mail.cleanup);
 
-	e->content_filter = s->mail.filter;
+	e->content_filter =
+	    s->mail.filter != NULL ? s->mail.filter : conf_str(s->setup->conf, CONF_content_filter);
 	e->redirect = s->mail.redirect;
 	e->verp = s->mail.verp;
 	e->hold = s->mail.hold;

@@ -10,8 +10,9 @@ import urllib.parse
 
 from deadline import wait_until
 from pgproxy import PgProxy
+from relay import free_port
 from session import equal, limit, match
-from smtp_client import Closed, queue_id
+from smtp_client import Closed, SmtpClient, queue_id
 
 ALICE, BOB = "alice@client.example", "bob@dest.example"
 
@@ -291,3 +292,24 @@ def test_idle_sessions(t):
     for s in sockets[::1000]:
         s.sendall(b"NOOP\r\n")
         match(s.recv(100).decode(), r"\A250 2\.0\.0 Ok")
+
+
+def test_content_filter(t):
+    """All mail goes through the filter once; what comes back on a listener without one is delivered; FILTER of an access table
+    has the last word."""
+    final, scanner, other = t.sink(), t.sink(), t.sink()
+    back = free_port()
+    relay = t.relay(sink=final, main={
+        "content_filter": "smtp:" + scanner.nexthop,
+        "smtpd_recipient_restrictions": "check_recipient_access inline:{{odd@dest.example = FILTER smtp:%s}}" % other.nexthop},
+        master=["127.0.0.1:%d inet n - n - - smtpd" % back, "  -o content_filter="])
+    t.send(relay)
+    equal([m.recipients for m in scanner.wait(1)], [["bob@dest.example"]], "mail for the filter")
+    equal(final.taken(), [], "mail past the filter")
+    t.send(relay, recipients="odd@dest.example")
+    equal([m.recipients for m in other.wait(1)], [["odd@dest.example"]], "mail for the other filter")
+    with SmtpClient(back) as c:
+        c.ehlo()
+        c.message("alice@client.example", "bob@dest.example", scanner.taken()[0].data.decode())
+    equal([m.recipients for m in final.wait(1)], [["bob@dest.example"]], "mail that came back")
+    equal((len(scanner.taken()), len(other.taken())), (1, 1), "messages at the filters")
