@@ -14,7 +14,7 @@ KEEPALIVE = {"tcp_keepalives_idle": 2, "tcp_keepalives_interval": 1, "tcp_keepal
 def two_nodes(t, **kw):
     sink = mail_sink()
     t.at_end(sink.close)
-    return Nodes(t, 2, sink, main=SHORT_LEASE, **kw)
+    return Nodes(t, 2, sink, main=dict(SHORT_LEASE, queue_database_commit_timeout="5s"), **kw)
 
 
 def progress(load, count=20):
@@ -34,8 +34,8 @@ def test_node_cut_off(t):
     nodes = two_nodes(t, cabled=True)
     nodes.pg.configure(**KEEPALIVE)
     nodes.pg.restart()
-    one, two = nodes
-    load = Load(t.ledger, nodes).start()
+    one = nodes[0]
+    load = Load(t.ledger, nodes, patience=120).start()
     progress(load)
     old = nodes.living("node1")
     one.cable.pull()

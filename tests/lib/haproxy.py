@@ -3,7 +3,7 @@
     front = HaProxy(directory, nodes)         running; front.port is where clients connect
     front.up()                                {node name: is its server in use}
 
-A server is looked at by a whole greeting and EHLO, so that a node which refuses mail at the door gets none."""
+A server is looked at as far as MAIL, where a node without a database says 451: it gets no clients then."""
 import csv
 import io
 import os
@@ -32,7 +32,14 @@ frontend mail
     default_backend nodes
 backend nodes
     balance leastconn
-    option smtpchk EHLO balancer.example
+    option tcp-check
+    tcp-check expect rstring ^220
+    tcp-check send EHLO\\ balancer.example\\r\\n
+    tcp-check expect rstring 250\\ [A-Z]
+    tcp-check send MAIL\\ FROM:<>\\r\\n
+    tcp-check expect rstring ^250
+    tcp-check send QUIT\\r\\n
+    tcp-check expect rstring ^221
     default-server check inter 300ms fall 1 rise 1 on-error mark-down observe layer4 error-limit 1
 %(servers)s
 """

@@ -92,6 +92,7 @@ class Load:
         self.accepted = 0
         self.by_kind = {}
         self.tempfails = 0
+        self.put_off = []           # why, the last few
         self.errors = []            # what no client should see
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._client, args=(seed * 1000 + i,), daemon=True)
@@ -158,19 +159,22 @@ class Load:
         dot_sent = False
         try:
             with SmtpClient(relay.port, limit=75) as c:
-                if c.cmd("EHLO client.example").code != 250 or not self._envelope(c, mail):
+                hello = c.cmd("EHLO client.example")
+                if hello.code != 250:
+                    return self._put_off(hello)
+                if not self._envelope(c, mail):
                     return False
                 c.send_raw(dot_stuffed(mail.text))
                 dot_sent = True
                 c.send_raw(b".\r\n")
                 reply = c.expect(None)
-        except (OSError, Closed):
+        except (OSError, Closed) as e:
             if dot_sent:
                 self.ledger.record(mail.id, mail.recipients)
-            return False
+            return self._put_off(e)
         self._check(reply)
         self.ledger.record(mail.id, mail.recipients, queue_id(reply) if reply.code == 250 else None)
-        return reply.code == 250
+        return reply.code == 250 or self._put_off(reply)
 
     def _envelope(self, c, mail):
         c.send("MAIL FROM:<%s>" % mail.sender, *("RCPT TO:<%s>" % r for r in mail.recipients))
@@ -178,10 +182,14 @@ class Load:
         for reply in replies:
             self._check(reply, (503,) if replies[0].code >= 400 else ())
         if any(r.code != 250 for r in replies):
-            return False
+            return self._put_off([r for r in replies if r.code != 250][0])
         reply = c.cmd("DATA")
         self._check(reply)
-        return reply.code == 354
+        return reply.code == 354 or self._put_off(reply)
+
+    def _put_off(self, why):
+        self.put_off = self.put_off[-9:] + [repr(why)]
+        return False
 
     @staticmethod
     def _check(reply, also=()):
