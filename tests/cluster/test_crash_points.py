@@ -94,7 +94,7 @@ LEAVE_NOTICE = """
     SELECT msg_id, rcpt_no, 8, dsn_notify, now() - interval '2 min', 'delayed', addr, orig_addr, dsn_orcpt, dsn, reason,
         '', '' FROM mailq.held WHERE addr LIKE 'never-%' LIMIT 1 RETURNING 1"""
 # Either node may be the one that comes there.
-EITHER = (DEATH, EXPIRE, LEFT, OLD)
+EITHER = (DEATH, EXPIRE, LEFT, OLD, MAILBOX)
 
 
 def points_of_source():
