@@ -22,7 +22,7 @@ class Mta:
         self.config = os.path.join(self.directory, "etc")
         self.log = os.path.join(self.directory, "mail.log")
         self.sink_port = sink_port
-        self.settings = settings or {}
+        self.extra = settings or {}
         self.port = tools.free_port()
         self.meter = None
         self.starter = None
@@ -117,7 +117,7 @@ def relay_settings(mta):
         "inet_protocols": "ipv4",
         "smtpd_relay_restrictions": "permit_mynetworks, reject",
         "relayhost": f"[127.0.0.1]:{mta.sink_port}",
-    } | mta.settings
+    } | mta.extra
 
 
 def loopback_master_cf(text, port):
