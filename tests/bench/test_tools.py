@@ -18,6 +18,8 @@ import zlib
 import ledger
 import measure
 import mta
+import mta_postfix
+import mta_rowpost
 import tools
 
 BUILD = "build"
@@ -332,7 +334,7 @@ class Meters(ToolsCase):
             process.stdin.close()
 
 
-class MasterCf(unittest.TestCase):
+class Configuration(unittest.TestCase):
     def test_only_the_smtp_listener_is_moved(self):
         text = ("# comment\nsmtp      inet  n       -       y       -       -       smtpd\n"
                 "#submission inet n - y - - smtpd\nsubmission inet n - y - - smtpd\n  -o a=b\n"
@@ -341,6 +343,18 @@ class MasterCf(unittest.TestCase):
         self.assertEqual(mta.loopback_master_cf(text, 2525),
                          "127.0.0.1:2525 inet n - n - - smtpd\nrelay unix - - n - - smtp\n"
                          "        -o syslog_name=postfix/x\n")
+
+    def test_more_settings(self):
+        """What a scenario adds stands beside what each kind of relay has of its own."""
+        for kind in (mta_postfix.PostfixShipped, mta_postfix.PostfixTuned, mta_rowpost.Rowpost):
+            with self.subTest(kind.name), tempfile.TemporaryDirectory() as directory:
+                relay = kind(directory, 25, {"anvil_rate_time_unit": "7s"})
+                os.makedirs(relay.config)
+                relay.write_config()
+                with open(os.path.join(relay.config, "main.cf"), encoding="utf-8") as f:
+                    text = f.read()
+                self.assertIn("anvil_rate_time_unit = 7s\n", text)
+                self.assertEqual("max_use" in text, kind is mta_postfix.PostfixTuned)
 
 
 def main():
