@@ -187,20 +187,7 @@ local_alias_owner(struct local_delivery *d, const struct local_address *a, const
 static void
 local_alias_rights(struct local_delivery *d, unsigned uid, struct local_context *c)
 {
-	struct arena *arena = &d->work->arena;
-	const struct passwd *pw = uid != 0 ? getpwuid(uid) : NULL;
-
-	c->user = (struct local_user){0};
-	if (pw == NULL)
-		return;
-	c->user = (struct local_user){
-	    .known = true,
-	    .uid = pw->pw_uid,
-	    .gid = pw->pw_gid,
-	    .name = arena_strdup(arena, pw->pw_name),
-	    .home = arena_strdup(arena, pw->pw_dir),
-	    .shell = arena_strdup(arena, pw->pw_shell),
-	};
+	(void)local_user_of(d, uid, &c->user);
 }
 
 static void

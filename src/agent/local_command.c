@@ -141,7 +141,7 @@ local_directory(struct local_delivery *d, const struct local_context *c, const c
 	return true;
 }
 
-static struct mailbox_copy
+struct mailbox_copy
 local_copy(const struct local_delivery *d, const struct local_context *c, unsigned flags,
     const char *delivered_for)
 {

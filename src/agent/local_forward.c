@@ -191,23 +191,10 @@ local_include_failed(struct local_delivery *d, const struct local_context *c, co
 static void
 local_include_rights(struct local_delivery *d, const struct stat *st, struct local_context *c)
 {
-	struct arena *arena = &d->work->arena;
-	const struct passwd *pw;
-
 	if (c->user.known && c->user.uid != 0)
 		return;
-	pw = st->st_uid != 0 ? getpwuid(st->st_uid) : NULL;
-	c->user = (struct local_user){0};
-	if (pw == NULL)
+	if (!local_user_of(d, st->st_uid, &c->user))
 		return;
-	c->user = (struct local_user){
-	    .known = true,
-	    .uid = pw->pw_uid,
-	    .gid = pw->pw_gid,
-	    .name = arena_strdup(arena, pw->pw_name),
-	    .home = arena_strdup(arena, pw->pw_dir),
-	    .shell = arena_strdup(arena, pw->pw_shell),
-	};
 	if (c->owner == NULL)
 		c->owner = c->user.name;
 }

@@ -131,6 +131,8 @@ void local_recipient(struct local_delivery *d, const struct local_item *item);
 /* A user by name. False: noted as deferred. `ret->known` is false when there is none. */
 bool local_find_user(
     struct local_delivery *d, const char *addr, const char *name, struct local_user *ret);
+/* The owner of an alias table or include file. False: root, or nobody known; then `*ret` is empty. */
+bool local_user_of(struct local_delivery *d, uid_t uid, struct local_user *ret);
 /* A name with the values of a delivery: $user, $home, $extension, ... */
 bool local_expand(struct local_delivery *d, const struct local_address *a,
     const struct local_user *user, const char *text, const char *filter, struct buf *out,
@@ -161,8 +163,15 @@ bool local_mailbox(
 void local_command(
     struct local_delivery *d, const struct local_context *context, const char *command);
 void local_file(struct local_delivery *d, const struct local_context *context, const char *path);
-/* Settles the whole recipient by giving it to another transport: the value of mailbox_transport and the like. */
-void local_pass(struct local_delivery *d, const struct local_address *a, const char *transport);
+/* What a copy written for "command" or "file" looks like (prepend_delivered_header). */
+struct mailbox_copy local_copy(const struct local_delivery *d, const struct local_context *c,
+    unsigned flags, const char *delivered_for);
+/*
+ * Settles the whole recipient by giving it to another transport: what the tables of `maps` say of the user, else `transport` ("": none).
+ * True: it is settled, perhaps only because the tables cannot say.
+ */
+bool local_pass_by(struct local_delivery *d, const struct local_address *a, enum conf_param maps,
+    const char *maps_name, const char *transport);
 
 /* ---- local_indirect.c ---- */
 

@@ -8,7 +8,8 @@
 #include "agent/mailbox.h"
 #include "base/log.h"
 
-void
+/* Settles the whole recipient by giving it to another transport: the value of mailbox_transport and the like. */
+static void
 local_pass(struct local_delivery *d, const struct local_address *a, const char *transport)
 {
 	struct agent_work *w = d->work;
@@ -29,21 +30,18 @@ local_pass(struct local_delivery *d, const struct local_address *a, const char *
 	    &w->arena, "%.*s:%.*s", SPAN_ARG(span_head(text, colon)), SPAN_ARG(nexthop));
 }
 
-/* True: another transport has it, or the tables cannot say. */
-static bool
-local_mailbox_transport(struct local_delivery *d, const struct local_address *a)
+bool
+local_pass_by(struct local_delivery *d, const struct local_address *a, enum conf_param maps,
+    const char *maps_name, const char *transport)
 {
-	struct agent_work *w = d->work;
-	const char *transport = conf_str(w->conf, CONF_mailbox_transport);
 	struct buf value CLEANUP(buf_done) = {0};
 
-	switch (agent_work_lookup(
-	    w, CONF_mailbox_transport_maps, AGENT_WORK_WHOLE, span_str(a->user), &value)) {
+	switch (agent_work_lookup(d->work, maps, AGENT_WORK_WHOLE, span_str(a->user), &value)) {
 	case AGENT_WORK_FOUND:
 		local_pass(d, a, buf_str(&value));
 		return true;
 	case AGENT_WORK_TRY_AGAIN:
-		local_note_table(d, a->addr, "mailbox_transport_maps", &value);
+		local_note_table(d, a->addr, maps_name, &value);
 		return true;
 	case AGENT_WORK_ABSENT:
 		break;
@@ -78,21 +76,6 @@ local_mailbox_command(
 	return command[0] != '\0';
 }
 
-static struct mailbox_copy
-local_mailbox_copy(const struct local_delivery *d, const struct local_context *c, unsigned flags)
-{
-	if (!conf_has(d->work->conf, CONF_prepend_delivered_header, "file"))
-		flags &= ~(unsigned)MAILBOX_COPY_DELIVERED;
-	return (struct mailbox_copy){
-	    .flags = flags,
-	    .sender = c->sender,
-	    .null_from = "MAILER-DAEMON",
-	    .orig_rcpt = d->orig_addr,
-	    .delivered = c->delivered,
-	    .eol = "\n",
-	};
-}
-
 static void
 local_to_maildir(struct local_delivery *d, const struct local_context *c,
     const struct local_address *a, const char *path)
@@ -104,7 +87,7 @@ local_to_maildir(struct local_delivery *d, const struct local_context *c,
 	    .limit = conf_size(d->work->conf, CONF_mailbox_size_limit),
 	    .default_dsn = "5.2.0",
 	};
-	const struct mailbox_copy copy = local_mailbox_copy(d, c, MAILBOX_COPY_MAILDIR);
+	const struct mailbox_copy copy = local_copy(d, c, MAILBOX_COPY_MAILDIR, "file");
 	struct err err;
 
 	if (maildir_deliver(d->work, &dir, &copy, &err)) {
@@ -151,7 +134,7 @@ local_to_mailbox(struct local_delivery *d, const struct local_context *c,
 	    .limit = conf_size(conf, CONF_mailbox_size_limit),
 	    .default_dsn = "5.2.0",
 	};
-	const struct mailbox_copy copy = local_mailbox_copy(d, c, MAILBOX_COPY_MBOX);
+	const struct mailbox_copy copy = local_copy(d, c, MAILBOX_COPY_MBOX, "file");
 	struct err err;
 
 	local_spool_rights(spool, &file.rights);
@@ -204,7 +187,8 @@ local_mailbox(
 
 	if (!local_first_time(d, "mailbox %s", a->local))
 		return true;
-	if (local_mailbox_transport(d, a))
+	if (local_pass_by(d, a, CONF_mailbox_transport_maps, "mailbox_transport_maps",
+		conf_str(d->work->conf, CONF_mailbox_transport)))
 		return true;
 	*c = *item->context;
 	c->source = LOCAL_FROM_SENDER;

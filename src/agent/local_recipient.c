@@ -30,11 +30,36 @@ local_address_of(struct local_delivery *d, const char *addr, struct local_addres
 	ret->domain = arena_dup(arena, a.domain);
 }
 
+static void
+local_user_fill(struct local_delivery *d, const struct passwd *pw, struct local_user *ret)
+{
+	struct arena *arena = &d->work->arena;
+
+	*ret = (struct local_user){
+	    .known = true,
+	    .uid = pw->pw_uid,
+	    .gid = pw->pw_gid,
+	    .name = arena_strdup(arena, pw->pw_name),
+	    .home = arena_strdup(arena, pw->pw_dir),
+	    .shell = arena_strdup(arena, pw->pw_shell),
+	};
+}
+
+bool
+local_user_of(struct local_delivery *d, uid_t uid, struct local_user *ret)
+{
+	const struct passwd *pw = uid != 0 ? getpwuid(uid) : NULL;
+
+	*ret = (struct local_user){0};
+	if (pw != NULL)
+		local_user_fill(d, pw, ret);
+	return ret->known;
+}
+
 bool
 local_find_user(
     struct local_delivery *d, const char *addr, const char *name, struct local_user *ret)
 {
-	struct arena *arena = &d->work->arena;
 	const struct passwd *pw;
 
 	*ret = (struct local_user){0};
@@ -48,14 +73,9 @@ local_find_user(
 		local_note(d, addr, DELIVERY_DEFERRED, "4.0.0", "user lookup error", NULL);
 		return false;
 	}
-	*ret = (struct local_user){
-	    .known = true,
-	    .uid = pw->pw_uid,
-	    .gid = pw->pw_gid,
-	    .name = arena_strdup(arena, pw->pw_name),
-	    .home = arena_strdup(arena, pw->pw_dir),
-	    .shell = arena_strdup(arena, pw->pw_shell[0] != '\0' ? pw->pw_shell : "/bin/sh"),
-	};
+	local_user_fill(d, pw, ret);
+	if (ret->shell[0] == '\0')
+		ret->shell = "/bin/sh";
 	return true;
 }
 
@@ -135,30 +155,6 @@ local_expand(struct local_delivery *d, const struct local_address *a, const stru
 
 /* ---- unknown users ---- */
 
-/* True: another transport has it. */
-static bool
-local_unknown_pass(struct local_delivery *d, const struct local_address *a)
-{
-	struct agent_work *w = d->work;
-	struct buf value CLEANUP(buf_done) = {0};
-	const char *transport = conf_str(w->conf, CONF_fallback_transport);
-
-	switch (agent_work_lookup(
-	    w, CONF_fallback_transport_maps, AGENT_WORK_WHOLE, span_str(a->user), &value)) {
-	case AGENT_WORK_FOUND:
-		local_pass(d, a, buf_str(&value));
-		return true;
-	case AGENT_WORK_TRY_AGAIN:
-		local_note_table(d, a->addr, "fallback_transport_maps", &value);
-		return true;
-	case AGENT_WORK_ABSENT:
-		break;
-	}
-	if (transport[0] != '\0')
-		local_pass(d, a, transport);
-	return transport[0] != '\0';
-}
-
 /* True: the address of luser_relay has it. */
 static bool
 local_unknown_relay(
@@ -189,7 +185,9 @@ static void
 local_unknown(
     struct local_delivery *d, const struct local_item *item, const struct local_address *a)
 {
-	if (local_unknown_pass(d, a) || local_unknown_relay(d, item, a))
+	if (local_pass_by(d, a, CONF_fallback_transport_maps, "fallback_transport_maps",
+		conf_str(d->work->conf, CONF_fallback_transport)) ||
+	    local_unknown_relay(d, item, a))
 		return;
 	if (strcasecmp(a->user, "mailer-daemon") == 0 || strcasecmp(a->user, "postmaster") == 0) {
 		log_warn("required alias not found: %s", a->user);

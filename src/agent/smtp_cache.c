@@ -107,12 +107,16 @@ smtp_cache_take(struct smtp_state *s, const char *nexthop)
 }
 
 static void
-smtp_cache_say_goodbye(void *arg)
+smtp_cache_quit(struct smtp_session *session)
 {
-	struct smtp_session *session = arg;
-
 	smtp_session_quit(session);
 	smtp_session_free(&session);
+}
+
+static void
+smtp_cache_say_goodbye(void *arg)
+{
+	smtp_cache_quit(arg);
 }
 
 /* In a task of its own, so that nobody waits for a server that is slow to say goodbye. */
@@ -170,8 +174,9 @@ smtp_cache_give(struct smtp_state *s, const char *nexthop, struct smtp_session *
 	task_timer_arm(&kept->expiry, clock_deadline(s->cache_time));
 }
 
-void
-smtp_cache_flush(struct smtp_state *s)
+/* Takes every idle session out and ends it. */
+static void
+smtp_cache_empty(struct smtp_state *s, void (*end)(struct smtp_session *session))
 {
 	struct hmap_cursor cursor = {0};
 	struct span key;
@@ -185,28 +190,19 @@ smtp_cache_flush(struct smtp_state *s)
 			    LIST_FIRST(&n->idle, struct smtp_session, node);
 
 			smtp_cache_unlink(session);
-			smtp_cache_dismiss(session);
+			end(session);
 		}
 	}
 }
 
 void
+smtp_cache_flush(struct smtp_state *s)
+{
+	smtp_cache_empty(s, smtp_cache_dismiss);
+}
+
+void
 smtp_cache_close(struct smtp_state *s)
 {
-	struct hmap_cursor cursor = {0};
-	struct span key;
-	void *value;
-
-	while (hmap_next(&s->nexthops, &cursor, &key, &value)) {
-		struct smtp_nexthop *n = value;
-
-		while (!list_is_empty(&n->idle)) {
-			struct smtp_session *session =
-			    LIST_FIRST(&n->idle, struct smtp_session, node);
-
-			smtp_cache_unlink(session);
-			smtp_session_quit(session);
-			smtp_session_free(&session);
-		}
-	}
+	smtp_cache_empty(s, smtp_cache_quit);
 }
