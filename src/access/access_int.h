@@ -157,6 +157,9 @@ enum access_result access_reject_thing(struct access_context *ctx, enum access_t
 enum access_result access_reject_broken(struct access_context *ctx);
 enum access_result access_reject_lookup(struct access_context *ctx, const char *address);
 
+/* A pending deferral takes the place of the verdict. */
+void access_verdict_defer(struct access_verdict *verdict, const struct access_pending *pending);
+
 /*
  * Remembers 450 (`code`) "<what>: CLASS rejected: text" for the end; the first one counts. Under warn_if_reject it is rejected, that is
  * warned of, at once.
