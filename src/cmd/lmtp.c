@@ -1,7 +1,7 @@
 /*
  * lmtp.c - the LMTP delivery agent; started by master.
  */
-#include "agent/lmtp.h"
+#include "client/lmtp.h"
 
 int
 main(int argc, char **argv)

@@ -1,7 +1,7 @@
 /*
  * local.c - the local delivery agent; started by master.
  */
-#include "agent/local.h"
+#include "mailbox/local.h"
 
 int
 main(int argc, char **argv)

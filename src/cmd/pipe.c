@@ -1,7 +1,7 @@
 /*
  * pipe.c - the agent that delivers to commands; started by master.
  */
-#include "agent/pipe.h"
+#include "mailbox/pipe.h"
 
 int
 main(int argc, char **argv)

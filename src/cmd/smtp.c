@@ -1,7 +1,7 @@
 /*
  * smtp.c - the SMTP delivery agent; started by master.
  */
-#include "agent/smtp.h"
+#include "client/smtp.h"
 
 int
 main(int argc, char **argv)

@@ -1,7 +1,7 @@
 /*
  * virtual.c - the virtual mailbox delivery agent; started by master.
  */
-#include "agent/virtual.h"
+#include "mailbox/virtual.h"
 
 int
 main(int argc, char **argv)
