@@ -25,6 +25,8 @@ struct db_settings {
 	const char *application_name; /* "rowpost/smtpd" */
 	/* Behind a transaction pooler: no session state, no named statements, no LISTEN. */
 	bool pooler;
+	/* What texts are written in, both ways; NULL: UTF8. */
+	const char *encoding;
 	/* Further startup settings, "-c name=value ..."; NULL: none. Not behind a pooler. */
 	const char *options;
 	size_t connections;        /* most at once */
@@ -58,6 +60,9 @@ struct db_conn *db_pool_take(struct db_pool *p, int64_t deadline, struct err *er
 
 /* Gives it back; one that is broken or in a transaction is closed. *c becomes NULL. */
 void db_pool_give(struct db_pool *p, struct db_conn **c);
+
+/* Closes the connections that nobody uses now; others are opened when they are wanted. Never waits. */
+void db_pool_close_idle(struct db_pool *p);
 
 /* True while the last attempt to connect or to use a connection succeeded. Never waits. */
 bool db_pool_is_up(const struct db_pool *p);
@@ -96,6 +101,20 @@ bool db_command(struct db_conn *c, const struct db_statement *st, const struct d
 
 /* Plain SQL without parameters, perhaps several statements: migrations, SET, LISTEN. */
 bool db_script(struct db_conn *c, const char *sql, int64_t deadline, struct err *err) MUST_CHECK;
+
+/*
+ * SQL of somebody else, out of a configuration file: sent as it is, unprepared, perhaps several statements. *ret is the
+ * result of the last one, in text form (db_result_span()); it has no columns when that was none that gives rows. Errors as
+ * for db_exec(). Waits.
+ */
+bool db_query(struct db_conn *c, const char *sql, int64_t deadline, struct db_result **ret,
+    struct err *err) MUST_CHECK;
+
+/*
+ * Appends `text` so that it means itself between the quotes of an SQL literal on this connection. False, and nothing
+ * appended: it is no text in the connection's encoding, or has a NUL.
+ */
+bool db_quote(struct db_conn *c, struct span text, struct buf *out) MUST_CHECK;
 
 const char *db_error_sqlstate(const struct db_conn *c);
 
@@ -140,6 +159,7 @@ void db_rollback(struct db_conn *c);
 
 void db_result_free(struct db_result **r);
 size_t db_result_rows(const struct db_result *r);
+size_t db_result_columns(const struct db_result *r);
 uint64_t db_result_affected(const struct db_result *r);
 bool db_result_is_null(const struct db_result *r, size_t row, size_t column);
 struct span db_result_span(

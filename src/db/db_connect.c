@@ -111,7 +111,7 @@ params_fill(struct connect_params *p, const struct db_settings *settings,
 	params_set(p, "port", host->port);
 	params_set(p, "target_session_attrs", attrs);
 	params_set(p, "options", options);
-	params_set(p, "client_encoding", "UTF8");
+	params_set(p, "client_encoding", settings->encoding != NULL ? settings->encoding : "UTF8");
 	/* GSSAPI would block on the network inside libpq. */
 	params_set(p, "gssencmode", "disable");
 	params_default(p, "fallback_application_name",

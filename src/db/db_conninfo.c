@@ -105,8 +105,12 @@ hosts_resolve(
 	struct dns_ip *ips = NULL;
 	size_t count = 0;
 	char text[INET6_ADDRSTRLEN];
-	enum dns_status status = dns_native(name, AF_UNSPEC, deadline, &ips, &count, err);
+	enum dns_status status;
 
+	/* Some processes have no other use for a resolver. */
+	if (!dns_is_ready() && !dns_init(&(struct dns_settings){0}, err))
+		return false;
+	status = dns_native(name, AF_UNSPEC, deadline, &ips, &count, err);
 	if (status != DNS_FOUND)
 		return err_set(
 		    err, ERR_TEMP, "4.3.0", "database host %s: %s", name, dns_status_text(status));

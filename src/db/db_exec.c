@@ -36,9 +36,8 @@ exec_check_stale(struct db_conn *c)
 			c->broken = true;
 }
 
-/* Fills `err` for a flight that is over; false unless all went well. */
-static bool
-exec_outcome(struct db_conn *c, enum db_outcome o, struct err *err)
+bool
+db_exec_outcome(struct db_conn *c, enum db_outcome o, struct err *err)
 {
 	switch (o) {
 	case DB_OUTCOME_DONE:
@@ -76,11 +75,11 @@ exec_run(struct db_conn *c, int64_t deadline, struct err *err)
 		(void)db_cancel_send(&c->cancel, clock_deadline(CANCEL_PATIENCE));
 		o = db_flight_resume(c, clock_deadline(CANCEL_PATIENCE));
 	}
-	return exec_outcome(c, o, err);
+	return db_exec_outcome(c, o, err);
 }
 
-static bool
-exec_broken(struct db_conn *c, struct err *err)
+bool
+db_exec_broken(struct db_conn *c, struct err *err)
 {
 	char reason[256];
 
@@ -97,7 +96,7 @@ db_exec(struct db_conn *c, const struct db_statement *st, const struct db_param 
 
 	MUST(!c->flight.open || c->broken);
 	if (!db_flight_add(c, st, DB_STEP_RUN, params, count))
-		return exec_broken(c, err);
+		return db_exec_broken(c, err);
 	if (!exec_run(c, deadline, err))
 		return false;
 	last = &c->flight.steps[c->flight.count - 1];
@@ -150,7 +149,7 @@ commit_run(struct db_conn *c, int64_t deadline, struct err *err)
 	enum db_outcome o = db_flight_run(c, db_connect_deadline(c, deadline));
 	enum db_commit result = commit_result(c, o);
 
-	(void)exec_outcome(c, o, err);
+	(void)db_exec_outcome(c, o, err);
 	switch (result) {
 	case DB_COMMITTED:
 	case DB_COMMIT_UNSAFE:
@@ -174,7 +173,7 @@ db_commit(struct db_conn *c, int64_t deadline, struct err *err)
 	MUST(!c->flight.open || c->broken);
 	if (!db_flight_add(c, &statement_commit, DB_STEP_COMMIT, NULL, 0)) {
 		/* The server rolls back what it never got a COMMIT for. */
-		(void)exec_broken(c, err);
+		(void)db_exec_broken(c, err);
 		return DB_COMMIT_FAILED;
 	}
 	return commit_run(c, deadline, err);
@@ -258,7 +257,7 @@ db_batch_commit(struct db_batch *b, int64_t deadline, struct db_result **results
 	if (b->queued == 0)
 		return DB_COMMITTED;
 	if (b->failed || !db_flight_add(c, &statement_commit, DB_STEP_COMMIT, NULL, 0)) {
-		(void)exec_broken(c, err);
+		(void)db_exec_broken(c, err);
 		if (ret_failed != NULL)
 			*ret_failed = 0;
 		return DB_COMMIT_FAILED;
@@ -276,61 +275,4 @@ db_batch_commit(struct db_batch *b, int64_t deadline, struct db_result **results
 	db_rollback(c);
 	(void)memcpy(c->sqlstate, sqlstate, sizeof(sqlstate));
 	return result;
-}
-
-/* ---- scripts --------------------------------------------------------------------------------------------------- */
-
-static bool
-script_read(struct db_conn *c, int64_t deadline, struct err *err)
-{
-	bool done = true;
-
-	for (;;) {
-		PGresult *r;
-
-		while (PQisBusy(c->pg) && PQstatus(c->pg) == CONNECTION_OK) {
-			enum db_outcome o = db_connect_wait(c, PQflush(c->pg) > 0, deadline);
-
-			if (o != DB_OUTCOME_DONE)
-				return exec_outcome(c, o, err);
-			(void)PQconsumeInput(c->pg);
-		}
-		r = PQgetResult(c->pg);
-		if (r == NULL)
-			return done;
-		if (PQresultStatus(r) == PGRES_FATAL_ERROR && done) {
-			const char *code = PQresultErrorField(r, PG_DIAG_SQLSTATE);
-			const char *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
-
-			done = exec_broken(c, err);
-			if (code != NULL && text != NULL) {
-				(void)memcpy(c->sqlstate, code, sizeof(c->sqlstate));
-				(void)err_set(
-				    err, ERR_TEMP, "4.3.0", "database: %s (%s)", text, code);
-			}
-		}
-		PQclear(r);
-	}
-}
-
-bool
-db_script(struct db_conn *c, const char *sql, int64_t deadline, struct err *err)
-{
-	bool done;
-
-	MUST(!c->flight.open || c->broken);
-	c->sqlstate[0] = '\0';
-	db_flight_clear(c);
-	/* Several statements in one string are possible only outside the pipeline mode. */
-	if (c->broken || PQexitPipelineMode(c->pg) != 1 || PQsendQuery(c->pg, sql) != 1) {
-		c->broken = true;
-		return exec_broken(c, err);
-	}
-	/* Counts warnings as for a flight. */
-	c->flight.open = true;
-	done = script_read(c, db_connect_deadline(c, deadline), err);
-	if (PQstatus(c->pg) != CONNECTION_OK || PQenterPipelineMode(c->pg) != 1)
-		c->broken = true;
-	c->flight.open = false;
-	return done && exec_outcome(c, DB_OUTCOME_DONE, err);
 }

@@ -136,6 +136,14 @@ void db_flight_done(struct db_conn *c);
 /* libpq's notice receiver: `arg` is the connection. */
 void db_flight_on_notice(void *arg, const PGresult *notice);
 
+/* ---- db_exec.c: what became of a flight ----------------------------------------------------------------------- */
+
+/* Fills `err` for a flight that is over; false unless all went well. */
+bool db_exec_outcome(struct db_conn *c, enum db_outcome o, struct err *err);
+
+/* The connection is of no use: fills `err` with libpq's reason; false. */
+bool db_exec_broken(struct db_conn *c, struct err *err);
+
 /* ---- db_connect.c: a connection's life ------------------------------------------------------------------------ */
 
 /*

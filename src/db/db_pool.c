@@ -71,6 +71,7 @@ db_pool_new(const struct db_settings *settings)
 	s->role = mem_strdup(settings->role);
 	s->application_name = mem_strdup(settings->application_name);
 	s->options = mem_strdup(settings->options);
+	s->encoding = mem_strdup(settings->encoding);
 	s->connections = MAX(settings->connections, 1);
 	if (s->backoff_min <= 0)
 		s->backoff_min = BACKOFF_MIN;
@@ -96,6 +97,7 @@ pool_release(struct db_pool *p)
 	mem_free((void *)(uintptr_t)s->role);
 	mem_free((void *)(uintptr_t)s->application_name);
 	mem_free((void *)(uintptr_t)s->options);
+	mem_free((void *)(uintptr_t)s->encoding);
 	mem_free(p->preferred);
 	mem_free(p);
 }
@@ -124,6 +126,13 @@ db_pool_free(struct db_pool **pool)
 		task_cancel(k->task);
 	pool_settle(p);
 	pool_release(p);
+}
+
+void
+db_pool_close_idle(struct db_pool *p)
+{
+	LIST_FOREACH_SAFE (c, &p->idle, struct db_conn, link)
+		pool_close(p, c);
 }
 
 bool

@@ -29,6 +29,12 @@ db_result_rows(const struct db_result *r)
 	return (size_t)PQntuples(pg(r));
 }
 
+size_t
+db_result_columns(const struct db_result *r)
+{
+	return (size_t)PQnfields(pg(r));
+}
+
 uint64_t
 db_result_affected(const struct db_result *r)
 {

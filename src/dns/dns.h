@@ -51,6 +51,8 @@ struct dns_settings {
 
 /* Once a process, after task_init(). */
 bool dns_init(const struct dns_settings *settings, struct err *err);
+/* Between the two. */
+bool dns_is_ready(void);
 /* Ends all look-ups under way (DNS_CANCELLED). May let other tasks run, when called from a task. */
 void dns_done(void);
 

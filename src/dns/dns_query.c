@@ -183,6 +183,12 @@ dns_init(const struct dns_settings *settings, struct err *err)
 	return resolver.on;
 }
 
+bool
+dns_is_ready(void)
+{
+	return resolver.on;
+}
+
 void
 dns_done(void)
 {

@@ -26,6 +26,7 @@ static const struct table_type *const table_types[] = {
     &table_inline_type,
     &table_lmdb_type,
     &table_pcre_type,
+    &table_pgsql_type,
     &table_pipe_type,
     &table_proxy_type,
     &table_random_type,
