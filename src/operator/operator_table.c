@@ -1,0 +1,41 @@
+/*
+ * operator_table.c - see operator_table.h.
+ */
+#include "operator/operator_table.h"
+
+#include "base/log.h"
+#include "operator/operator_session.h"
+#include "table/table_options.h"
+
+struct table_work {
+	struct table_options options;
+	struct conf *conf;
+	int status;
+};
+
+static bool
+table_work(struct operator_session *s UNUSED, void *arg, struct err *err UNUSED)
+{
+	struct table_work *work = arg;
+
+	work->status = table_options_run(&work->options, work->conf);
+	return true;
+}
+
+int
+operator_table_main(int argc, char **argv, bool aliases)
+{
+	struct operator_program program = {.name = aliases ? "postalias" : "postmap", .failure = 1};
+	struct table_work work = {0};
+	struct err err = {0};
+
+	operator_session_log(program.name);
+	table_options_parse(argc, argv, aliases, &work.options);
+	program.conf_dir = work.options.conf_dir;
+	program.verbose = work.options.verbose;
+	work.conf = operator_session_start(&program);
+	if (!operator_session_run(work.conf, table_work, &work, &err))
+		log_fatal(1, "%s", err.text);
+	conf_unref(&work.conf);
+	return work.status;
+}
