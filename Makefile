@@ -97,7 +97,7 @@ check: check-deps
 	@rm -rf $(BUILD)/report
 	$(Q)$(MAKE) all
 	$(Q)status=0; $(MAKE) -k check-suites || status=$$?; tests/check/summary.py --status $$status $(BUILD)/report
-check-suites: check-code unit check-master check-session check-cluster check-bench-tools check-conformance check-conformance-dns
+check-suites: check-code unit check-master check-session check-cluster check-bench-tools check-conformance check-conformance-dns check-conformance-own
 # The sanitizer build: units, session tests, a fixed set of conformance cases (make SAN=address,undefined check-san).
 check-san: unit check-master check-session check-conformance-san
 
