@@ -57,6 +57,7 @@ cleanup_free(struct cleanup **cp)
 	hmap_done(&c->dups);
 	arena_done(&c->arena);
 	mem_free(c->rcpts);
+	mem_free(c->expanded);
 	mem_free(c->message_id);
 	mem_free(c->resent_id);
 	mem_free(c);
@@ -420,6 +421,8 @@ cleanup_attributes(const struct cleanup *c, struct queue_attr *attrs)
 		attrs[n++] = (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("7bit")};
 	if (e->complete_headers)
 		attrs[n++] = (struct queue_attr){SPAN_LIT("rewrite_context"), SPAN_LIT("local")};
+	for (size_t i = 0; i < c->expanded_count; i++)
+		attrs[n++] = c->expanded[i];
 	return n;
 }
 
@@ -435,6 +438,7 @@ cleanup_log_ids(const struct cleanup *c)
 	log_info_as("cleanup", "%s", buf_str(&text));
 }
 
+/* Beside those about expanded recipients. */
 #define CLEANUP_ATTR_MAX 24
 
 /* Mail of sendmail(1) says nothing about SMTPUTF8: whether it needs it is seen (smtputf8_autodetect_classes). */
@@ -454,7 +458,8 @@ cleanup_detect_utf8(struct cleanup *c)
 static bool
 cleanup_store(struct cleanup *c, struct err *err)
 {
-	struct queue_attr attrs[CLEANUP_ATTR_MAX];
+	struct queue_attr *attrs =
+	    arena_alloc(&c->arena, (CLEANUP_ATTR_MAX + c->expanded_count) * sizeof(*attrs));
 	size_t attr_count = cleanup_attributes(c, attrs);
 	const struct queue_message m = {
 	    .envelope =

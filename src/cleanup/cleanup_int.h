@@ -46,6 +46,8 @@ struct cleanup {
 	struct cleanup_envelope envelope;
 	struct queue_rcpt *rcpts; /* owned */
 	size_t rcpt_count;
+	struct queue_attr *expanded; /* owned: recipients that became others, to be reported */
+	size_t expanded_count;
 	const char *last_rcpt; /* that the front end named, for the log; NULL: none yet */
 	struct arena arena;
 	struct hmap dups;   /* recipients seen; the values mean nothing */

@@ -57,19 +57,38 @@ deliverable(struct cleanup *c, const char *addr)
 	return route.trouble ? addr : route.recipient;
 }
 
+/* Here the report of success ends: what the recipient became says so, and nobody else does (RFC 3461 section 5.2.7.3). */
+static unsigned
+note_expanded(struct cleanup *c, const char *addr, const char *orig, const struct queue_rcpt *r)
+{
+	if ((c->expanded_count & (c->expanded_count - 1)) == 0)
+		c->expanded = mem_resize(c->expanded,
+		    c->expanded_count != 0 ? c->expanded_count * 2 : 1, sizeof(*c->expanded));
+	c->expanded[c->expanded_count++] = (struct queue_attr){
+	    SPAN_LIT("expanded"),
+	    span_str(arena_printf(&c->arena, "%u\t%s\t%s\t%s", r->dsn_notify, addr, orig,
+		r->dsn_orcpt != NULL ? r->dsn_orcpt : "")),
+	};
+	return r->dsn_notify == QUEUE_NOTIFY_SUCCESS ? QUEUE_NOTIFY_NEVER
+						     : r->dsn_notify & ~QUEUE_NOTIFY_SUCCESS;
+}
+
 /* The addresses that a recipient stands for. */
 static void
 add_aliases(struct cleanup *c, const char *addr, const struct queue_rcpt *r)
 {
 	const char *orig = r->orig_addr != NULL ? r->orig_addr : r->addr;
+	unsigned notify = r->dsn_notify;
 	struct rewrite_addresses found;
 
 	if (!rewrite_map_aliases(
 		c->settings->map, &c->arena, c->envelope.queue_id, addr, &found, &c->err))
 		return cleanup_fail(c);
+	if ((notify & QUEUE_NOTIFY_SUCCESS) != 0 &&
+	    (found.count > 1 || strcmp(found.list[0], addr) != 0))
+		notify = note_expanded(c, addr, orig, r);
 	for (size_t i = 0; i < found.count; i++)
-		cleanup_add_rcpt(
-		    c, deliverable(c, found.list[i]), orig, r->dsn_orcpt, r->dsn_notify);
+		cleanup_add_rcpt(c, deliverable(c, found.list[i]), orig, r->dsn_orcpt, notify);
 }
 
 /* One more recipient that the sender does not hear of; nobody gets a copy of a copy. */

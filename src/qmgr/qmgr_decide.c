@@ -9,9 +9,11 @@
 struct qmgr_rules
 qmgr_decide_rules(const struct conf *conf)
 {
+	int64_t lifetime = conf_time(conf, CONF_maximal_queue_lifetime);
+
 	return (struct qmgr_rules){
-	    .lifetime = conf_time(conf, CONF_maximal_queue_lifetime),
-	    .bounce_lifetime = conf_time(conf, CONF_bounce_queue_lifetime),
+	    .lifetime = lifetime,
+	    .bounce_lifetime = MIN(lifetime, conf_time(conf, CONF_bounce_queue_lifetime)),
 	    .warning = conf_time(conf, CONF_delay_warning_time),
 	    .backoff_min = conf_time(conf, CONF_minimal_backoff_time),
 	    .backoff_max = conf_time(conf, CONF_maximal_backoff_time),
@@ -55,7 +57,7 @@ qmgr_decide_notify(const struct queue_result *r)
 	if (r->outcome == QUEUE_BOUNCED || r->outcome == QUEUE_EXPIRED)
 		return wanted == 0 || (wanted & QUEUE_NOTIFY_FAILURE) != 0 ? QUEUE_NOTIFY_FAILURE
 									   : 0;
-	if (r->outcome == QUEUE_SENT)
+	if (r->outcome == QUEUE_SENT || r->outcome == QUEUE_DISCARDED)
 		return wanted & QUEUE_NOTIFY_SUCCESS;
 	return 0;
 }
@@ -101,7 +103,7 @@ qmgr_decide(const struct qmgr_rules *rules, enum queue_verb order, const struct 
 	switch (o->status) {
 	case DELIVERY_SENT:
 		r->outcome = o->discarded ? QUEUE_DISCARDED : QUEUE_SENT;
-		r->action = o->final ? "delivered" : "relayed";
+		r->action = o->final || o->discarded ? "delivered" : "relayed";
 		break;
 	case DELIVERY_BOUNCED:
 		if (rules->soft_bounce) {

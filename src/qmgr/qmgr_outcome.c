@@ -18,6 +18,7 @@
 #include "qmgr/qmgr_order.h"
 #include "qmgr/qmgr_schedule.h"
 #include "qmgr/qmgr_shard.h"
+#include "qmgr/qmgr_trace.h"
 
 /* Facts from agents about messages that nobody here holds: forgotten after this long, or when there are too many. */
 #define QMGR_FACT_LIFE (600 * CLOCK_SECOND)
@@ -136,6 +137,8 @@ qmgr_outcome_add(
 		rec->result.forwards = o->forwards;
 		rec->result.forward_count = o->forward_count;
 	}
+	qmgr_trace_add(m, &rec->result, &rec->arena);
+	m->notified |= rec->result.notice_count != 0;
 	if (o->program != NULL)
 		qmgr_log_delivery(m, rec->result.rcpt, o, rec->result.at);
 	if (rec->result.outcome == QUEUE_EXPIRED)

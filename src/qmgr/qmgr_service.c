@@ -99,6 +99,10 @@ qmgr_configure(struct qmgr *q)
 	bounce_settings_done(&q->bounce);
 	q->bounce = bounce_settings_from(q->service->conf);
 	qmgr_transport_configure_all(q);
+	if (conf_time(q->service->conf, CONF_bounce_queue_lifetime) >
+	    conf_time(q->service->conf, CONF_maximal_queue_lifetime))
+		log_warn("bounce_queue_lifetime is larger than maximal_queue_lifetime - adjusting "
+			 "bounce_queue_lifetime");
 }
 
 static void

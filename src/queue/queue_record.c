@@ -65,8 +65,8 @@ static bool
 is_plain(const struct queue_result *r)
 {
 	return (r->outcome == QUEUE_SENT || r->outcome == QUEUE_DISCARDED) && r->notify == 0 &&
-	       !(r->last && r->notified) && r->forward_count == 0 && !r->lease->lost &&
-	       !r->lease->deferred && r->lease->content_id == 0;
+	       r->notice_count == 0 && !(r->last && r->notified) && r->forward_count == 0 &&
+	       !r->lease->lost && !r->lease->deferred && r->lease->content_id == 0;
 }
 
 /* Moves the results whose lease has only plain ones to the front; returns their number. */

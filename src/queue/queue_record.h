@@ -57,6 +57,9 @@ struct queue_result {
 	const char *action; /* of that notification: "failed", "delivered", "relayed", "expanded" */
 	const char *remote_mta;
 	const char *diagnostic;
+	/* what else the sender is to be told with it: rows of `notification` too, told apart by rcpt_no and kind */
+	const struct queue_notice *notices;
+	size_t notice_count;
 	/* the messages that an alias or .forward makes of this recipient, stored in the same transaction */
 	const struct queue_message *forwards;
 	size_t forward_count;

@@ -139,7 +139,7 @@ is_final(const struct queue_result *r)
 static bool
 needs_message(const struct queue_result *r)
 {
-	return !is_final(r) || r->notify != 0;
+	return !is_final(r) || r->notify != 0 || r->notice_count != 0;
 }
 
 /* Without the lease only what was sent counts; mail that goes on in new messages is sent when they are stored. */
@@ -475,16 +475,50 @@ hold(struct settle *s)
 	return run_columns(s, &sql_hold, NULL, &cols, NULL);
 }
 
-/* A report of success names who took the mail, as Postfix's does. */
 static void
-notice_text(struct queue_columns *cols, const struct queue_result *r)
+add_notice(struct queue_columns *cols, int64_t msg_id, const struct queue_notice *n)
 {
+	queue_columns_int(cols, msg_id);
+	queue_columns_int(cols, n->rcpt_no);
+	queue_columns_int(cols, n->kind);
+	queue_columns_int(cols, n->dsn_notify);
+	queue_columns_time(cols, n->at);
+	queue_columns_clean(cols, n->action);
+	queue_columns_str(cols, n->addr);
+	queue_columns_str(cols, n->orig_addr);
+	queue_columns_str(cols, n->dsn_orcpt);
+	queue_columns_clean(cols, n->dsn);
+	queue_columns_clean(cols, n->text);
+	queue_columns_clean(cols, n->remote_mta);
+	queue_columns_clean(cols, n->diagnostic);
+}
+
+/* The notice of the outcome itself. A report of success names who took the mail, as Postfix's does. */
+static void
+add_own_notice(struct queue_columns *cols, const struct queue_result *r)
+{
+	const struct queue_rcpt *rcpt = r->rcpt;
 	struct buf text CLEANUP(buf_done) = {0};
 
-	if (r->notify == QUEUE_NOTIFY_SUCCESS && r->relay != NULL && r->relay[0] != '\0')
+	if (r->notify == QUEUE_NOTIFY_SUCCESS && r->relay != NULL && r->relay[0] != '\0' &&
+	    r->outcome == QUEUE_SENT)
 		buf_printf(&text, "delivery via %s: ", r->relay);
 	buf_add_str(&text, r->text != NULL ? r->text : "");
-	queue_columns_clean(cols, buf_str(&text));
+	add_notice(cols, r->envelope->msg_id,
+	    &(struct queue_notice){
+		.rcpt_no = rcpt->rcpt_no,
+		.kind = r->notify,
+		.action = r->action,
+		.addr = rcpt->addr,
+		.orig_addr = rcpt->orig_addr,
+		.dsn_orcpt = rcpt->dsn_orcpt,
+		.dsn_notify = rcpt->dsn_notify,
+		.dsn = r->dsn,
+		.text = buf_str(&text),
+		.remote_mta = r->remote_mta,
+		.diagnostic = r->diagnostic,
+		.at = r->at,
+	    });
 }
 
 static bool
@@ -496,21 +530,12 @@ notify(struct settle *s)
 	for (size_t i = 0; i < s->count; i++) {
 		const struct queue_result *r = s->results[i];
 
-		if (!is_valid(s, i) || r->notify == 0)
+		if (!is_valid(s, i))
 			continue;
-		queue_columns_int(&cols, r->envelope->msg_id);
-		queue_columns_int(&cols, r->rcpt->rcpt_no);
-		queue_columns_int(&cols, r->notify);
-		queue_columns_int(&cols, r->rcpt->dsn_notify);
-		queue_columns_time(&cols, r->at);
-		queue_columns_clean(&cols, r->action);
-		queue_columns_str(&cols, r->rcpt->addr);
-		queue_columns_str(&cols, r->rcpt->orig_addr);
-		queue_columns_str(&cols, r->rcpt->dsn_orcpt);
-		queue_columns_clean(&cols, r->dsn);
-		notice_text(&cols, r);
-		queue_columns_clean(&cols, r->remote_mta);
-		queue_columns_clean(&cols, r->diagnostic);
+		if (r->notify != 0)
+			add_own_notice(&cols, r);
+		for (size_t k = 0; k < r->notice_count; k++)
+			add_notice(&cols, r->envelope->msg_id, &r->notices[k]);
 	}
 	return run_columns(s, &sql_notify, NULL, &cols, NULL);
 }

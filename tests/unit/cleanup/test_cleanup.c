@@ -24,7 +24,8 @@ struct queue_upload {
 static struct {
 	struct buf content; /* of the last stored message, its upload included */
 	struct buf uploaded;
-	struct buf attrs; /* "name=value " ... */
+	struct buf attrs;    /* "name=value " ... */
+	struct buf notifies; /* "0 " ... */
 	char *orig_addr;
 	size_t stores;
 	size_t uploads_alive;
@@ -50,6 +51,8 @@ queue_front_store(struct queue_front *f UNUSED, const struct queue_message *m,
 	for (size_t i = 0; i < m->envelope.attr_count; i++)
 		buf_printf(&seen.attrs, "%.*s=%.*s ", SPAN_ARG(m->envelope.attrs[i].name),
 		    SPAN_ARG(m->envelope.attrs[i].value));
+	for (size_t i = 0; i < m->envelope.rcpt_count; i++)
+		buf_printf(&seen.notifies, "%u ", m->envelope.rcpts[i].dsn_notify);
 	if (m->envelope.rcpts[0].orig_addr != NULL)
 		seen.orig_addr = mem_strdup(m->envelope.rcpts[0].orig_addr);
 	return true;
@@ -102,6 +105,7 @@ teardown(void **state UNUSED)
 	buf_done(&seen.content);
 	buf_done(&seen.uploaded);
 	buf_done(&seen.attrs);
+	buf_done(&seen.notifies);
 	mem_free(seen.orig_addr);
 	return 0;
 }
@@ -212,6 +216,30 @@ test_attributes(void **state UNUSED)
 }
 
 /* Our own Received: line counts too. */
+/* Who asked for a report of success hears that the alias was expanded; what it became reports nothing of that kind. */
+static void
+test_expanded(void **state UNUSED)
+{
+	struct conf *conf = conf_from_text(
+	    "myhostname = h.test\nvirtual_alias_maps = inline:{a@x.test=b@y.test}\n");
+	struct cleanup_settings settings = cleanup_settings_from(conf);
+	struct cleanup *c = begin(&settings, false);
+	struct err err;
+
+	cleanup_add_rcpt(c, "a@x.test", "A@x.test", "rfc822;o", QUEUE_NOTIFY_SUCCESS);
+	cleanup_add_rcpt(c, "c@x.test", "c@x.test", NULL, QUEUE_NOTIFY_SUCCESS);
+	cleanup_add_rcpt(
+	    c, "A@x.test", "a@x.test", NULL, QUEUE_NOTIFY_FAILURE | QUEUE_NOTIFY_SUCCESS);
+	add(c, "A: b\n\nx\n");
+	assert_true(cleanup_finish(c, &err));
+	assert_non_null(strstr(buf_str(&seen.attrs),
+	    "expanded=2\ta@x.test\tA@x.test\trfc822;o expanded=6\tA@x.test\ta@x.test\t "));
+	assert_string_equal(buf_str(&seen.notifies), "0 1 2 4 ");
+	cleanup_free(&c);
+	cleanup_settings_done(&settings);
+	conf_unref(&conf);
+}
+
 static void
 test_hops(void **state UNUSED)
 {
@@ -367,6 +395,7 @@ main(void)
 	    TEST(test_drops_bcc),
 	    TEST(test_no_blank_line),
 	    TEST(test_attributes),
+	    TEST(test_expanded),
 	    TEST(test_hops),
 	    TEST(test_size_limit_counts_crlf),
 	    TEST(test_large_is_uploaded),
