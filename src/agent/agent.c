@@ -1,6 +1,7 @@
 /*
  * agent.c - see agent.h. One task holds the link and reads it; each request becomes a task of its own. When the link breaks, the
- * deliveries go on: they may be past their final dot. Their outcomes wait in `kept` for the next scheduler.
+ * deliveries go on: they may be past their final dot. Their outcomes wait in `kept` for the next scheduler, beside those that were
+ * reported and not recorded.
  */
 #include "agent/agent.h"
 
@@ -18,43 +19,105 @@
 
 #define AGENT_RECONNECT_MIN (20 * CLOCK_MILLI)
 #define AGENT_RECONNECT_MAX (1 * CLOCK_SECOND)
-/* Outcomes kept for a scheduler that is away; the oldest facts are the most precious, so the newest are dropped. */
+/*
+ * Results kept until they are recorded. The scheduler hands out nothing while many wait there (qmgr_outcome.h), so that there are a
+ * few thousand at most; beyond these limits the newest are not kept, which may be a second copy if the scheduler dies.
+ */
 #define AGENT_KEPT_MAX      100000
+#define AGENT_KEPT_BYTES    (64u << 20)
+/* How long an agent that leaves waits for them. */
+#define AGENT_RECORDED_WAIT (5 * CLOCK_SECOND)
 /* Most queue databases that a scheduler may speak of. */
 #define AGENT_SHARDS_MAX    1024
 
-/* The number under which a link is told of what an earlier one had asked for. */
-#define AGENT_STRANGER UINT32_MAX
-
 struct agent_kept {
 	struct list node;
+	uint32_t number; /* of the delivery, on the present link */
 	struct buf payload;
 };
+
+/* ---- results that are not recorded yet ---- */
+
+static uint32_t
+agent_stranger(struct agent *a)
+{
+	return DELIVERY_STRANGER | a->strangers++;
+}
+
+/* Takes over the payload. */
+static void
+agent_keep(struct agent *a, uint32_t number, struct buf *payload)
+{
+	struct agent_kept *kept;
+
+	if (a->kept_by_number.count >= AGENT_KEPT_MAX || a->kept_bytes >= AGENT_KEPT_BYTES)
+		return;
+	kept = mem_new(struct agent_kept);
+	kept->number = number;
+	kept->payload = *payload;
+	*payload = (struct buf){0};
+	a->kept_bytes += kept->payload.len;
+	list_add(&a->kept, &kept->node);
+	(void)hmap_put(&a->kept_by_number, HMAP_KEY(number), kept);
+}
+
+static bool
+agent_note_recorded(struct agent *a, struct span payload)
+{
+	uint32_t number;
+
+	while (payload.len != 0) {
+		struct agent_kept *kept;
+
+		if (!delivery_next_recorded(&payload, &number))
+			return false;
+		kept = hmap_remove(&a->kept_by_number, HMAP_KEY(number));
+		if (kept == NULL)
+			continue;
+		a->kept_bytes -= kept->payload.len;
+		list_remove(&kept->node);
+		buf_done(&kept->payload);
+		mem_free(kept);
+	}
+	if (a->kept_by_number.count == 0)
+		task_cond_wake_all(&a->idle);
+	return true;
+}
+
+/* To a new scheduler, under numbers of the new link. */
+static void
+agent_send_kept(struct agent *a)
+{
+	hmap_done(&a->kept_by_number);
+	LIST_FOREACH (kept, &a->kept, struct agent_kept, node) {
+		kept->number = agent_stranger(a);
+		(void)hmap_put(&a->kept_by_number, HMAP_KEY(kept->number), kept);
+		(void)link_send(a->link, DELIVERY_RESULT, kept->number, buf_span(&kept->payload));
+	}
+}
 
 static void
 agent_send_result(struct agent_job *job)
 {
 	struct agent *a = job->agent;
 	struct buf payload CLEANUP(buf_done) = {0};
-	uint32_t delivery = AGENT_STRANGER;
+	uint32_t number;
 
 	job->result.outcomes = job->outcomes;
 	job->result.outcome_count = job->request.rcpt_count;
 	job->result.msg_id = job->request.msg_id;
+	job->result.partly = job->request.partly;
 	delivery_write_result(&payload, &job->result);
 	CRASH_POINT("agent-before-result");
-	if (hmap_get(&a->jobs, HMAP_KEY(job->delivery)) == job)
-		delivery = job->delivery;
-	if (a->link != NULL && link_send(a->link, DELIVERY_RESULT, delivery, buf_span(&payload)))
-		return;
-	if (a->kept_count >= AGENT_KEPT_MAX)
-		return;
-	struct agent_kept *kept = mem_new(struct agent_kept);
-
-	a->kept_count++;
-	buf_add_span(&kept->payload, buf_span(&payload));
-	list_add(&a->kept, &kept->node);
+	number =
+	    hmap_get(&a->jobs, HMAP_KEY(job->delivery)) == job ? job->delivery : agent_stranger(a);
+	if (a->link != NULL)
+		(void)link_send(a->link, DELIVERY_RESULT, number, buf_span(&payload));
+	if (delivery_result_counts(&job->result))
+		agent_keep(a, number, &payload);
 }
+
+/* ---- what a delivery may do ---- */
 
 bool
 agent_may_go_on(const struct agent_job *job)
@@ -218,21 +281,10 @@ agent_frame(struct agent *a, uint8_t type, uint32_t delivery, struct span payloa
 		return true;
 	case DELIVERY_LEASE:
 		return agent_note_lease(a, payload);
+	case DELIVERY_RECORDED:
+		return agent_note_recorded(a, payload);
 	default:
 		return false;
-	}
-}
-
-static void
-agent_send_kept(struct agent *a)
-{
-	LIST_FOREACH_SAFE (kept, &a->kept, struct agent_kept, node) {
-		if (!link_send(a->link, DELIVERY_RESULT, AGENT_STRANGER, buf_span(&kept->payload)))
-			return;
-		list_remove(&kept->node);
-		a->kept_count--;
-		buf_done(&kept->payload);
-		mem_free(kept);
 	}
 }
 
@@ -250,7 +302,7 @@ agent_tell_doubts(struct agent *a)
 		for (size_t i = 0; i < count; i++)
 			doubt.rcpt_nos[i] = job->request.rcpts[i].rcpt_no;
 		delivery_write_doubt(
-		    link_send_begin(a->link, DELIVERY_DOUBT, AGENT_STRANGER), &doubt);
+		    link_send_begin(a->link, DELIVERY_DOUBT, DELIVERY_STRANGER), &doubt);
 		link_send_end(a->link);
 	}
 }
@@ -307,6 +359,7 @@ agent_serve(struct agent *a, struct stream *stream)
 		}
 	}
 	link_free(&a->link);
+	task_cond_wake_all(&a->idle);
 	a->lease_count = 0;
 	agent_disown_jobs(a);
 }
@@ -348,6 +401,17 @@ agent_run(struct service *s)
 	}
 }
 
+/* What would die with us: a scheduler that is there says soon that it has it. */
+static void
+agent_wait_recorded(struct agent *a)
+{
+	int64_t deadline = clock_deadline(AGENT_RECORDED_WAIT);
+
+	while (a->link != NULL && a->kept_by_number.count != 0 &&
+	       task_cond_wait(&a->idle, deadline) == TASK_READY)
+		continue;
+}
+
 static void
 agent_leave(void *arg)
 {
@@ -361,6 +425,7 @@ agent_leave(void *arg)
 		a->kind->stopping(a);
 	if (a->link != NULL)
 		(void)link_wait_backlog(a->link, 0, clock_deadline(2 * CLOCK_SECOND));
+	agent_wait_recorded(a);
 	task_stop(CLOCK_SECOND);
 }
 

@@ -1,7 +1,7 @@
 /*
  * agent.h - the skeleton of a remote delivery agent: enlists with the node's scheduler, takes requests over its link, runs each
- * as a task, sends the outcomes back. What a delivery does is the kind's deliver(). Outcomes of a delivery that ended while
- * the scheduler was away are kept and reported to the next one.
+ * as a task, sends the outcomes back. What a delivery does is the kind's deliver(). What was delivered is kept until a scheduler
+ * says that it is recorded: if that one dies first, the next one of the node is told.
  */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
@@ -54,9 +54,11 @@ struct agent {
 	struct hmap jobs; /* running, by delivery number of the present link */
 	struct list all;  /* running, also those of links that broke */
 	size_t running;
-	size_t kept_count;
-	struct list kept;      /* encoded outcomes that no scheduler has taken yet */
-	struct task_cond idle; /* woken when a job ends */
+	struct list kept; /* encoded outcomes that no scheduler has recorded yet, oldest first */
+	struct hmap kept_by_number; /* by delivery number of the present link */
+	size_t kept_bytes;
+	uint32_t strangers;    /* numbers given to results of earlier links */
+	struct task_cond idle; /* woken when a job ends, and when `kept` is empty */
 	void *state;           /* the kind's own */
 };
 

@@ -17,6 +17,7 @@
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_order.h"
 #include "qmgr/qmgr_outcome.h"
+#include "qmgr/qmgr_receipt.h"
 #include "qmgr/qmgr_schedule.h"
 #include "qmgr/qmgr_transport.h"
 
@@ -134,6 +135,21 @@ qmgr_agent_verp(const struct qmgr_entry *e)
 	    SPAN_ARG(rcpt.domain), sender.has_domain ? "@" : "", SPAN_ARG(sender.domain));
 }
 
+static uint32_t
+qmgr_agent_number(struct qmgr_agent *a)
+{
+	return a->next_delivery++ & ~DELIVERY_STRANGER;
+}
+
+static bool
+qmgr_agent_is_partly(const struct qmgr_entry *e)
+{
+	for (size_t i = 0; i < e->rcpt_count; i++)
+		if (qmgr_forward_waits(e->message, e->rcpts[i]))
+			return true;
+	return false;
+}
+
 void
 qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e)
 {
@@ -156,15 +172,17 @@ qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e)
 	    .attr_count = m->envelope->attr_count,
 	    .rcpts = rcpts,
 	    .rcpt_count = e->rcpt_count,
+	    .partly = qmgr_agent_is_partly(e),
 	};
 
 	qmgr_agent_fill_rcpts(e, rcpts);
 	CRASH_POINT("handout-before");
 	e->agent = a;
-	e->delivery = a->next_delivery++;
+	e->delivery = qmgr_agent_number(a);
 	e->handed = clock_mono_us();
 	a->busy++;
 	(void)hmap_put(&a->entries, HMAP_KEY(e->delivery), e);
+	qmgr_receipt_send(a);
 	delivery_write_request(link_send_begin(a->link, DELIVERY_REQUEST, e->delivery), &request);
 	link_send_end(a->link);
 	CRASH_POINT("handout-after");
@@ -196,7 +214,8 @@ qmgr_entry_claim_rcpt(struct qmgr_entry *e, uint32_t rcpt_no, uint32_t *ret_inde
 }
 
 static void
-qmgr_agent_outcome(struct qmgr *q, struct qmgr_entry *e, const struct delivery_outcome *in)
+qmgr_agent_outcome(struct qmgr *q, struct qmgr_entry *e, const struct delivery_outcome *in,
+    struct qmgr_receipt *receipt)
 {
 	struct qmgr_outcome o;
 	uint32_t index;
@@ -208,10 +227,11 @@ qmgr_agent_outcome(struct qmgr *q, struct qmgr_entry *e, const struct delivery_o
 	}
 	if (in->status == DELIVERY_UNTRIED)
 		return qmgr_order_rcpt_untried(q, e->message, index);
-	if (qmgr_forward_takes(
-		q, e->message, index, in, e->destination->transport->name, e->destination->nexthop))
+	if (qmgr_forward_takes(q, e->message, index, in, e->destination->transport->name,
+		e->destination->nexthop, receipt))
 		return;
 	qmgr_outcome_from_agent(e, in, &o);
+	o.receipt = qmgr_receipt_ref(receipt);
 	qmgr_outcome_add(q, e->message, index, &o);
 	qmgr_outcome_done(&o);
 }
@@ -231,6 +251,7 @@ qmgr_agent_result(struct qmgr *q, struct qmgr_agent *a, uint32_t delivery, struc
 {
 	struct arena arena CLEANUP(arena_done) = {0};
 	struct delivery_result result;
+	struct qmgr_receipt *receipt;
 	struct qmgr_entry *e;
 	char *site_error CLEANUP(mem_free_str) = NULL;
 	char dsn[12];
@@ -238,11 +259,16 @@ qmgr_agent_result(struct qmgr *q, struct qmgr_agent *a, uint32_t delivery, struc
 	if (!delivery_parse_result(payload, &arena, &result))
 		return false;
 	e = qmgr_agent_take_entry(a, delivery);
-	if (e == NULL)
-		return qmgr_outcome_of_stranger(q, &result), true;
+	receipt = delivery_result_counts(&result) ? qmgr_receipt_new(a, delivery) : NULL;
+	if (e == NULL) {
+		qmgr_outcome_of_stranger(q, &result, receipt);
+		qmgr_receipt_drop(&receipt);
+		return true;
+	}
 	e->message->holds++;
 	for (size_t i = 0; i < result.outcome_count; i++)
-		qmgr_agent_outcome(q, e, &result.outcomes[i]);
+		qmgr_agent_outcome(q, e, &result.outcomes[i], receipt);
+	qmgr_receipt_drop(&receipt);
 	qmgr_agent_defer_rest(q, e, "the delivery agent gave no outcome");
 	qmgr_message_unhold(q, e->message);
 	site_error = result.site_error.len != 0 ? span_dup(result.site_error) : NULL;
@@ -308,6 +334,7 @@ qmgr_agent_frame(
 		return qmgr_agent_doubt(q, a, payload);
 	case DELIVERY_LEAVING:
 		a->leaving = true;
+		qmgr_receipt_send(a);
 		return true;
 	default:
 		return false;
@@ -354,6 +381,7 @@ qmgr_agent_gone(struct qmgr *q, struct qmgr_agent *a)
 		qmgr_schedule_ended(q, e->destination, NULL, "");
 		qmgr_entry_free(&e);
 	}
+	qmgr_receipt_agent_gone(a);
 	hmap_done(&a->entries);
 	hmap_done(&a->idle);
 }
@@ -398,6 +426,7 @@ qmgr_agent_session(struct stream *stream, const struct net_addr *peer UNUSED, vo
 	a->qmgr = q;
 	a->link = link_new(stream);
 	list_init(&a->doubts);
+	list_init(&a->receipts);
 	if (qmgr_agent_hello(q, a))
 		qmgr_agent_run(q, a);
 	link_free(&a->link);

@@ -16,6 +16,7 @@
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
+#include "qmgr/qmgr_receipt.h"
 #include "qmgr/qmgr_schedule.h"
 #include "queue/queue_content.h"
 #include "rewrite/rewrite_map.h"
@@ -58,6 +59,14 @@ qmgr_passed_take(const struct qmgr_message *m, uint32_t rcpt)
 	struct qmgr_passed_key key = {m->envelope->msg_id, m->envelope->rcpts[rcpt].rcpt_no};
 
 	return qmgr_passed.count == 0 ? NULL : hmap_remove(&qmgr_passed, HMAP_KEY(key));
+}
+
+bool
+qmgr_forward_waits(const struct qmgr_message *m, uint32_t rcpt)
+{
+	struct qmgr_passed_key key = {m->envelope->msg_id, m->envelope->rcpts[rcpt].rcpt_no};
+
+	return qmgr_passed.count != 0 && hmap_get(&qmgr_passed, HMAP_KEY(key)) != NULL;
 }
 
 static void
@@ -113,6 +122,7 @@ struct qmgr_forward {
 	uint32_t rcpt;
 	struct arena *arena; /* of all texts and messages; goes with the outcome */
 	struct delivery_outcome report;
+	struct qmgr_receipt *receipt; /* a reference; goes with the outcome */
 	const char *transport;
 	const char *nexthop;
 	bool told; /* a failure that the report gives is among those that the records tell of */
@@ -526,6 +536,7 @@ qmgr_forward_add(struct qmgr_forward *f, const struct err *trouble)
 	    .forwards = f->messages,
 	    .forward_count = f->count,
 	    .arena = f->arena,
+	    .receipt = f->receipt,
 	};
 
 	(void)snprintf(o.dsn, sizeof(o.dsn), "%.*s", SPAN_ARG(in->dsn));
@@ -587,7 +598,7 @@ qmgr_forward_run(void *arg)
 static void
 qmgr_forward_start(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
     const struct delivery_outcome *in, struct span forwards, const char *transport,
-    const char *nexthop)
+    const char *nexthop, struct qmgr_receipt *receipt)
 {
 	struct qmgr_forward *f = mem_new(struct qmgr_forward);
 	struct arena *a = f->arena = mem_new(struct arena);
@@ -596,6 +607,7 @@ qmgr_forward_start(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
 	f->qmgr = q;
 	f->message = m;
 	f->rcpt = rcpt;
+	f->receipt = qmgr_receipt_ref(receipt);
 	f->transport = arena_strdup(a, transport);
 	f->nexthop = arena_strdup(a, nexthop);
 	f->report = *in;
@@ -619,7 +631,8 @@ qmgr_forward_start(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
 
 bool
 qmgr_forward_takes(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
-    const struct delivery_outcome *in, const char *transport, const char *nexthop)
+    const struct delivery_outcome *in, const char *transport, const char *nexthop,
+    struct qmgr_receipt *receipt)
 {
 	struct qmgr_passed *p = qmgr_passed_take(m, rcpt);
 	bool settled = in->status == DELIVERY_SENT || in->status == DELIVERY_BOUNCED;
@@ -628,9 +641,10 @@ qmgr_forward_takes(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
 	if (in->status == DELIVERY_PASSED)
 		qmgr_forward_pass(q, m, rcpt, in, transport, nexthop);
 	else if (settled && in->forwards.len != 0)
-		qmgr_forward_start(q, m, rcpt, in, in->forwards, transport, nexthop);
+		qmgr_forward_start(q, m, rcpt, in, in->forwards, transport, nexthop, receipt);
 	else if (settled && p != NULL && strcmp(p->transport, transport) == 0)
-		qmgr_forward_start(q, m, rcpt, in, span_str(p->forwards), transport, nexthop);
+		qmgr_forward_start(
+		    q, m, rcpt, in, span_str(p->forwards), transport, nexthop, receipt);
 	else
 		mine = false;
 	qmgr_passed_free(p);

@@ -11,12 +11,17 @@
 
 struct qmgr;
 struct qmgr_message;
+struct qmgr_receipt;
 
 /*
  * If the report is of that kind: sees to it and returns true; the outcome of the recipient is added as soon as its content has been
- * read. `transport` and `nexthop` are where it was delivered to.
+ * read. `transport` and `nexthop` are where it was delivered to; `receipt` is borrowed (NULL: none).
  */
 bool qmgr_forward_takes(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
-    const struct delivery_outcome *in, const char *transport, const char *nexthop);
+    const struct delivery_outcome *in, const char *transport, const char *nexthop,
+    struct qmgr_receipt *receipt);
+
+/* Was the recipient passed on, and something else is to come of it once it is delivered? */
+bool qmgr_forward_waits(const struct qmgr_message *m, uint32_t rcpt);
 
 #endif

@@ -74,6 +74,9 @@ struct qmgr_agent {
 	uint32_t next_delivery;
 	struct hmap entries; /* running, by delivery number */
 	struct list doubts;  /* what it has finished, perhaps, for an earlier scheduler */
+	struct list
+	    receipts; /* its deliveries whose outcomes are not recorded yet (qmgr_receipt.h) */
+	struct buf recorded; /* numbers that it is still to be told */
 	struct hmap idle;    /* nexthops to which it holds an idle connection */
 	struct list node;    /* in transport->agents */
 };

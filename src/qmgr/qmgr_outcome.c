@@ -16,6 +16,7 @@
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_order.h"
+#include "qmgr/qmgr_receipt.h"
 #include "qmgr/qmgr_schedule.h"
 #include "qmgr/qmgr_shard.h"
 #include "qmgr/qmgr_trace.h"
@@ -32,8 +33,9 @@ struct qmgr_record {
 	struct list node; /* in shard->records */
 	struct queue_result result;
 	struct qmgr_message *message;
-	char *texts;         /* owned: the strings of `result` */
-	struct arena *arena; /* owned: its forwards; NULL: none */
+	char *texts;                  /* owned: the strings of `result` */
+	struct arena *arena;          /* owned: its forwards; NULL: none */
+	struct qmgr_receipt *receipt; /* a reference; NULL: none */
 };
 
 struct qmgr_fact_key {
@@ -45,9 +47,9 @@ struct qmgr_fact {
 	struct list node; /* in qmgr->facts, oldest first */
 	struct qmgr_fact_key key;
 	int64_t until; /* mono us */
-	char *dsn;     /* owned, as below */
-	char *text;
-	char *relay;
+	struct delivery_outcome outcome;
+	char *bytes;                  /* owned: what `outcome` points to */
+	struct qmgr_receipt *receipt; /* a reference; NULL: none */
 };
 
 /* ---- gathering ---- */
@@ -132,6 +134,7 @@ qmgr_outcome_add(
 	qmgr_decide(&rules, order, o, &rec->result);
 	m->notified |= rec->result.notify != 0;
 	rec->arena = o->arena;
+	rec->receipt = o->receipt;
 	/* What is tried again will be expanded again. */
 	if (rec->result.outcome == QUEUE_SENT || rec->result.outcome == QUEUE_BOUNCED) {
 		rec->result.forwards = o->forwards;
@@ -160,6 +163,7 @@ qmgr_record_free(struct qmgr_shard *s, struct qmgr_record *rec)
 	if (rec->arena != NULL)
 		arena_done(rec->arena);
 	mem_free(rec->arena);
+	qmgr_receipt_drop(&rec->receipt);
 	mem_free(rec->texts);
 	mem_free(rec);
 }
@@ -312,41 +316,67 @@ qmgr_outcome_done(struct qmgr_outcome *o)
 	mem_free((void *)(uintptr_t)o->diagnostic);
 }
 
+/* Already out of the map, or never in it. */
 static void
-qmgr_fact_free(struct qmgr *q, struct qmgr_fact *f)
+qmgr_fact_free(struct qmgr_fact *f)
 {
-	(void)hmap_remove(&q->facts_by_key, HMAP_KEY(f->key));
 	list_remove(&f->node);
-	mem_free(f->dsn);
-	mem_free(f->text);
-	mem_free(f->relay);
+	qmgr_receipt_drop(&f->receipt);
+	mem_free(f->bytes);
 	mem_free(f);
 }
 
+static struct span
+qmgr_fact_keep(char **at, struct span text)
+{
+	struct span kept = span_of(*at, text.len);
+
+	if (text.len != 0)
+		memcpy(*at, text.ptr, text.len);
+	(*at)[text.len] = '\0';
+	*at += text.len + 1;
+	return kept;
+}
+
 static void
-qmgr_fact_add(struct qmgr *q, int64_t msg_id, const struct delivery_outcome *o)
+qmgr_fact_copy(struct qmgr_fact *f, const struct delivery_outcome *o)
+{
+	const struct span *from[] = {&o->dsn, &o->text, &o->relay, &o->remote_mta, &o->diagnostic,
+	    &o->reply_status, &o->forwards};
+	struct span *to[] = {&f->outcome.dsn, &f->outcome.text, &f->outcome.relay,
+	    &f->outcome.remote_mta, &f->outcome.diagnostic, &f->outcome.reply_status,
+	    &f->outcome.forwards};
+	size_t size = 0;
+	char *at;
+
+	for (size_t i = 0; i < ARRAY_LEN(from); i++)
+		size += from[i]->len + 1;
+	f->outcome = *o;
+	at = f->bytes = mem_alloc(size);
+	for (size_t i = 0; i < ARRAY_LEN(from); i++)
+		*to[i] = qmgr_fact_keep(&at, *from[i]);
+}
+
+static void
+qmgr_fact_add(
+    struct qmgr *q, int64_t msg_id, const struct delivery_outcome *o, struct qmgr_receipt *receipt)
 {
 	struct qmgr_fact *f = mem_new(struct qmgr_fact);
 	struct qmgr_fact *oldest;
 
 	f->key = (struct qmgr_fact_key){msg_id, o->rcpt_no};
 	f->until = clock_deadline(QMGR_FACT_LIFE);
-	f->dsn = span_dup(o->dsn);
-	f->text = span_dup(o->text);
-	f->relay = span_dup(o->relay);
+	f->receipt = qmgr_receipt_ref(receipt);
+	qmgr_fact_copy(f, o);
 	list_add(&q->facts, &f->node);
 	oldest = hmap_put(&q->facts_by_key, HMAP_KEY(f->key), f);
-	if (oldest != NULL) {
-		list_remove(&oldest->node);
-		mem_free(oldest->dsn);
-		mem_free(oldest->text);
-		mem_free(oldest->relay);
-		mem_free(oldest);
-	}
+	if (oldest != NULL)
+		qmgr_fact_free(oldest);
 	oldest = LIST_FIRST(&q->facts, struct qmgr_fact, node);
-	if (oldest != NULL &&
-	    (q->facts_by_key.count > QMGR_FACT_MAX || oldest->until < clock_mono_us()))
-		qmgr_fact_free(q, oldest);
+	if (q->facts_by_key.count <= QMGR_FACT_MAX && oldest->until >= clock_mono_us())
+		return;
+	(void)hmap_remove(&q->facts_by_key, HMAP_KEY(oldest->key));
+	qmgr_fact_free(oldest);
 }
 
 /* Where a recipient goes that was delivered, or not, without our asking: as if it were asked for now. */
@@ -380,34 +410,36 @@ qmgr_outcome_unreported(
 
 /* A local agent's report that is more than an outcome. */
 static bool
-qmgr_outcome_is_forward(
-    struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const struct delivery_outcome *in)
+qmgr_outcome_is_forward(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
+    const struct delivery_outcome *in, struct qmgr_receipt *receipt)
 {
 	struct arena arena CLEANUP(arena_done) = {0};
 	struct rewrite_route route;
 
 	qmgr_schedule_route(q, m, rcpt, &arena, &route);
-	return qmgr_forward_takes(q, m, rcpt, in, route.transport, route.nexthop);
+	return qmgr_forward_takes(q, m, rcpt, in, route.transport, route.nexthop, receipt);
 }
 
-/* The report of a recipient that was kept back for it. */
+/* A report to another scheduler, about a recipient that is here now. */
 static void
-qmgr_outcome_of_doubt(
-    struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const struct delivery_outcome *in)
+qmgr_outcome_inherit(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
+    const struct delivery_outcome *in, struct qmgr_receipt *receipt)
 {
 	struct qmgr_outcome o;
 
 	if (in->status == DELIVERY_UNTRIED)
 		return qmgr_order_rcpt_untried(q, m, rcpt);
-	if (qmgr_outcome_is_forward(q, m, rcpt, in))
+	if (qmgr_outcome_is_forward(q, m, rcpt, in, receipt))
 		return;
 	qmgr_outcome_of_report(in, &o);
+	o.receipt = qmgr_receipt_ref(receipt);
 	qmgr_outcome_add_resolved(q, m, rcpt, &o);
 	qmgr_outcome_done(&o);
 }
 
 void
-qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result)
+qmgr_outcome_of_stranger(
+    struct qmgr *q, const struct delivery_result *result, struct qmgr_receipt *receipt)
 {
 	struct qmgr_message *older;
 
@@ -416,10 +448,17 @@ qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result)
 		struct qmgr_message *held;
 		uint32_t rcpt;
 
-		if (qmgr_doubt_end(q, result->msg_id, o->rcpt_no, &held, &rcpt))
-			qmgr_outcome_of_doubt(q, held, rcpt, o);
-		else if (o->status == DELIVERY_SENT && o->forwards.len == 0)
-			qmgr_fact_add(q, result->msg_id, o);
+		/* What else was to come of it is lost: it must be done again as a whole. */
+		bool sent = o->status == DELIVERY_SENT && !result->partly;
+
+		if (!qmgr_doubt_end(q, result->msg_id, o->rcpt_no, &held, &rcpt)) {
+			if (sent)
+				qmgr_fact_add(q, result->msg_id, o, receipt);
+		} else if (sent || o->status != DELIVERY_SENT) {
+			qmgr_outcome_inherit(q, held, rcpt, o, receipt);
+		} else {
+			qmgr_order_rcpt_untried(q, held, rcpt);
+		}
 	}
 	/* Recipients that wait in this process already are taken out of their line. */
 	for (struct qmgr_message *m = qmgr_message_find(q, result->msg_id); m != NULL; m = older) {
@@ -433,17 +472,13 @@ qmgr_outcome_known(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 {
 	struct qmgr_fact_key key = {m->envelope->msg_id, m->envelope->rcpts[rcpt].rcpt_no};
 	struct qmgr_fact *f;
-	struct qmgr_outcome o = {.status = DELIVERY_SENT, .transport = "", .nexthop = ""};
 
 	if (q->facts_by_key.count == 0)
 		return false;
-	f = hmap_get(&q->facts_by_key, HMAP_KEY(key));
+	f = hmap_remove(&q->facts_by_key, HMAP_KEY(key));
 	if (f == NULL)
 		return false;
-	(void)snprintf(o.dsn, sizeof(o.dsn), "%s", f->dsn);
-	o.text = f->text;
-	o.relay = f->relay;
-	qmgr_outcome_add(q, m, rcpt, &o);
-	qmgr_fact_free(q, f);
+	qmgr_outcome_inherit(q, m, rcpt, &f->outcome, f->receipt);
+	qmgr_fact_free(f);
 	return true;
 }

@@ -14,6 +14,7 @@ struct qmgr;
 struct qmgr_shard;
 struct qmgr_message;
 struct qmgr_entry;
+struct qmgr_receipt;
 struct queue_message;
 
 /* One outcome, as its maker knows it. Texts are borrowed for the call of qmgr_outcome_add(). */
@@ -36,6 +37,8 @@ struct qmgr_outcome {
 	const struct queue_message *forwards;
 	size_t forward_count;
 	struct arena *arena; /* taken over by qmgr_outcome_add(); NULL: none */
+	struct qmgr_receipt
+	    *receipt; /* a reference that qmgr_outcome_add() takes over; NULL: none */
 	const char
 	    *program; /* not NULL: log the delivery line under this name (agents log their own) */
 };
@@ -55,9 +58,11 @@ void qmgr_outcome_unreported(
 
 /*
  * Outcomes of a delivery that an earlier scheduler had asked for. Recipients that were kept back for them get them; of others only what
- * was sent counts: those that wait here are settled at once, others when their message is claimed (qmgr_outcome_known()).
+ * was sent counts: those that wait here are settled at once, others when their message is claimed (qmgr_outcome_known()). `receipt`
+ * is borrowed (NULL: none).
  */
-void qmgr_outcome_of_stranger(struct qmgr *q, const struct delivery_result *result);
+void qmgr_outcome_of_stranger(
+    struct qmgr *q, const struct delivery_result *result, struct qmgr_receipt *receipt);
 
 /* If an agent has reported recipient `rcpt` of a message just claimed as sent: settles it and returns true. */
 bool qmgr_outcome_known(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt);

@@ -16,6 +16,7 @@
 #include "qmgr/qmgr_limit.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_page.h"
+#include "qmgr/qmgr_receipt.h"
 #include "qmgr/qmgr_schedule.h"
 #include "qmgr/qmgr_shard.h"
 #include "qmgr/qmgr_transport.h"
@@ -127,6 +128,7 @@ qmgr_clock_run(void *arg)
 	while (!q->stopping) {
 		qmgr_schedule_tick(q);
 		qmgr_transport_sweep(q);
+		qmgr_receipt_send_all(q);
 		qmgr_schedule_run(q);
 		if (task_sleep_until(clock_deadline(CLOCK_SECOND)) == TASK_CANCELLED)
 			return;

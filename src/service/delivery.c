@@ -70,6 +70,7 @@ delivery_write_request(struct buf *b, const struct delivery_request *request)
 	put_flag(b, request->content_inline);
 	put_bytes(b, request->content);
 	put_flag(b, request->verify_only);
+	put_flag(b, request->partly);
 	put_count(b, request->attr_count);
 	for (size_t i = 0; i < request->attr_count; i++) {
 		put_bytes(b, request->attrs[i].name);
@@ -118,6 +119,7 @@ delivery_write_result(struct buf *b, const struct delivery_result *result)
 	buf_add_u64(b, (uint64_t)result->msg_id);
 	put_bytes(b, result->site_error);
 	put_bytes(b, result->site_error_dsn);
+	put_flag(b, result->partly);
 	put_count(b, result->outcome_count);
 	for (size_t i = 0; i < result->outcome_count; i++)
 		write_outcome(b, &result->outcomes[i]);
@@ -145,6 +147,21 @@ delivery_write_doubt(struct buf *b, const struct delivery_doubt *doubt)
 	put_count(b, doubt->rcpt_count);
 	for (size_t i = 0; i < doubt->rcpt_count; i++)
 		buf_add_u32(b, doubt->rcpt_nos[i]);
+}
+
+void
+delivery_add_recorded(struct buf *b, uint32_t delivery)
+{
+	buf_add_u32(b, delivery);
+}
+
+bool
+delivery_result_counts(const struct delivery_result *result)
+{
+	for (size_t i = 0; i < result->outcome_count; i++)
+		if (result->outcomes[i].status == DELIVERY_SENT)
+			return true;
+	return false;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------ */
@@ -298,6 +315,7 @@ delivery_parse_request(struct span in, struct arena *arena, struct delivery_requ
 	request.content_inline = take_flag(&r);
 	request.content = take_bytes(&r);
 	request.verify_only = take_flag(&r);
+	request.partly = take_flag(&r);
 	parse_lists(&r, arena, &request);
 	if (!at_end(&r))
 		return false;
@@ -365,6 +383,7 @@ delivery_parse_result(struct span in, struct arena *arena, struct delivery_resul
 	result.msg_id = take_i64(&r);
 	result.site_error = take_bytes(&r);
 	result.site_error_dsn = take_bytes(&r);
+	result.partly = take_flag(&r);
 	result.outcome_count = take_count(&r, OUTCOME_MIN);
 	if (result.outcome_count > 0)
 		result.outcomes =
@@ -421,5 +440,18 @@ delivery_parse_doubt(struct span in, struct arena *arena, struct delivery_doubt 
 	if (!at_end(&r))
 		return false;
 	*ret = doubt;
+	return true;
+}
+
+bool
+delivery_next_recorded(struct span *in, uint32_t *ret)
+{
+	struct reader r = {*in, false};
+	uint32_t delivery = take_u32(&r);
+
+	if (r.failed)
+		return false;
+	*in = r.rest;
+	*ret = delivery;
 	return true;
 }

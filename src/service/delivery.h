@@ -23,7 +23,14 @@ enum delivery_frame {
 	DELIVERY_LEAVING, /* agent -> scheduler: hand me nothing more, I finish what I have */
 	DELIVERY_DOUBT, /* agent -> scheduler, after HELLO: an earlier one's delivery whose outcome I shall report */
 	DELIVERY_LEASE, /* scheduler -> agent: until when final dots may be sent; after HELLO and at each renewal */
+	DELIVERY_RECORDED, /* scheduler -> agent: numbers of deliveries whose results are stored; now and then */
 };
+
+/*
+ * Numbers from here up are the agent's own: results of deliveries that an earlier scheduler asked for. A result is kept by the agent
+ * until it is recorded, and said again to the next scheduler if that one dies first.
+ */
+#define DELIVERY_STRANGER 0x80000000u
 
 /* Contents up to this size travel inside the request; larger ones are pulled. */
 #define DELIVERY_INLINE_MAX 65536
@@ -70,6 +77,8 @@ struct delivery_request {
 	bool content_inline; /* all of it is in `content` */
 	struct span content;
 	bool verify_only; /* an address probe: stop after RCPT */
+	bool
+	    partly; /* more is to come of a recipient once it is sent, which only this scheduler knows */
 	struct delivery_attr *attrs;
 	size_t attr_count;
 	struct delivery_rcpt *rcpts;
@@ -105,6 +114,7 @@ struct delivery_result {
 	struct span
 	    site_error; /* not empty: the destination itself is in trouble (connect, greeting): lowers its window */
 	struct span site_error_dsn;
+	bool partly; /* as in the request: to another scheduler, "sent" is not the whole truth */
 	struct delivery_outcome *outcomes;
 	size_t outcome_count;
 };
@@ -152,6 +162,10 @@ void delivery_write_result(struct buf *b, const struct delivery_result *result);
 void delivery_write_idle(struct buf *b, const struct delivery_idle *idle);
 void delivery_write_lease(struct buf *b, const struct delivery_lease *lease);
 void delivery_write_doubt(struct buf *b, const struct delivery_doubt *doubt);
+void delivery_add_recorded(struct buf *b, uint32_t delivery); /* one number of many */
+
+/* Is anything in it a fact, which must not be forgotten before it is recorded? */
+bool delivery_result_counts(const struct delivery_result *result);
 
 /*
  * Each parses one payload; spans point into `in`, where a NUL follows each, so that they are C strings too; arrays are in
@@ -168,5 +182,7 @@ bool delivery_parse_idle(struct span in, struct delivery_idle *ret) MUST_CHECK;
 bool delivery_parse_lease(struct span in, struct delivery_lease *ret) MUST_CHECK;
 bool delivery_parse_doubt(
     struct span in, struct arena *arena, struct delivery_doubt *ret) MUST_CHECK;
+/* Cuts the next number off *in; false: there is none, or what is left of *in is malformed. */
+bool delivery_next_recorded(struct span *in, uint32_t *ret) MUST_CHECK;
 
 #endif

@@ -77,9 +77,9 @@ def test_takeover_of_what_is_locked(t):
         nodes.kill_node(nodes[0])
         nodes[1].log.wait_for(r"dead node\(s\): taking over", 20)
         gate.opened.set()
-        wait_until("all but the locked", lambda: nodes.waiting() == {"active": nodes.leased("node1")}, 40)
+        wait_until("all but the locked", lambda: nodes.waiting() == {"active": nodes.leased("node1")}, 60)
         assert nodes.leased("node1") > 0
-    nodes.drained(20)
+    nodes.drained()
     nodes.account()
 
 

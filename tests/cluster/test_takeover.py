@@ -1,7 +1,8 @@
 """A scheduler dies while agents wait for the reply to the final dot: the next scheduler of the node holds these recipients back
 until their agents have told what became of them. Nobody gets a second copy, nothing is lost."""
-from cluster import SHORT_LEASE, Gate, Nodes, send
+from cluster import FULL, SHORT_LEASE, Gate, Nodes, send
 from deadline import wait_until
+from load import Load, mail_sink
 from session import equal, limit
 
 COUNT = 12
@@ -94,4 +95,44 @@ def test_agent_dies_too(t):
     nodes.kill(nodes[0], "smtp")
     gate.opened.set()
     nodes.drained()
+    nodes.account()
+
+
+@limit(120)
+def test_reported_and_not_recorded(t):
+    """The scheduler dies with reports in its hands that it had no time to record: the agents still have them."""
+    sink = t.sink()
+    nodes = Nodes(t, 2, sink, start=False, main=MAIN)
+    one = nodes[0]
+    one.start()
+    for point in ("record-before", "record-plain-before-commit", "record-plain-after-commit"):
+        before = len(sink.taken())
+        one.crash.arm(point)
+        send(t, one, COUNT)
+        wait_until("visit of " + point, lambda p=point: p not in one.crash.armed(), 30)
+        t.ledger.incident("crash point " + point)
+        nodes.drained()
+        equal(len(sink.taken()) - before, COUNT, "messages at the sink")
+    equal(nodes.account().doubled, [], "second copies")
+
+
+KILLS = 40 if FULL else 6
+
+
+@limit(600 if FULL else 150)
+def test_killed_under_load(t):
+    """Schedulers die with outcomes that are reported and not recorded: their agents still have them."""
+    sink = mail_sink()
+    t.at_end(sink.close)
+    nodes = Nodes(t, 2, sink, main=SHORT_LEASE)
+    load = Load(t.ledger, nodes, threads=8, pace=0, kinds=["small", "many", "mixed", "slow"]).start()
+    for number in range(KILLS):
+        node = nodes[number % 2]
+        before = load.accepted
+        wait_until("progress after %d kills" % number, lambda: load.accepted >= before + 40 or load.errors, 60)
+        gone = nodes.kill(node, "qmgr")
+        nodes.back(node, "qmgr", gone)
+    load.stop()
+    nodes.drained()
+    print("%d kills; %s" % (KILLS, load.summary()))
     nodes.account()

@@ -60,6 +60,7 @@ sample_request(void)
 	    .content_inline = true,
 	    .content = SPAN_LIT("a\0b\n\xff"),
 	    .verify_only = true,
+	    .partly = true,
 	    .attrs = attrs,
 	    .attr_count = ARRAY_LEN(attrs),
 	    .rcpts = rcpts,
@@ -74,6 +75,7 @@ sample_result(void)
 	    .msg_id = 77,
 	    .site_error = SPAN_LIT("connect to mx[192.0.2.1]:25: Connection refused"),
 	    .site_error_dsn = SPAN_LIT("4.4.1"),
+	    .partly = true,
 	    .outcomes = outcomes,
 	    .outcome_count = ARRAY_LEN(outcomes),
 	};
@@ -100,6 +102,7 @@ request_round_trip(void **state UNUSED)
 	assert_true(out.content_inline);
 	assert_true(span_equal(out.content, in.content));
 	assert_true(out.verify_only);
+	assert_true(out.partly);
 	assert_int_equal(out.attr_count, 2);
 	SPAN_IS(out.attrs[0].name, "client_name");
 	SPAN_IS(out.attrs[0].value, "mail.example.org");
@@ -125,6 +128,7 @@ result_round_trip(void **state UNUSED)
 	assert_true(delivery_parse_result(buf_span(&b), &arena, &out));
 	assert_true(span_equal(out.site_error, in.site_error));
 	SPAN_IS(out.site_error_dsn, "4.4.1");
+	assert_true(out.partly);
 	assert_int_equal(out.outcome_count, 2);
 	assert_int_equal(out.outcomes[0].rcpt_no, 7);
 	assert_int_equal(out.outcomes[0].status, DELIVERY_SENT);
@@ -200,6 +204,41 @@ doubts_round_trip(void **state UNUSED)
 	assert_false(delivery_parse_doubt(buf_span(&b), &arena, &out));
 }
 
+static void
+recorded_numbers_round_trip(void **state UNUSED)
+{
+	const uint32_t in[] = {0, 7, UINT32_MAX};
+	struct buf b CLEANUP(buf_done) = {0};
+	struct span rest;
+	uint32_t out;
+
+	for (size_t i = 0; i < ARRAY_LEN(in); i++)
+		delivery_add_recorded(&b, in[i]);
+	rest = buf_span(&b);
+	for (size_t i = 0; i < ARRAY_LEN(in); i++) {
+		assert_true(delivery_next_recorded(&rest, &out));
+		assert_int_equal(out, in[i]);
+	}
+	assert_false(delivery_next_recorded(&rest, &out));
+	rest = span_head(buf_span(&b), 3);
+	assert_false(delivery_next_recorded(&rest, &out));
+	assert_int_equal(rest.len, 3);
+}
+
+static void
+only_what_was_sent_counts(void **state UNUSED)
+{
+	struct delivery_outcome two[2] = {
+	    {.status = DELIVERY_UNTRIED}, {.status = DELIVERY_BOUNCED}};
+	struct delivery_result result = {.outcomes = two, .outcome_count = 2};
+
+	assert_false(delivery_result_counts(&result));
+	two[1].status = DELIVERY_SENT;
+	assert_true(delivery_result_counts(&result));
+	result.outcome_count = 1;
+	assert_false(delivery_result_counts(&result));
+}
+
 /* Runs all parsers over the bytes; the sanitizer build watches what they touch. */
 static size_t
 parse_all(struct span in)
@@ -272,8 +311,8 @@ bad_values_are_refused(void **state UNUSED)
 	/* A count without elements allocates nothing. */
 	arena_done(&arena);
 	buf_clear(&b);
-	buf_add_u32(&b, 0);
-	buf_add_u32(&b, 0);
+	delivery_write_result(&b, &(struct delivery_result){0});
+	buf_truncate(&b, b.len - sizeof(uint32_t));
 	buf_add_u32(&b, UINT32_MAX);
 	assert_false(delivery_parse_result(buf_span(&b), &arena, &out));
 	assert_int_equal(arena.total, 0);
@@ -323,6 +362,8 @@ main(void)
 	    cmocka_unit_test(result_round_trip),
 	    cmocka_unit_test(small_frames_round_trip),
 	    cmocka_unit_test(doubts_round_trip),
+	    cmocka_unit_test(recorded_numbers_round_trip),
+	    cmocka_unit_test(only_what_was_sent_counts),
 	    cmocka_unit_test(cut_and_longer_frames_are_refused),
 	    cmocka_unit_test(bad_values_are_refused),
 	    cmocka_unit_test(mutated_frames_do_no_harm),
