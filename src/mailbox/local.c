@@ -148,7 +148,10 @@ local_records(struct local_delivery *d)
 
 	for (const struct local_forward *f = d->forwards; f != NULL; f = f->next) {
 		const struct delivery_forward message = {
-		    .sender = span_str(f->sender), .delivered = span_str(f->delivered)};
+		    .sender = span_str(f->sender),
+		    .delivered = span_str(f->delivered),
+		    .pass = span_str(f->pass),
+		};
 
 		delivery_forward_begin(&all, &message);
 		buf_add_span(&all, buf_span(&f->rcpts));

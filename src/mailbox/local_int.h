@@ -77,6 +77,7 @@ struct local_item {
 struct local_forward {
 	const char *sender;
 	const char *delivered;
+	const char *pass; /* "transport:nexthop" that gets it as it is; "": none */
 	struct buf rcpts; /* records of delivery_forward.h; owned */
 	struct local_forward *next;
 };
@@ -167,17 +168,21 @@ void local_file(struct local_delivery *d, const struct local_context *context, c
 struct mailbox_copy local_copy(const struct local_delivery *d, const struct local_context *c,
     unsigned flags, const char *delivered_for);
 /*
- * Settles the whole recipient by giving it to another transport: what the tables of `maps` say of the user, else `transport` ("": none).
- * True: it is settled, perhaps only because the tables cannot say.
+ * Settles an address by giving it to another transport: what the tables of `maps` say of the user, else `transport` ("": none). True:
+ * it is settled, perhaps only because the tables cannot say.
  */
-bool local_pass_by(struct local_delivery *d, const struct local_address *a, enum conf_param maps,
-    const char *maps_name, const char *transport);
+bool local_pass_by(struct local_delivery *d, const struct local_item *item,
+    const struct local_address *a, enum conf_param maps, const char *maps_name,
+    const char *transport);
 
 /* ---- local_indirect.c ---- */
 
 /* `addr` gets the message in a new one. */
 void local_indirect(
     struct local_delivery *d, const struct local_context *context, const char *addr);
+/* `addr`, a member of the recipient, gets it as it is, by `pass`, "transport:nexthop". */
+void local_indirect_pass(struct local_delivery *d, const struct local_context *context,
+    const char *addr, const char *pass);
 
 /* Takes an address of ours apart. */
 void local_address_of(struct local_delivery *d, const char *addr, struct local_address *ret);

@@ -2,15 +2,17 @@
  * local_mailbox.c - a user's mail: another transport, a command, a maildir or mailbox at home or in the spool directory.
  */
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
 #include "mailbox/local_int.h"
 #include "mailbox/mailbox.h"
 
-/* Settles the whole recipient by giving it to another transport: the value of mailbox_transport and the like. */
+/* Gives an address to another transport, the value of mailbox_transport and the like: the recipient as a whole, or a member of it. */
 static void
-local_pass(struct local_delivery *d, const struct local_address *a, const char *transport)
+local_pass(struct local_delivery *d, const struct local_item *item, const struct local_address *a,
+    const char *transport)
 {
 	struct agent_work *w = d->work;
 	struct span text = span_str(transport);
@@ -26,19 +28,24 @@ local_pass(struct local_delivery *d, const struct local_address *a, const char *
 	}
 	if (nexthop.len == 0)
 		nexthop = w->request.nexthop;
-	d->pass = arena_printf(
+	transport = arena_printf(
 	    &w->arena, "%.*s:%.*s", SPAN_ARG(span_head(text, colon)), SPAN_ARG(nexthop));
+	if (strcasecmp(a->addr, d->rcpt->addr.ptr) == 0)
+		d->pass = transport;
+	else
+		local_indirect_pass(d, item->context, a->addr, transport);
 }
 
 bool
-local_pass_by(struct local_delivery *d, const struct local_address *a, enum conf_param maps,
-    const char *maps_name, const char *transport)
+local_pass_by(struct local_delivery *d, const struct local_item *item,
+    const struct local_address *a, enum conf_param maps, const char *maps_name,
+    const char *transport)
 {
 	struct buf value CLEANUP(buf_done) = {0};
 
 	switch (agent_work_lookup(d->work, maps, AGENT_WORK_WHOLE, span_str(a->user), &value)) {
 	case AGENT_WORK_FOUND:
-		local_pass(d, a, buf_str(&value));
+		local_pass(d, item, a, buf_str(&value));
 		return true;
 	case AGENT_WORK_TRY_AGAIN:
 		local_note_table(d, a->addr, maps_name, &value);
@@ -47,7 +54,7 @@ local_pass_by(struct local_delivery *d, const struct local_address *a, enum conf
 		break;
 	}
 	if (transport[0] != '\0')
-		local_pass(d, a, transport);
+		local_pass(d, item, a, transport);
 	return transport[0] != '\0';
 }
 
@@ -187,7 +194,7 @@ local_mailbox(
 
 	if (!local_first_time(d, "mailbox %s", a->local))
 		return true;
-	if (local_pass_by(d, a, CONF_mailbox_transport_maps, "mailbox_transport_maps",
+	if (local_pass_by(d, item, a, CONF_mailbox_transport_maps, "mailbox_transport_maps",
 		conf_str(d->work->conf, CONF_mailbox_transport)))
 		return true;
 	*c = *item->context;

@@ -185,7 +185,7 @@ static void
 local_unknown(
     struct local_delivery *d, const struct local_item *item, const struct local_address *a)
 {
-	if (local_pass_by(d, a, CONF_fallback_transport_maps, "fallback_transport_maps",
+	if (local_pass_by(d, item, a, CONF_fallback_transport_maps, "fallback_transport_maps",
 		conf_str(d->work->conf, CONF_fallback_transport)) ||
 	    local_unknown_relay(d, item, a))
 		return;
@@ -223,24 +223,15 @@ local_is_loop(const struct local_delivery *d, const char *addr)
 	return false;
 }
 
-/*
- * Members that are other users of this host get a message of their own, with an outcome of their own: of lists with an owner, of
- * forward and include files, and where another transport has all mailboxes.
- */
+/* Members that are other users of this host get a message of their own where a list has an owner, and from include files. */
 static bool
-local_wants_own_message(
-    const struct local_delivery *d, const struct local_item *item, const struct local_address *a)
+local_wants_own_message(const struct local_item *item, const struct local_address *a)
 {
 	const struct local_context *c = item->context;
-	const struct conf *conf = d->work->conf;
 
 	if (c->owner != NULL && strcasecmp(c->owner, a->user) != 0)
 		return true;
-	if (c->source == LOCAL_FROM_INCLUDE)
-		return true;
-	return c->address != NULL && strcasecmp(c->address->user, a->user) != 0 &&
-	       (conf_str(conf, CONF_mailbox_transport)[0] != '\0' ||
-		   conf_str(conf, CONF_mailbox_transport_maps)[0] != '\0');
+	return c->source == LOCAL_FROM_INCLUDE;
 }
 
 static bool
@@ -276,7 +267,7 @@ local_recipient(struct local_delivery *d, const struct local_item *item)
 	if (local_alias(d, item, a, a->local, false) ||
 	    (a->extension != NULL && local_alias(d, item, a, a->user, true)))
 		return;
-	if (local_wants_own_message(d, item, a)) {
+	if (local_wants_own_message(item, a)) {
 		local_indirect(d, item->context, a->addr);
 		return;
 	}

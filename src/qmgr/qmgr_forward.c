@@ -128,6 +128,7 @@ struct qmgr_forward {
 	bool told; /* a failure that the report gives is among those that the records tell of */
 	struct queue_message *messages;
 	size_t count;
+	bool as_is; /* the last of them: it is passed on, not new mail */
 	struct queue_rcpt
 	    *rcpts; /* of all messages, in their order; owned until they are in the arena */
 	size_t rcpt_count;
@@ -271,6 +272,28 @@ qmgr_forward_attrs(const struct qmgr_forward *f, struct span content, struct que
 	e->attrs = attrs;
 }
 
+/* The same message, by another way. */
+static void
+qmgr_forward_attrs_as_is(const struct qmgr_forward *f, struct span pass, struct queue_envelope *e)
+{
+	static const char *const dropped[] = {"content_filter", "expanded"};
+	const struct queue_envelope *from = f->message->envelope;
+	struct queue_attr *attrs = arena_alloc(f->arena, (from->attr_count + 1) * sizeof(*attrs));
+
+	for (size_t i = 0; i < from->attr_count; i++) {
+		bool keep = true;
+
+		for (size_t k = 0; k < ARRAY_LEN(dropped); k++)
+			keep = keep && !span_equal_str(from->attrs[i].name, dropped[k]);
+		if (keep)
+			attrs[e->attr_count++] = from->attrs[i];
+	}
+	attrs[e->attr_count++] =
+	    (struct queue_attr){SPAN_LIT("content_filter"), span_str(arena_dup(f->arena, pass))};
+	e->attrs = attrs;
+}
+
+/* With the headers that new mail gets. */
 static struct span
 qmgr_forward_content(
     const struct qmgr_forward *f, int64_t msg_id, struct span delivered, struct span content)
@@ -307,9 +330,15 @@ qmgr_forward_begin(struct qmgr_forward *f, const struct delivery_forward *from, 
 	f->count++;
 	m->envelope.sender = arena_dup(f->arena, from->sender);
 	m->envelope.arrival = clock_real_us();
-	m->content = qmgr_forward_content(f, m->envelope.msg_id, from->delivered, content);
+	f->as_is = from->pass.len != 0;
+	if (f->as_is) {
+		m->content = span_of(arena_dup(f->arena, content), content.len);
+		qmgr_forward_attrs_as_is(f, from->pass, &m->envelope);
+	} else {
+		m->content = qmgr_forward_content(f, m->envelope.msg_id, from->delivered, content);
+		qmgr_forward_attrs(f, content, &m->envelope);
+	}
 	m->envelope.size = m->content.len;
-	qmgr_forward_attrs(f, content, &m->envelope);
 	return true;
 }
 
@@ -337,6 +366,10 @@ qmgr_forward_rcpt(struct qmgr_forward *f, const struct delivery_forward_rcpt *fr
 
 	if (f->count == 0)
 		return err_set(err, ERR_TEMP, "4.3.0", "malformed forward");
+	if (f->as_is) {
+		qmgr_forward_add_rcpt(f, from, arena_dup(f->arena, from->addr));
+		return true;
+	}
 	if (!qmgr_forward_map(f, arena_dup(f->arena, from->addr), &to, err))
 		return false;
 	for (size_t i = 0; i < to.count; i++)

@@ -1,5 +1,5 @@
 /*
- * delivery_forward.c - see delivery_forward.h. M sender, D delivered-to; R address, O original address, C ORCPT, N NOTIFY; F address, S
+ * delivery_forward.c - see delivery_forward.h. M sender, D delivered-to, P pass; R address, O original address, C ORCPT, N NOTIFY; F address, S
  * status code, T text, G diagnostic; E action: always all fields of a record, in this order.
  */
 #include "service/delivery_forward.h"
@@ -19,6 +19,7 @@ delivery_forward_begin(struct buf *out, const struct delivery_forward *f)
 {
 	put_field(out, 'M', f->sender);
 	put_field(out, 'D', f->delivered);
+	put_field(out, 'P', f->pass);
 }
 
 void
@@ -79,7 +80,8 @@ delivery_forward_next(struct span *rest, struct delivery_forward_record *ret)
 	switch (rest->ptr[0]) {
 	case 'M':
 		if (take_field(rest, 'M', &ret->message.sender) &&
-		    take_field(rest, 'D', &ret->message.delivered))
+		    take_field(rest, 'D', &ret->message.delivered) &&
+		    take_field(rest, 'P', &ret->message.pass))
 			return DELIVERY_FORWARD_MESSAGE;
 		break;
 	case 'R':

@@ -14,6 +14,8 @@
 struct delivery_forward {
 	struct span sender;    /* internal form; empty = null sender */
 	struct span delivered; /* for its Delivered-To: header; empty: none */
+	struct span
+	    pass; /* "transport:nexthop": it goes there as it is, no header more; empty: it is new mail */
 };
 
 struct delivery_forward_rcpt {

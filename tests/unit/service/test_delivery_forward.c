@@ -14,8 +14,9 @@
 static void
 test_round_trip(void **state)
 {
-	const struct delivery_forward message = {
-	    .sender = SPAN_LIT("s@x"), .delivered = SPAN_LIT("d@x")};
+	const struct delivery_forward message = {.sender = SPAN_LIT("s@x"),
+	    .delivered = SPAN_LIT("d@x"),
+	    .pass = SPAN_LIT("lmtp:unix:s")};
 	const struct delivery_forward_rcpt rcpt = {
 	    .addr = SPAN_LIT("a b@x"), .orig_addr = SPAN_LIT("o@x"), .dsn_notify = 4};
 	const struct delivery_failure failure = {.addr = SPAN_LIT("f@x"),
@@ -35,6 +36,7 @@ test_round_trip(void **state)
 	assert_int_equal(delivery_forward_next(&rest, &r), DELIVERY_FORWARD_MESSAGE);
 	SPAN_IS(r.message.sender, "s@x");
 	SPAN_IS(r.message.delivered, "d@x");
+	SPAN_IS(r.message.pass, "lmtp:unix:s");
 	assert_int_equal(delivery_forward_next(&rest, &r), DELIVERY_FORWARD_RCPT);
 	SPAN_IS(r.rcpt.addr, "a b@x");
 	SPAN_IS(r.rcpt.orig_addr, "o@x");
@@ -52,8 +54,8 @@ test_round_trip(void **state)
 static void
 test_malformed(void **state)
 {
-	static const char *const bad[] = {"M", "Ms@x\n", "Ms@x\nX\n", "Ra\nO\nC\nN16\n",
-	    "Ra\nO\nC\nNx\n", "Ra\nO\nN0\n", "Fa\nS\nT\n", "Q\n", "\n", "E"};
+	static const char *const bad[] = {"M", "Ms@x\n", "Ms@x\nX\n", "Ms@x\nDd@x\n",
+	    "Ra\nO\nC\nN16\n", "Ra\nO\nC\nNx\n", "Ra\nO\nN0\n", "Fa\nS\nT\n", "Q\n", "\n", "E"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
