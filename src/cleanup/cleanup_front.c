@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cluster/cluster_table.h"
 #include "db/db.h"
 #include "queue/queue_front.h"
 #include "queue/queue_schema.h"
@@ -16,9 +17,11 @@
 /* How often the other shards are looked at while the preferred one is waited for. */
 #define LOOK_AGAIN (50 * CLOCK_MILLI)
 
-/* Two connections: the commit in flight, and uploads. */
+/* To ask tables of the cluster: one for lookups, one to look whether a table has changed. */
+#define TABLE_CONNECTIONS 2
+
 static struct db_pool *
-cleanup_front_pool(const struct service *s, size_t shard)
+cleanup_front_pool(const struct service *s, size_t shard, size_t connections)
 {
 	const struct conf *conf = s->conf;
 	struct buf conninfo CLEANUP(buf_done) = {0};
@@ -32,7 +35,7 @@ cleanup_front_pool(const struct service *s, size_t shard)
 	    .application_name = buf_str(&name),
 	    .pooler = conf_bool(conf, CONF_queue_database_pooler),
 	    .options = queue_session_options(QUEUE_SESSION_FRONT),
-	    .connections = conf_size(conf, CONF_queue_database_front_connections),
+	    .connections = connections,
 	    .connect_timeout = conf_time(conf, CONF_queue_database_connect_timeout),
 	    .statement_timeout = conf_time(conf, CONF_queue_database_timeout),
 	    .backoff_min = conf_time(conf, CONF_queue_database_retry_min_time),
@@ -74,28 +77,34 @@ cleanup_front_open(struct cleanup_front *f, const struct service *s)
 	f->shards = mem_zalloc(f->shard_count * sizeof(*f->shards));
 	poke_init(&f->poke, conf_str(s->conf, CONF_queue_directory));
 	for (size_t i = 0; i < f->shard_count; i++) {
-		f->shards[i].pool = cleanup_front_pool(s, i);
+		/* Two connections: the commit in flight, and uploads. */
+		f->shards[i].pool = cleanup_front_pool(
+		    s, i, conf_size(s->conf, CONF_queue_database_front_connections));
 		f->shards[i].front = cleanup_front_new(f, s, i);
 	}
 	f->front = f->shards[s->instance % f->shard_count].front;
+	f->turn = s->instance;
+	f->tables = cleanup_front_pool(s, 0, TABLE_CONNECTIONS);
+	cluster_table_start(&(struct cluster_table_settings){.pool = f->tables});
 }
 
 struct queue_front *
-cleanup_front_pick(const struct cleanup_front *f, struct err *err)
+cleanup_front_pick(struct cleanup_front *f, struct err *err)
 {
+	size_t first = f->turn++ % f->shard_count;
 	struct err other;
 
-	if (queue_front_is_ready(f->front, err))
-		return f->front;
-	for (size_t i = 0; i < f->shard_count; i++)
-		if (f->shards[i].front != f->front &&
-		    queue_front_is_ready(f->shards[i].front, &other))
-			return f->shards[i].front;
+	for (size_t i = 0; i < f->shard_count; i++) {
+		struct queue_front *front = f->shards[(first + i) % f->shard_count].front;
+
+		if (queue_front_is_ready(front, i == 0 ? err : &other))
+			return front;
+	}
 	return NULL;
 }
 
 bool
-cleanup_front_wait_ready(const struct cleanup_front *f, int64_t deadline, struct err *err)
+cleanup_front_wait_ready(struct cleanup_front *f, int64_t deadline, struct err *err)
 {
 	while (cleanup_front_pick(f, err) == NULL) {
 		int64_t look = MIN(deadline, clock_deadline(LOOK_AGAIN));
@@ -111,6 +120,8 @@ cleanup_front_wait_ready(const struct cleanup_front *f, int64_t deadline, struct
 void
 cleanup_front_close(struct cleanup_front *f)
 {
+	cluster_table_stop();
+	db_pool_free(&f->tables);
 	for (size_t i = 0; i < f->shard_count; i++) {
 		queue_front_free(&f->shards[i].front);
 		db_pool_free(&f->shards[i].pool);

@@ -2,7 +2,7 @@
  * cleanup_front.h - a front end's way to the queue: connections to each queue database (shard), the group commits, and the poke that
  * wakes the scheduler of this node. The same for smtpd, qmqpd and pickup.
  *
- * Each process has one shard that it prefers, so that the shards share the load; while that one takes nothing, mail goes to another.
+ * Messages go to the shards in turn; while one takes nothing, its turn is the next one's.
  */
 #ifndef CLEANUP_CLEANUP_FRONT_H
 #define CLEANUP_CLEANUP_FRONT_H
@@ -23,7 +23,9 @@ struct cleanup_shard {
 struct cleanup_front {
 	struct cleanup_shard *shards; /* owned, in the order of queue_databases */
 	size_t shard_count;
-	struct queue_front *front; /* of the shard that is preferred; borrowed */
+	struct queue_front *front; /* one of them, for what has to stay with one; borrowed */
+	size_t turn;               /* counts the messages */
+	struct db_pool *tables; /* owned; for tables of the cluster */
 	struct poke poke;
 };
 
@@ -32,13 +34,13 @@ void cleanup_front_open(struct cleanup_front *f, const struct service *s);
 
 /*
  * The front that would take a message now; all of the message, from its id on, must go through it. NULL: none, and `err` says why (of
- * the shard that is preferred). Never waits.
+ * the shard whose turn it is). Never waits.
  */
-struct queue_front *cleanup_front_pick(const struct cleanup_front *f, struct err *err);
+struct queue_front *cleanup_front_pick(struct cleanup_front *f, struct err *err);
 
 /* Waits until one of them is ready, at most until `deadline`. */
 bool cleanup_front_wait_ready(
-    const struct cleanup_front *f, int64_t deadline, struct err *err) MUST_CHECK;
+    struct cleanup_front *f, int64_t deadline, struct err *err) MUST_CHECK;
 
 /* Ends it after the commits in flight. Nobody may use it any more. Waits. */
 void cleanup_front_close(struct cleanup_front *f);

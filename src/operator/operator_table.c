@@ -4,6 +4,7 @@
 #include "operator/operator_table.h"
 
 #include "base/log.h"
+#include "cluster/cluster_table.h"
 #include "operator/operator_session.h"
 #include "table/table_options.h"
 
@@ -13,12 +14,28 @@ struct table_work {
 	int status;
 };
 
+/* The way to tables of the cluster. */
 static bool
-table_work(struct operator_session *s UNUSED, void *arg, struct err *err UNUSED)
+table_editor(void *arg, struct cluster_table_editor *ret, struct err *err)
+{
+	struct operator_session *s = arg;
+
+	*ret = (struct cluster_table_editor){
+	    .conn = operator_session_conn(s, 0, err), .who = operator_session_user(s)};
+	return ret->conn != NULL;
+}
+
+static bool
+table_work(struct operator_session *s, void *arg, struct err *err UNUSED)
 {
 	struct table_work *work = arg;
+	struct table_command *c = &work->options.command;
 
+	c->editor = table_editor;
+	c->editor_arg = s;
+	cluster_table_start(&(struct cluster_table_settings){.pool = operator_session_pool(s, 0)});
 	work->status = table_options_run(&work->options, work->conf);
+	cluster_table_stop();
 	return true;
 }
 

@@ -19,6 +19,7 @@
 #include "qmgr/qmgr_receipt.h"
 #include "qmgr/qmgr_schedule.h"
 #include "qmgr/qmgr_shard.h"
+#include "qmgr/qmgr_tables.h"
 #include "qmgr/qmgr_transport.h"
 #include "service/poke.h"
 #include "service/service_database.h"
@@ -143,6 +144,7 @@ qmgr_run(struct service *s)
 
 	if (!dns_init(&(struct dns_settings){0}, &err))
 		log_fatal(EX_OSERR, "%s", err.text);
+	qmgr_tables_start(s);
 	q->takeover_after = clock_deadline(QMGR_ENLIST_TIME);
 	q->shard_count = service_database_count(s->conf);
 	q->shards = mem_zalloc(q->shard_count * sizeof(struct qmgr_shard *));

@@ -20,6 +20,7 @@
 static const struct table_type *const table_types[] = {
     &table_btree_type,
     &table_cidr_type,
+    &table_cluster_type,
     &table_environ_type,
     &table_fail_type,
     &table_hash_type,

@@ -102,6 +102,21 @@ table_build_remove(struct table_build *b, struct span key)
 	return true;
 }
 
+bool
+table_build_each(const struct table_build *b,
+    bool (*each)(void *arg, struct span key, struct span value, struct err *err), void *arg,
+    struct err *err)
+{
+	struct hmap_cursor at = {0};
+	struct span key;
+	void *entry;
+
+	while (hmap_next(&b->entries, &at, &key, &entry))
+		if (!each(arg, key, ((struct table_entry *)entry)->value, err))
+			return false;
+	return true;
+}
+
 /* ---- the table as it is ------------------------------------------------------------------------------------------- */
 
 /* Locks the file that bears the name now: the one that was opened may have been replaced meanwhile. */

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "table/table_cluster.h"
 #include "table/table_int.h"
 #include "table/table_scan.h"
 
@@ -208,8 +209,11 @@ table_command_list(const struct table_command *c, bool *ret_found, struct err *e
 	if (!table_command_open(c, c->tables[0], &t, err))
 		return false;
 	/* Tables in memory hold what the files hold. */
-	copy.file_values = c->file_values && t->type->each == table_lmdb_each;
-	if (t->type->each == NULL)
+	copy.file_values =
+	    c->file_values && (t->type->each == table_lmdb_each || t->type == &table_cluster_type);
+	if (t->type == &table_cluster_type)
+		ok = table_cluster_list(c, t->state, table_command_list_one, &copy, err);
+	else if (t->type->each == NULL)
 		ok = err_set(err, ERR_CONFIG, "", "table %s: sequence operation is not supported",
 		    table_name(t));
 	else

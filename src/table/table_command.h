@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "base/err.h"
+#include "cluster/cluster_table_edit.h"
 #include "conf/conf.h"
 
 struct table_command {
@@ -26,6 +27,9 @@ struct table_command {
 	bool mime;          /* -m */
 	char **tables;      /* "type:name" or "name" */
 	size_t count;
+	/* How to come to the queue database, for tables of the cluster; NULL: there is no way. Waits. */
+	bool (*editor)(void *arg, struct cluster_table_editor *ret, struct err *err);
+	void *editor_arg;
 };
 
 /* -q KEY: prints the value that the first table has. */
@@ -43,7 +47,7 @@ bool table_command_delete(
 /* -s: prints all entries; `ret_found`: there was a table. */
 bool table_command_list(const struct table_command *c, bool *ret_found, struct err *err) MUST_CHECK;
 
-/* Builds each table from its source. */
+/* Builds each table from its source; one of the cluster from standard input. */
 bool table_command_build(const struct table_command *c, struct err *err) MUST_CHECK;
 
 /* -i: adds the entries on standard input to each table. */

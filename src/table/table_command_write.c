@@ -17,6 +17,7 @@
 #include "conf/main_cf.h"
 #include "table/table_alias.h"
 #include "table/table_build.h"
+#include "table/table_cluster.h"
 #include "table/table_int.h"
 
 /* One table being written. */
@@ -77,8 +78,9 @@ table_target_put(struct table_target *target, struct span key, struct span value
 	if (table_build_add(target->build, key, value, c->replace) || c->silent)
 		return;
 	/* Postfix names the table for this type, the file for the others. */
-	if (target->type == &table_lmdb_type)
-		log_warn("lmdb:%s: duplicate entry: \"%.*s\"", target->source, SPAN_ARG(key));
+	if (target->type == &table_lmdb_type || target->type == &table_cluster_type)
+		log_warn("%s:%s: duplicate entry: \"%.*s\"", target->type->name, target->source,
+		    SPAN_ARG(key));
 	else
 		log_warn("%s: duplicate entry: \"%.*s\"", target->path, SPAN_ARG(key));
 }
@@ -236,6 +238,26 @@ table_target_build(struct table_target *target, struct err *err)
 	return ok;
 }
 
+/* The table of the cluster gets what is on standard input, or is added to it with `add`. */
+static bool
+table_target_cluster(struct table_target *target, struct span input, bool add, struct err *err)
+{
+	table_target_read(target, input, "stdin");
+	if (target->command->aliases)
+		table_target_add_alias_marks(target);
+	return add ? table_cluster_add(target->command, target->source, target->build, err)
+		   : table_cluster_build(target->command, target->source, target->build, err);
+}
+
+static bool
+table_target_cluster_build(struct table_target *target, struct err *err)
+{
+	struct buf input CLEANUP(buf_done) = {0};
+
+	return table_read_input(&input, err) &&
+	       table_target_cluster(target, buf_span(&input), false, err);
+}
+
 bool
 table_command_build(const struct table_command *c, struct err *err)
 {
@@ -245,7 +267,8 @@ table_command_build(const struct table_command *c, struct err *err)
 
 		if (!table_target_open(c, c->tables[i], &target, err))
 			return false;
-		ok = table_target_build(&target, err);
+		ok = target.type == &table_cluster_type ? table_target_cluster_build(&target, err)
+							: table_target_build(&target, err);
 		table_target_done(&target);
 		if (!ok)
 			return false;
@@ -275,6 +298,21 @@ table_target_load(struct table_target *target, bool create, mode_t *ret_mode, st
 	return table_build_load(target->build, target->path, create, err);
 }
 
+static bool
+table_target_add(struct table_target *target, struct span input, struct err *err)
+{
+	mode_t mode;
+
+	if (target->type == &table_cluster_type)
+		return table_target_cluster(target, input, true, err);
+	if (!table_target_load(target, true, &mode, err))
+		return false;
+	table_target_read(target, input, "stdin");
+	if (target->command->aliases)
+		table_target_add_alias_marks(target);
+	return table_target_write(target, mode, err);
+}
+
 bool
 table_command_add(const struct table_command *c, struct err *err)
 {
@@ -284,17 +322,11 @@ table_command_add(const struct table_command *c, struct err *err)
 		return false;
 	for (size_t i = 0; i < c->count; i++) {
 		struct table_target target;
-		mode_t mode;
 		bool ok;
 
 		if (!table_target_open(c, c->tables[i], &target, err))
 			return false;
-		ok = table_target_load(&target, true, &mode, err);
-		if (ok)
-			table_target_read(&target, buf_span(&input), "stdin");
-		if (ok && c->aliases)
-			table_target_add_alias_marks(&target);
-		ok = ok && table_target_write(&target, mode, err);
+		ok = table_target_add(&target, buf_span(&input), err);
 		table_target_done(&target);
 		if (!ok || (geteuid() != getuid() && !table_target_become(getuid(), getgid(), err)))
 			return false;
@@ -322,6 +354,8 @@ table_target_delete(struct table_target *target, struct span keys, bool *ret_fou
 	bool found = false;
 	mode_t mode;
 
+	if (target->type == &table_cluster_type)
+		return table_cluster_remove(target->command, target->source, keys, ret_found, err);
 	if (!table_target_load(target, false, &mode, err))
 		return false;
 	while (keys.len != 0) {

@@ -56,8 +56,8 @@ struct table {
 /* The types of tables, sorted by name. */
 extern const struct table_type table_text_type, table_inline_type, table_static_type,
     table_fail_type, table_environ_type, table_unix_type, table_hash_type, table_btree_type,
-    table_lmdb_type, table_cidr_type, table_pcre_type, table_pgsql_type, table_regexp_type,
-    table_union_type, table_pipe_type, table_random_type, table_proxy_type;
+    table_lmdb_type, table_cidr_type, table_cluster_type, table_pcre_type, table_pgsql_type,
+    table_regexp_type, table_union_type, table_pipe_type, table_random_type, table_proxy_type;
 
 /* The type of that name, or NULL. */
 const struct table_type *table_type_find(struct span name);
