@@ -424,6 +424,15 @@ cluster_node_may_deliver(const struct cluster_node *n)
 	return (n->state == CLUSTER_NODE_UP || n->state == CLUSTER_NODE_DRAINING) && is_current(n);
 }
 
+bool
+cluster_node_may_begin(const struct cluster_node *n)
+{
+	/* A heartbeat that takes its time is no reason. */
+	int64_t most = MAX(n->settings.lease / 2, n->settings.heartbeat * 3 / 2);
+
+	return cluster_node_may_deliver(n) && clock_mono_us() - n->renewed < most;
+}
+
 int64_t
 cluster_node_lease_until(const struct cluster_node *n)
 {

@@ -64,8 +64,14 @@ struct cluster_node *cluster_node_new(const struct cluster_node_settings *settin
 /* Ends the task. Without cluster_node_leave() before it the others notice by the heartbeat. Waits. */
 void cluster_node_free(struct cluster_node **n);
 
-/* May a delivery be started at this moment? Looks at the clock; never waits. Ask before each hand-out. */
+/* May a delivery that was begun be finished at this moment? Looks at the clock; never waits. */
 bool cluster_node_may_deliver(const struct cluster_node *n);
+
+/*
+ * May one be begun? As above, but only while the last renewal is younger than half a lease: who has not heard from the database for so
+ * long may be cut off, and what he delivers then others will deliver too. Ask before each hand-out.
+ */
+bool cluster_node_may_begin(const struct cluster_node *n);
 
 /* May new mail be claimed? As above, and not while draining. */
 bool cluster_node_may_claim(const struct cluster_node *n);

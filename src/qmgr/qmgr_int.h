@@ -8,7 +8,8 @@
  * destination: the unit of a delivery. Invariants:
  *	I1  each recipient of a message here is in exactly one of: an entry, a doubt (qmgr_doubt.h), the outcome list waiting for the
  *	    next record; or is still to be resolved (message->resolved), by the claim or, for large lists, by a task of its own.
- *	I2  nothing is handed out while the lease is in doubt (cluster_node_may_deliver() of its shard): it is parked then, an entry still.
+ *	I2  nothing is handed out while the lease is in doubt or outcomes cannot be recorded (qmgr_shard_may_deliver()): it is parked
+ *	    then, an entry still.
  *	I3  a recipient is forgotten only after queue_record said that its outcome is stored, or that the lease was lost.
  *	I4  no list changes while somebody walks it: only the scheduling functions, which never wait, touch them.
  */
@@ -109,6 +110,7 @@ struct qmgr_shard {
 
 	struct list records; /* outcomes to be recorded, oldest first */
 	size_t record_count;
+	int64_t record_since; /* mono us: since when the database has taken none of them */
 	struct task_cond record_wanted;
 	struct task_lock record_lock; /* one flush at a time */
 

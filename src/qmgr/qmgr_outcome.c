@@ -25,6 +25,13 @@
 #define QMGR_FACT_LIFE (600 * CLOCK_SECOND)
 #define QMGR_FACT_MAX  100000
 
+/*
+ * Outcomes that wait are second copies if we lose the lease: there may be so many batches of them, and no answer from the database for
+ * this part of a lease, before nothing more is handed out.
+ */
+#define QMGR_BEHIND_BATCHES 4
+#define QMGR_BEHIND_PART    10
+
 /* Pause before outcomes that could not be stored are tried again. */
 #define QMGR_RECORD_RETRY (200 * CLOCK_MILLI)
 
@@ -149,7 +156,8 @@ qmgr_outcome_add(
 	MUST(m->undecided > 0);
 	m->undecided--;
 	list_add(&m->shard->records, &rec->node);
-	m->shard->record_count++;
+	if (m->shard->record_count++ == 0)
+		m->shard->record_since = clock_mono_us();
 	task_cond_wake_one(&m->shard->record_wanted);
 }
 
@@ -214,6 +222,9 @@ qmgr_record_batch(struct qmgr_shard *s, struct err *err)
 	ok = queue_record_flush(s->desk, results, count,
 	    clock_deadline(conf_time(s->qmgr->service->conf, CONF_queue_database_timeout)), err);
 	CRASH_POINT("record-after");
+	/* It answered, were it about rows that somebody has locked. */
+	if (ok)
+		s->record_since = clock_mono_us();
 	for (size_t i = 0; i < count; i++) {
 		if (records[i]->result.recorded != QUEUE_RECORD_NOT_YET) {
 			qmgr_record_settled(s, records[i]);
@@ -249,7 +260,7 @@ qmgr_outcome_task(void *arg)
 
 		task_lock_give(&s->record_lock);
 		task_cond_wake_all(&s->qmgr->record_done);
-		qmgr_schedule_run(s->qmgr);
+		qmgr_shard_recorded(s);
 		if (!ok && err.kind != ERR_NONE)
 			qmgr_shard_trouble(s, &err);
 		if (!ok && task_sleep_until(clock_deadline(QMGR_RECORD_RETRY)) == TASK_CANCELLED)
@@ -264,6 +275,19 @@ qmgr_outcome_pending(const struct qmgr *q)
 		if (q->shards[i]->record_count != 0)
 			return true;
 	return false;
+}
+
+bool
+qmgr_outcome_is_behind(const struct qmgr_shard *s)
+{
+	const struct conf *conf = s->qmgr->service->conf;
+
+	if (s->record_count == 0)
+		return false;
+	return s->record_count >=
+		   QMGR_BEHIND_BATCHES * conf_size(conf, CONF_queue_result_batch_limit) ||
+	       clock_mono_us() - s->record_since >
+		   conf_time(conf, CONF_node_lease_time) / QMGR_BEHIND_PART;
 }
 
 bool

@@ -73,6 +73,12 @@ void qmgr_outcome_task(void *shard);
 /* True while outcomes wait to be recorded. */
 bool qmgr_outcome_pending(const struct qmgr *q);
 
+/*
+ * Do too many outcomes of a shard wait (4 times queue_result_batch_limit), or has the database taken none of them for too long (a tenth
+ * of node_lease_time)? Never waits.
+ */
+bool qmgr_outcome_is_behind(const struct qmgr_shard *s);
+
 /* Records all of a shard's `sent` outcomes that wait, before a lease is renewed after an outage. Waits. */
 bool qmgr_outcome_flush(struct qmgr_shard *s);
 

@@ -99,7 +99,7 @@ qmgr_shard_open_desk(struct qmgr_shard *s)
 bool
 qmgr_shard_may_deliver(const struct qmgr_shard *s)
 {
-	return cluster_node_may_deliver(s->node);
+	return cluster_node_may_begin(s->node) && !qmgr_outcome_is_behind(s);
 }
 
 bool
@@ -139,6 +139,14 @@ qmgr_shard_unpark(struct qmgr_shard *s)
 		qmgr_message_unhold(s->qmgr, m);
 		qmgr_entry_free(&e);
 	}
+}
+
+void
+qmgr_shard_recorded(struct qmgr_shard *s)
+{
+	if (!list_is_empty(&s->parked) && qmgr_shard_may_deliver(s))
+		qmgr_shard_unpark(s);
+	qmgr_schedule_run(s->qmgr);
 }
 
 static bool

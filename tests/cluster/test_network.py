@@ -2,7 +2,7 @@
 import threading
 
 import pgtest
-from cluster import SHORT_LEASE, Nodes
+from cluster import SHORT_LEASE, Nodes, send
 from deadline import wait_until
 from load import Load, mail_sink
 from session import equal, limit
@@ -51,6 +51,44 @@ def test_node_cut_off(t):
     load.stop()
     nodes.drained()
     print(load.summary())
+    nodes.account()
+
+
+@limit(150)
+def test_cut_off_with_mail_in_hand(t):
+    """A node is cut off with much mail that it has claimed: it soon begins no delivery that it could not record, long before
+    its lease is over. Second copies are what was in flight at the cut, and what was begun in a tenth of the lease."""
+    count, window, reply, lease = 120, 5, 0.2, 6.0
+    sink = t.sink()
+    claimed = threading.Event()
+
+    def slowly(*_):
+        claimed.wait(60)
+        sink.closing.wait(reply)
+        return "250 2.0.0 Ok"
+    sink.on("dot", slowly)
+    nodes = Nodes(t, 2, sink, start=False, cabled=True, main=dict(
+        SHORT_LEASE, node_lease_time="%gs" % lease, default_destination_concurrency_limit=str(window),
+        initial_destination_concurrency=str(window)))
+    nodes[0].start()
+    send(t, nodes[0], count)
+    wait_until("claims of node 1", lambda: nodes.leased("node1") == count)
+    nodes[1].start()
+    nodes.living("node2")
+    old = nodes.living("node1")
+    claimed.set()
+    wait_until("progress", lambda: len(sink.taken()) >= window, 60)
+    nodes[0].cable.pull()
+    t.ledger.incident("cut of node1")
+    wait_until("death of epoch " + old, lambda: nodes.epochs()[old][1] == "dead", 60)
+    nodes.drained()
+    nodes[0].cable.plug()
+    wait_until("a new epoch of node 1", lambda: nodes.living("node1") != old, 60)
+    # A slot is busy for `reply` at least; one delivery each at the cut, and one each that the first outcome finds begun.
+    most = window * (round(lease / 10 / reply) + 3)
+    doubled = len(t.ledger.audit(nodes.uri, [sink]).doubled)
+    print("%d second copies of %d messages, %d at most" % (doubled, count, most))
+    assert doubled <= most, "%d second copies" % doubled
     nodes.account()
 
 
