@@ -15,11 +15,17 @@ Q           := $(if $(V),,@)
 
 PACKAGES := libpq libssl libcrypto libcares libpcre2-8 libevent_core lmdb libidn2
 HAVE_PKG := $(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes)
+# Tables in other databases: built in when their libraries are there.
+OPTIONAL :=
+HAVE_OPT := $(foreach p,$(OPTIONAL),$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p)))
+OPT_FLAGS := $(if $(HAVE_OPT),$(shell pkg-config --cflags $(HAVE_OPT))) \
+            $(patsubst %,-DHAVE_%=1,$(subst ldap,LDAP,$(subst libmariadb,MYSQL,$(subst sqlite3,SQLITE,$(HAVE_OPT)))))
+OPT_LIBS := $(if $(HAVE_OPT),$(shell pkg-config --libs $(HAVE_OPT)))
 PKG_CFLAGS := $(if $(HAVE_PKG),$(shell pkg-config --cflags $(PACKAGES)))
 PKG_LIBS   := $(if $(HAVE_PKG),$(shell pkg-config --libs $(PACKAGES)))
 
 CFLAGS   ?= -O2 -g
-CPPFLAGS += -Isrc -D_GNU_SOURCE $(PKG_CFLAGS) $(if $(CRASHPOINTS),-DCRASHPOINTS=1)
+CPPFLAGS += -Isrc -D_GNU_SOURCE $(PKG_CFLAGS) $(OPT_FLAGS) $(if $(CRASHPOINTS),-DCRASHPOINTS=1)
 WARN     := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion \
             -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
             -Wwrite-strings -Wcast-qual -Wpointer-arith -Wvla -Wformat=2 \
@@ -38,7 +44,7 @@ endif
 ALL_CFLAGS  = -std=gnu17 $(WARN) $(HARDEN) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed \
               $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
-LDLIBS     += $(PKG_LIBS) -lm
+LDLIBS     += $(PKG_LIBS) $(OPT_LIBS) -lm
 
 # src/layers.txt names the rooms, lowest first; libraries link highest first, in one pass, so that an upward call
 # fails at link time. rooms_of gives a room's own rooms in that order.

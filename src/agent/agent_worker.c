@@ -1,19 +1,11 @@
 /*
  * agent_worker.c - the agent's side: making, lending and retiring workers, answering what they ask.
- *
- * A worker is forked from the hook at the end of a loop's turn, for that runs on the process's own large stack, where the worker then
- * stays. It closes what it inherited and never touches the loop.
  */
 #include "agent/agent_worker.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "agent/agent_content.h"
 #include "agent/agent_worker_int.h"
@@ -26,6 +18,7 @@
 #include "mail/mail_log.h"
 #include "net/stream.h"
 #include "service/link.h"
+#include "service/service_fork.h"
 
 /* How long a content that was asked for may take to come. */
 #define AGENT_WORKER_CONTENT_WAIT (300 * CLOCK_SECOND)
@@ -46,15 +39,12 @@ struct agent_worker {
 	struct agent_worker_pool *pool;
 	struct list in_all;
 	struct list in_idle;
-	struct task_hook hook; /* forks */
-	struct task_cond forked;
 	struct link *link; /* NULL: retired */
 	uint64_t generation;
 	unsigned log_generation;
 	int64_t idle_since; /* mono us */
 	int uses;
-	pid_t pid; /* 0: not forked yet; -1: cannot */
-	int error; /* errno of that */
+	pid_t pid;
 	bool busy;
 	bool ended;
 	bool may_be_done; /* it was told to go on: the mail may be delivered */
@@ -62,59 +52,12 @@ struct agent_worker {
 
 /* ---- making ---- */
 
-/* Leaves open only what the worker may use: its socket, standard descriptors, files (log, lock), the socket to syslog. */
-static void
-agent_worker_close_rest(int keep)
+NO_RETURN static void
+agent_worker_body(void *arg, int fd)
 {
-	int top = (int)sysconf(_SC_OPEN_MAX);
+	const struct agent_worker_pool *p = arg;
 
-	for (int fd = STDERR_FILENO + 1, missed = 0; fd < top && missed < 4096; fd++) {
-		struct stat st;
-		int type = 0;
-		socklen_t len = sizeof(type);
-
-		if (fd == keep)
-			continue;
-		if (fstat(fd, &st) != 0) {
-			missed++;
-			continue;
-		}
-		missed = 0;
-		if (S_ISREG(st.st_mode) || S_ISCHR(st.st_mode))
-			continue;
-		if (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
-		    type == SOCK_DGRAM)
-			continue;
-		(void)close(fd);
-	}
-}
-
-static void
-agent_worker_fork(void *arg)
-{
-	struct agent_worker *w = arg;
-	const struct service *service = w->pool->agent->service;
-	int pair[2];
-
-	log_flush();
-	w->pid = -1;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-		w->error = errno;
-		task_cond_wake_all(&w->forked);
-		return;
-	}
-	w->pid = fork();
-	if (w->pid == 0) {
-		agent_worker_close_rest(pair[1]);
-		agent_worker_main(service, w->pool->kind, pair[1]);
-	}
-	w->error = errno;
-	(void)close(pair[1]);
-	if (w->pid < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0)
-		(void)close(pair[0]);
-	else
-		w->link = link_new(stream_new(pair[0]));
-	task_cond_wake_all(&w->forked);
+	agent_worker_main(p->agent->service, p->kind, fd);
 }
 
 static void
@@ -147,24 +90,21 @@ static struct agent_worker *
 agent_worker_new(struct agent_worker_pool *p)
 {
 	struct agent_worker *w = mem_new(struct agent_worker);
+	struct err err;
+	int fd;
 
 	w->pool = p;
 	w->generation = p->generation;
 	w->log_generation = log_generation();
 	w->busy = true;
-	w->hook.fn = agent_worker_fork;
-	w->hook.arg = w;
-	list_add(&p->all, &w->in_all);
-	task_hook_at_turn_end(&w->hook);
-	task_shield(true);
-	while (w->pid == 0)
-		(void)task_cond_wait(&w->forked, CLOCK_NEVER);
-	task_shield(false);
-	if (w->link == NULL) {
-		log_warn("cannot start a delivery process: %s", strerror(w->error));
-		agent_worker_free(w);
+	w->pid = service_fork(agent_worker_body, p, &fd, &err);
+	if (w->pid == 0) {
+		log_warn("cannot start a delivery process: %s", err.text);
+		mem_free(w);
 		return NULL;
 	}
+	w->link = link_new(stream_new(fd));
+	list_add(&p->all, &w->in_all);
 	if (task_group_start(&p->reapers, "worker", agent_worker_reap, w) == NULL) {
 		log_warn("cannot start a delivery process: too many tasks");
 		(void)kill(w->pid, SIGKILL);

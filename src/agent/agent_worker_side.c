@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
@@ -262,20 +261,6 @@ agent_work_become(uid_t uid, gid_t gid)
 /* ---- the process ---- */
 
 static void
-agent_work_reset_signals(void)
-{
-	sigset_t none;
-
-	(void)signal(SIGTERM, SIG_DFL);
-	(void)signal(SIGINT, SIG_DFL);
-	(void)signal(SIGHUP, SIG_IGN);
-	(void)signal(SIGCHLD, SIG_DFL);
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static void
 agent_work_report(struct agent_work *w)
 {
 	struct delivery_result result = {
@@ -320,8 +305,6 @@ agent_worker_main(const struct service *service, const struct agent_worker_kind 
 {
 	struct buf request = {0};
 
-	agent_work_reset_signals();
-	log_buffered(false);
 	for (;;)
 		agent_work_one(service, kind, fd, &request);
 }

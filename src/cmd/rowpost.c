@@ -35,7 +35,9 @@
 #include "queue/queue_session.h"
 #include "service/service_database.h"
 #include "service/service_log.h"
+#include "table/table_backend.h"
 #include "table/table_check.h"
+#include "table/table_proxy.h"
 #include "task/task.h"
 
 #define DEFAULT_DIR  "/etc/rowpost"
@@ -351,6 +353,8 @@ main(int argc, char **argv)
 	const char *dir = getenv("MAIL_CONFIG");
 	int option;
 
+	table_backend_link();
+	table_proxy_ask_directly();
 	while ((option = getopt(argc, argv, "+c:vD")) != -1) {
 		if (option == 'c')
 			dir = optarg;

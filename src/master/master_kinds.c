@@ -19,6 +19,7 @@ static const struct master_kind kinds[] = {
 	{ "local",           "local",    SERVICE_ROOT,      MASTER_ONE,     MASTER_NOTHING,   true  },
 	{ "virtual",         "virtual",  SERVICE_ROOT,      MASTER_ONE,     MASTER_NOTHING,   true  },
 	{ "pipe",            "pipe",     SERVICE_ROOT,      MASTER_ONE,     MASTER_NOTHING,   true  },
+	{ "proxymap",        "proxymap", SERVICE_FRONT_END, MASTER_RENEWED, MASTER_LINE,      true  },
 	{ "spawn",           "spawn",    SERVICE_ROOT,      MASTER_ONE,     MASTER_LINE,      true  },
 	{ "postscreen",      "postscreen", SERVICE_FRONT_END, MASTER_ONE,   MASTER_LINE,      true  },
 	{ "console",         "console",  SERVICE_CONSOLE,   MASTER_ONE,     MASTER_NOTHING,   false },
@@ -35,7 +36,6 @@ static const struct master_kind kinds[] = {
 	{ "tlsproxy",        NULL,       SERVICE_FRONT_END, MASTER_BUILTIN, MASTER_NOTHING,   false },
 	{ "dnsblog",         NULL,       SERVICE_FRONT_END, MASTER_BUILTIN, MASTER_NOTHING,   false },
 	{ "scache",          NULL,       SERVICE_AGENT,     MASTER_BUILTIN, MASTER_NOTHING,   false },
-	{ "proxymap",        NULL,       SERVICE_FRONT_END, MASTER_BUILTIN, MASTER_NOTHING,   false },
 	{ "postlogd",        NULL,       SERVICE_ROOT,      MASTER_BUILTIN, MASTER_NOTHING,   false },
 };
 /* clang-format on */

@@ -12,6 +12,7 @@
 enum master_spread {
 	MASTER_BUILTIN, /* none: another part does its work; the line is accepted */
 	MASTER_ONE,
+	MASTER_RENEWED, /* one, which a reload replaces: it reads at start what its user may not read later */
 	MASTER_FRONT, /* smtpd_processes, sessions shared among them */
 	MASTER_AGENT, /* smtp_agent_processes, slots shared among them */
 };

@@ -125,7 +125,8 @@ master_reload_apply(struct master *m, struct master_plan *plan)
 		struct master_plan_service *s = &plan->services[i];
 		struct master_job *job = find_job(m, s);
 
-		if (job != NULL && strcmp(job->plan.fingerprint, s->fingerprint) == 0) {
+		if (job != NULL && s->kind->spread != MASTER_RENEWED &&
+		    strcmp(job->plan.fingerprint, s->fingerprint) == 0) {
 			master_job_reload(job);
 			continue;
 		}

@@ -25,13 +25,22 @@ static const struct table_type *const table_types[] = {
     &table_fail_type,
     &table_hash_type,
     &table_inline_type,
+#ifdef HAVE_LDAP
+    &table_ldap_name,
+#endif
     &table_lmdb_type,
+#ifdef HAVE_MYSQL
+    &table_mysql_name,
+#endif
     &table_pcre_type,
     &table_pgsql_type,
     &table_pipe_type,
     &table_proxy_type,
     &table_random_type,
     &table_regexp_type,
+#ifdef HAVE_SQLITE
+    &table_sqlite_name,
+#endif
     &table_static_type,
     &table_text_type,
     &table_union_type,
@@ -123,11 +132,21 @@ table_refresh(struct table *t)
 {
 	int64_t now = clock_mono_us();
 
+	table_open_now(t);
 	if (t->path == NULL || now - t->checked < TABLE_CHECK_EVERY)
 		return;
 	t->checked = now;
 	if (table_has_changed(t))
 		table_load(t);
+}
+
+void
+table_open_now(struct table *t)
+{
+	if (!t->unopened)
+		return;
+	t->unopened = false;
+	table_load(t);
 }
 
 /* "type:name"; without a type default_database_type. */
@@ -137,6 +156,14 @@ table_full_spec(const struct conf *conf, struct span spec)
 	if (span_find(spec, ':') < spec.len)
 		return span_dup(spec);
 	return mem_printf("%s:%.*s", conf_str(conf, CONF_default_database_type), SPAN_ARG(spec));
+}
+
+static bool
+table_has_file(const struct table *t)
+{
+	if (t->type->suffix == NULL || t->argument.ptr[0] == '{')
+		return false;
+	return !t->type->settings || t->argument.ptr[0] == '/' || t->argument.ptr[0] == '.';
 }
 
 static void
@@ -160,9 +187,14 @@ table_open_type(struct table *t)
 		return;
 	}
 	t->pattern = t->type->pattern;
-	if (t->type->suffix != NULL && t->argument.ptr[0] != '{')
+	if (table_has_file(t))
 		t->path = mem_printf("%s%s", t->argument.ptr, t->type->suffix);
-	table_load(t);
+	if (t->type->prepare != NULL)
+		t->type->prepare(t);
+	if (t->type->blocks)
+		t->unopened = true;
+	else
+		table_load(t);
 }
 
 struct table *
@@ -244,10 +276,13 @@ table_ask(struct table *t, struct span key, struct buf *value, struct err *err)
 
 	if (utf8 && !utf8_is_valid(key))
 		return TABLE_NOT_FOUND;
-	if (t->pattern || !table_folds(t))
-		return t->type->lookup(t, key, value, err);
-	table_fold(&folded, key, utf8);
-	return t->type->lookup(t, buf_span(&folded), value, err);
+	if (!t->pattern && table_folds(t)) {
+		table_fold(&folded, key, utf8);
+		key = buf_span(&folded);
+	}
+	if (table_proxy_is_wanted(t))
+		return table_proxy_lookup(t, key, value, err);
+	return t->type->lookup(t, key, value, err);
 }
 
 enum table_result
@@ -260,7 +295,7 @@ table_lookup_any(
 	err_clear(err);
 	if (kind == TABLE_KEY_PARTIAL && (t->pattern || t->mixed))
 		return TABLE_NOT_FOUND;
-	if (t->type != NULL)
+	if (t->type != NULL && !table_proxy_is_wanted(t))
 		table_refresh(t);
 	if (t->trouble != NULL)
 		return table_fail(t, key, err);
@@ -298,9 +333,12 @@ table_is_pattern(const struct table *t)
 }
 
 const char *
-table_trouble(const struct table *t)
+table_trouble(struct table *t)
 {
-	if (t->trouble != NULL || t->type == NULL || t->type->inner_trouble == NULL)
+	if (t->type == NULL || table_proxy_is_wanted(t))
+		return t->trouble;
+	table_open_now(t);
+	if (t->trouble != NULL || t->type->inner_trouble == NULL)
 		return t->trouble;
 	return t->type->inner_trouble(t);
 }

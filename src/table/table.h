@@ -63,7 +63,7 @@ const char *table_name(const struct table *t);
 bool table_is_pattern(const struct table *t);
 
 /* Why the table cannot be used at all; NULL when it can. For `rowpost check` and postmap. */
-const char *table_trouble(const struct table *t);
+const char *table_trouble(struct table *t);
 
 /* True if `text` looks like "type:name" and not like a domain, an address, [literal] or /file. */
 bool table_is_spec(struct span text);

@@ -22,17 +22,23 @@ struct table_type {
 	/* `key` is folded already; `value` is empty. An `err` text without the table's name. */
 	enum table_result (*lookup)(
 	    struct table *t, struct span key, struct buf *value, struct err *err);
+	/* Sets t->pattern and t->mixed of a table that may never be opened in this process; may be NULL. */
+	void (*prepare)(struct table *t);
 	/* Calls `each` for every entry until it says false; NULL: this type cannot. */
 	bool (*each)(struct table *t,
 	    bool (*each)(void *arg, struct span key, struct span value, struct err *err), void *arg,
 	    struct err *err);
 	/* Why a table that this one is made of cannot be used, or NULL; NULL: it is made of none. */
-	const char *(*inner_trouble)(const struct table *t);
+	const char *(*inner_trouble)(struct table *t);
 	/* Releases a state; never NULL. */
 	void (*close)(void *state);
 	/* The suffix of the file that changes are looked for in, "" for the name itself; NULL: no file. */
 	const char *suffix;
 	bool pattern; /* sees whole keys only */
+	/* Its name is that of a file of settings, or a prefix in main.cf: see table_query.h. */
+	bool settings;
+	/* May block when it is opened or asked: done in this process only where that may be, see table_proxy.h. */
+	bool blocks;
 };
 
 struct table {
@@ -48,6 +54,7 @@ struct table {
 	bool mixed;       /* patterns and fixed strings in one: whole keys, as Postfix asks it */
 	char *trouble;    /* owned: why it cannot be used; or NULL */
 	char *path;       /* owned: file to watch, or NULL */
+	bool unopened;    /* left until it is asked in this process, if ever */
 	struct stat seen; /* the file as it was read */
 	bool fresh;       /* it had been changed just before it was read: read again */
 	int64_t checked;  /* monotonic time of the last look */
@@ -58,6 +65,11 @@ extern const struct table_type table_text_type, table_inline_type, table_static_
     table_fail_type, table_environ_type, table_unix_type, table_hash_type, table_btree_type,
     table_lmdb_type, table_cidr_type, table_cluster_type, table_pcre_type, table_pgsql_type,
     table_regexp_type, table_union_type, table_pipe_type, table_random_type, table_proxy_type;
+
+/* Types of which a program may know the name only, and what they really are: see table_backend.c. */
+extern const struct table_type table_ldap_name, table_mysql_name, table_sqlite_name;
+extern const struct table_type table_ldap_type, table_mysql_type, table_sqlite_type;
+void table_backend_add(const struct table_type *type);
 
 /* The type of that name, or NULL. */
 const struct table_type *table_type_find(struct span name);
@@ -71,6 +83,18 @@ enum table_result table_ask(struct table *t, struct span key, struct buf *value,
 /* table_lookup() for lists, to which an empty result is a yes. */
 enum table_result table_lookup_any(struct table *t, struct span key, enum table_key kind,
     struct buf *value, struct err *err) MUST_CHECK;
+
+/* ---- tables in other processes ------------------------------------------------------------------------------------ */
+
+/* Is `t` asked through proxymap in this process? */
+bool table_proxy_is_wanted(const struct table *t);
+
+/* table_ask() in proxymap: `key` as it is, `approved` when the name has "proxy:" in front. Waits. */
+enum table_result table_proxy_lookup(
+    struct table *t, struct span key, struct buf *value, struct err *err);
+
+/* Opens `t`, if that was left for later. */
+void table_open_now(struct table *t);
 
 /* All of standard input. */
 bool table_read_input(struct buf *out, struct err *err) MUST_CHECK;

@@ -80,7 +80,7 @@ table_multi_open(struct table *t, struct err *err)
 }
 
 static const char *
-table_multi_trouble(const struct table *t)
+table_multi_trouble(struct table *t)
 {
 	const struct table_multi *m = t->state;
 

@@ -183,4 +183,5 @@ const struct table_type table_pgsql_type = {
     .lookup = pgsql_lookup,
     .close = pgsql_close,
     .suffix = "",
+    .settings = true,
 };

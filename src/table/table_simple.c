@@ -1,5 +1,5 @@
 /*
- * table_simple.c - the types without a file: static, fail, environ, unix, and proxy, which stands for the table behind it.
+ * table_simple.c - the types without a file: static, fail, environ, unix.
  */
 #include <errno.h>
 #include <grp.h>
@@ -136,45 +136,6 @@ table_unix_lookup(struct table *t, struct span key, struct buf *value, struct er
 	return TABLE_ERROR;
 }
 
-/* ---- proxy:type:name ---------------------------------------------------------------------------------------------- */
-
-/* Tables are opened in this process: nothing here is in a chroot jail, and what must not block does not. */
-static bool
-table_proxy_open(struct table *t, struct err *err)
-{
-	struct table *inner;
-
-	if (!table_is_spec(t->argument))
-		return err_set(err, ERR_CONFIG, "4.3.5",
-		    "open dictionary: expecting \"type:name\" form instead of \"%.*s\"",
-		    SPAN_ARG(t->argument));
-	inner = table_open(t->conf, t->argument, t->flags);
-	t->pattern = inner->pattern;
-	t->mixed = inner->mixed;
-	t->state = inner;
-	return true;
-}
-
-static void
-table_proxy_close(void *state)
-{
-	struct table *inner = state;
-
-	table_close(&inner);
-}
-
-static const char *
-table_proxy_trouble(const struct table *t)
-{
-	return table_trouble(t->state);
-}
-
-static enum table_result
-table_proxy_lookup(struct table *t, struct span key, struct buf *value, struct err *err)
-{
-	return table_lookup(t->state, key, TABLE_KEY_FULL, value, err);
-}
-
 const struct table_type table_static_type = {
     .name = "static",
     .open = table_static_open,
@@ -201,12 +162,5 @@ const struct table_type table_unix_type = {
     .open = table_unix_open,
     .lookup = table_unix_lookup,
     .close = mem_free,
-};
-
-const struct table_type table_proxy_type = {
-    .name = "proxy",
-    .open = table_proxy_open,
-    .lookup = table_proxy_lookup,
-    .inner_trouble = table_proxy_trouble,
-    .close = table_proxy_close,
+    .blocks = true,
 };

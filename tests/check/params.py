@@ -132,7 +132,8 @@ def usage(table):
     # <service>_<suffix> is read as transport_<suffix>, whose default names a default_... or another parameter.
     suffixes = [n[len("transport"):] for n in used if n.startswith("transport_")]
     used |= {service + s for s in suffixes for service in ("smtp", "lmtp", "relay", "local", "virtual")}
-    used |= {n for r in table if r.name in used for n in re.findall(r"\$\{?(\w+)", r.default)}
+    # proxy_read_maps only names parameters whose tables may be asked.
+    used |= {n for r in table if r.name in used and not r.name.startswith("proxy_") for n in re.findall(r"\$\{?(\w+)", r.default)}
     for r in table:
         if r.name in used and r.status in ("NOTYET", "BUILTIN"):
             print("%s is used, but its row says %s" % (r.name, r.status))

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "table/table_proxy.h"
 
 static char dir[] = "/tmp/table-XXXXXX";
 static struct conf *conf;
@@ -246,5 +247,6 @@ main(void)
 	    cmocka_unit_test(test_names),
 	};
 
+	table_proxy_ask_directly();
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "table/table_proxy.h"
 
 static void
 note(void *arg, const char *parameter, const char *table, const char *why)
@@ -44,5 +45,6 @@ main(void)
 	    cmocka_unit_test(test_check),
 	};
 
+	table_proxy_ask_directly();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
