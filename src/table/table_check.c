@@ -18,7 +18,7 @@ table_check_wanted(struct span item)
 	type = table_type_find(span_head(item, span_find(item, ':')));
 	if (type == &table_proxy_type)
 		return table_check_wanted(span_from(item, span_find(item, ':') + 1));
-	return type != NULL && (type->suffix != NULL || type == &table_cluster_type);
+	return type != NULL && (type->suffix != NULL || type->network);
 }
 
 void

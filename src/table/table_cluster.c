@@ -75,6 +75,7 @@ const struct table_type table_cluster_type = {
     .open = cluster_open,
     .lookup = cluster_lookup,
     .close = mem_free,
+    .network = true,
 };
 
 /* ---- postmap -------------------------------------------------------------------------------------------------------- */

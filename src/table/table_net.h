@@ -1,0 +1,58 @@
+/*
+ * table_net.h - the servers of tables that are asked with a line protocol (tcp, socketmap, memcache). A process keeps its
+ * connections between lookups and shares them between all tables that name the same server; those that nobody needed for
+ * ten seconds are closed. Lookups of several tasks go over connections of their own, TABLE_NET_MOST at once.
+ */
+#ifndef TABLE_TABLE_NET_H
+#define TABLE_TABLE_NET_H
+
+#include "base/base.h"
+#include "base/err.h"
+#include "base/span.h"
+#include "conf/conf.h"
+#include "net/net_addr.h"
+#include "net/stream.h"
+
+struct table_net;
+
+/* How an exchange with the server went. */
+enum table_net_result {
+	TABLE_NET_OK,
+	TABLE_NET_BAD,  /* it answered something else than it should: no use in asking again */
+	TABLE_NET_LOST, /* the connection ended or fell silent on the way: another try may do */
+	TABLE_NET_AWAY, /* there is no connection to be had */
+};
+
+/*
+ * One question and its answer; may be called again, on another connection, after TABLE_NET_LOST. With anything but
+ * TABLE_NET_OK `err` says why, and the connection is closed. The stream has its deadline.
+ */
+typedef enum table_net_result table_net_talk(struct stream *s, void *arg, struct err *err);
+
+/*
+ * The server "host:port", "[address]:port" or "port" of this host; with `path` a UNIX socket, relative to queue_directory.
+ * ERR_CONFIG when there is no such service. Does not connect.
+ */
+bool table_net_open(struct conf *conf, struct span endpoint, bool path, struct table_net **ret,
+    struct err *err) MUST_CHECK;
+void table_net_close(struct table_net **n);
+
+struct table_net_rules {
+	int64_t timeout;  /* us: for connecting, and for the exchange */
+	int64_t pause;    /* us between two tries */
+	int tries;        /* most of them, as long as the connection is the trouble; 0: one */
+	bool until_there; /* also while there is no connection to be had; ends after `timeout` */
+	const char *what; /* "connect to WHATserver: ..." as a failure is told, "" or "TCP map " */
+};
+
+/*
+ * Asks over a kept connection, or over a new one when there is none or it turns out to be closed. What goes wrong is
+ * logged, once for each reason, and the last of it is in `err`. Waits; only in a task.
+ */
+enum table_net_result table_net_ask(struct table_net *n, const struct table_net_rules *rules,
+    table_net_talk *talk, void *arg, struct err *err) MUST_CHECK;
+
+/* What a talk says of a failed read or write: "unexpected EOF", "timeout", the system's reason. */
+const char *table_net_reason(const struct stream *s, enum stream_result r);
+
+#endif

@@ -1,0 +1,166 @@
+"""Tables that are asked over a network: tcp:, socketmap:, memcache:. What they decide, and what their trouble does to mail."""
+import os
+import subprocess
+import threading
+
+from relay import free_port
+from session import equal, limit, match
+from table_server import TableServer
+
+ALICE = "alice@client.example"
+
+
+def serve(t, *args, **kw):
+    s = TableServer(*args, **kw)
+    t.at_end(s.close)
+    return s
+
+
+def code(t, relay, rcpt, limit=30):
+    """The code of RCPT TO in a session of its own."""
+    with t.client(relay) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<%s>" % ALICE, 250)
+        return c.cmd("RCPT TO:<%s>" % rcpt, limit=limit).code
+
+
+def query(r, spec, key):
+    """What postmap -q prints and says, and its exit status."""
+    p = r.run("postmap", "-q", key, spec)
+    return p.stdout.rstrip("\n"), p.stderr, p.returncode
+
+
+def test_tcp(t):
+    """Access, virtual aliases and transport out of a tcp table; keys and values with bytes that a line cannot hold."""
+    sink, other = t.sink(), t.sink()
+    access = serve(t, "tcp", {"bad one@here.test": "REJECT 100% \u00fcbel"})
+    s = serve(t, "tcp", {"all@v.test": "a@moved.test, b@dest.example"})
+    routes = serve(t, "tcp", {"a@moved.test": "smtp:" + other.nexthop})
+    r = t.relay(sink=sink, main={
+        "virtual_alias_domains": "v.test", "virtual_alias_maps": s.spec, "transport_maps": routes.spec,
+        "relay_domains": "here.test",
+        "smtpd_recipient_restrictions": "check_recipient_access %s, permit_mynetworks, reject" % access.spec})
+    with t.client(r) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<%s>" % ALICE, 250)
+        c.cmd('RCPT TO:<"bad one"@here.test>', 554, r"100% \?\?bel|100% \u00fcbel")
+        c.cmd("RCPT TO:<good@here.test>", 250)
+    t.send(r, recipients=["all@v.test"])
+    equal(other.wait(1)[0].recipients, ["a@moved.test"], "over the table's way")
+    equal(sink.wait(1)[0].recipients, ["b@dest.example"], "over the usual way")
+    assert "@v.test" not in s.keys and "v.test" not in s.keys, "parts of addresses are asked: %s" % s.keys
+    equal(query(r, s.spec, "all@v.test"), ("a@moved.test, b@dest.example", "", 0), "postmap -q")
+    equal(query(r, s.spec, "none"), ("", "", 1), "postmap -q")
+
+
+def test_socketmap(t):
+    """The same out of socketmaps, one server with several tables, TCP and UNIX."""
+    sink, other = t.sink(), t.sink()
+    for path in (None, t.dir + "/maps"):
+        s = serve(t, "socketmap", {
+            "access bad@here.test": "REJECT no", "alias all@v.test": "a@moved.test, b@dest.example",
+            "transport a@moved.test": "smtp:" + other.nexthop}, path=path)
+        r = t.relay(sink=sink, main={
+            "virtual_alias_domains": "v.test", "virtual_alias_maps": s.spec + ":alias", "transport_maps": s.spec + ":transport",
+            "relay_domains": "here.test", "queue_directory": t.dir + ("/q" if path else "/p"),
+            "smtpd_recipient_restrictions": "check_recipient_access %s:access, permit_mynetworks, reject" % s.spec})
+        equal(code(t, r, "bad@here.test"), 554, "refused by the table")
+        equal(code(t, r, "good@here.test"), 250, "not in the table")
+        t.send(r, recipients=["all@v.test"])
+        other.wait(1 if path is None else 2)
+        sink.wait(1 if path is None else 2)
+        assert len([k for k in s.keys if k.startswith("alias ")]) >= 1, s.keys
+        equal(query(r, s.spec + ":alias", "all@v.test")[0], "a@moved.test, b@dest.example", "postmap -q")
+        equal(query(r, s.spec + ":nothing", "all@v.test"), ("", "", 1), "another name")
+        r.wait_empty()
+        r.stop()
+
+
+@limit(120)
+def test_away_and_back(t):
+    """While the server is away everything that asks it defers; when it is back nobody has lost anything."""
+    for protocol, name in (("tcp", ""), ("socketmap", ":m")):
+        s = serve(t, protocol, {k + "here.test": "x" for k in ("", "m ")})
+        r = t.relay(main={"relay_domains": s.spec + name, "mynetworks": "192.0.2.0/24"})
+        equal(code(t, r, "a@here.test"), 250, protocol)
+        s.stop()
+        equal(code(t, r, "a@here.test"), 451, protocol + " away")
+        equal(code(t, r, "a@elsewhere.test"), 451, protocol + " away: nobody can tell")
+        r.log.wait_for(r"warning: connect to (TCP map )?127.0.0.1:%d: Connection refused" % s.port)
+        r.log.wait_for(r"warning: %s lookup error for \"here.test\"" % (s.spec + name))
+        s.start()
+        t.wait("the return", lambda: code(t, r, "a@here.test") == 250)
+        equal(code(t, r, "a@elsewhere.test"), 454, protocol + " back")
+        r.stop()
+
+
+def test_connection_is_kept(t):
+    """A process asks over one connection; one that the server has closed meanwhile is no trouble."""
+    for protocol, name in (("tcp", ""), ("socketmap", ":m")):
+        s = serve(t, protocol, {k + "here.test": "x" for k in ("", "m ")})
+        r = t.relay(main={"relay_domains": s.spec + name, "mynetworks": "192.0.2.0/24"},
+                    smtpd_opts=["smtpd_processes=1"])
+        for _ in range(5):
+            equal(code(t, r, "a@here.test"), 250, protocol)
+        assert s.connections < len(s.keys), "%d connections for %d questions" % (s.connections, len(s.keys))
+        s.hang_up()
+        equal(code(t, r, "a@here.test"), 250, protocol + " after the server hung up")
+        equal(r.log.find_all(r"warning:.*(%s|lookup error).*" % s.spec), [], protocol)
+        r.stop()
+
+
+def test_bad_answers(t):
+    """What is no answer is trouble, not an answer: garbage, too much, an error, nothing at all."""
+    cases = {"tcp": [b"rubbish\n", b"200 " + b"x" * 5000 + b"\n", b"400 later\n", b"999 what\n", b"200 %zz\n", b"200 %00\n"],
+             "socketmap": [b"rubbish,", b"200000:OK " + b"x" * 4000, b"6:TEMP x,", b"6:PERM x,", b"9:TIMEOUT x,", b"4:OK x;",
+                           b"4:WHAT,", b"9999999999999999999:OK"]}
+    for protocol, name in (("tcp", ""), ("socketmap", ":m")):
+        s = serve(t, protocol, {k + "here.test": "x" for k in ("", "m ")})
+        r = t.relay(main={"relay_domains": s.spec + name, "mynetworks": "192.0.2.0/24"})
+        for say in cases[protocol]:
+            s.say = say
+            equal(code(t, r, "a@here.test"), 451, say[:20])
+            out, err, status = query(r, s.spec + name, "k")
+            equal((out, status), ("", 1), say[:20])
+            match(err, r"fatal: table %s%s: query error" % (s.spec, name))
+            s.say = None
+            equal(code(t, r, "a@here.test"), 250, "after %s" % say[:20])
+        r.stop()
+
+
+def test_slow_server(t):
+    """Only those who ask wait: others of the same process are served meanwhile, and a reload does not disturb them."""
+    for protocol, name in (("tcp", ""), ("socketmap", ":m")):
+        s = serve(t, protocol, {k + "here.test": "OK" for k in ("", "m ")})
+        r = t.relay(main={"relay_domains": "here.test", "mynetworks": "192.0.2.0/24", "smtpd_delay_reject": "no",
+                          "smtpd_recipient_restrictions": "check_recipient_access " + s.spec + name})
+        s.hold.clear()
+        codes = []
+        waiting = [threading.Thread(target=lambda: codes.append(code(t, r, "a@here.test", 60))) for _ in range(30)]
+        for w in waiting:
+            w.start()
+        t.wait("questions", lambda: len(s.keys) >= 20)
+        with t.client(r) as c:
+            c.ehlo()
+            c.cmd("MAIL FROM:<%s>" % ALICE, 250)
+        r.reload()
+        r.log.wait_for(r"master\[\d+\]: reload")
+        equal(codes, [], "answers before the server's")
+        s.hold.set()
+        for w in waiting:
+            w.join()
+        equal(codes, [250] * 30, "answers")
+        r.stop()
+
+
+def test_check_names_broken_specs(t):
+    """`rowpost check` says which table cannot be asked, and why."""
+    r = t.relay(start=False, main={
+        "relay_domains": "tcp:nowhere", "virtual_alias_maps": "socketmap:x", "transport_maps": "socketmap:foo:bar:25:n",
+        "canonical_maps": "tcp:127.0.0.1:25, socketmap:unix:/run/x:y"})
+    p = r.run("rowpost", "check")
+    text = p.stdout + p.stderr
+    for what in (r"relay_domains.*tcp:nowhere.*host or service nowhere not found", r"virtual_alias_maps.*requires server:socketmap argument",
+                 r"transport_maps.*invalid transport name: foo in service: foo:bar:25"):
+        match(text, what)
+    assert "canonical_maps" not in text, text
