@@ -82,6 +82,11 @@ pgsql_open(struct table *t, struct err *err)
 	bool ok;
 
 	p->users = 1;
+	/* Parameters of main.cf are no file to look at. */
+	if (name[0] != '/' && name[0] != '.') {
+		mem_free(t->path);
+		t->path = NULL;
+	}
 	ok = table_query_settings(t->conf, name, &s, err) &&
 	     table_query_open(t->conf, t->spec, s, &p->query, err) && pgsql_read_sql(p, s, err) &&
 	     pgsql_read_hosts(p, s, err);
@@ -131,7 +136,8 @@ pgsql_add_rows(const struct table_pgsql *p, struct span key, const struct db_res
 
 	for (size_t row = 0; row < db_result_rows(r); row++)
 		for (size_t column = 0; column < db_result_columns(r); column++)
-			if (!table_query_add(
+			if (!db_result_is_null(r, row, column) &&
+			    !table_query_add(
 				p->query, key, db_result_span(r, row, column), &result, err))
 				return false;
 	return true;
