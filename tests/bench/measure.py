@@ -11,6 +11,7 @@ shared memory such as PostgreSQL's buffers is counted once, program text not at 
 import os
 import threading
 import time
+from contextlib import contextmanager
 
 TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 PAGE_KB = os.sysconf("SC_PAGESIZE") // 1024
@@ -48,6 +49,16 @@ class CgroupMeter:
         with open(os.path.join(self.path, "cgroup.procs"), "w", encoding="ascii") as f:
             f.write("0")
 
+    @contextmanager
+    def entered(self):
+        """What this process starts meanwhile is measured."""
+        self.enter()
+        try:
+            yield
+        finally:
+            with open(os.path.join(os.path.dirname(self.path), "cgroup.procs"), "w", encoding="ascii") as f:
+                f.write("0")
+
     def pids(self):
         return [int(p) for p in read_text(os.path.join(self.path, "cgroup.procs")).split()]
 
@@ -84,6 +95,10 @@ class ProcMeter:
 
     def enter(self):
         pass
+
+    @contextmanager
+    def entered(self):
+        yield
 
     def is_root(self, pid):
         try:
@@ -139,12 +154,12 @@ def anon_kb(pids):
     return total
 
 
-def pss_kb(pids):
-    """Pss_Anon + Pss_Shmem: the honest figure, too dear to sample often."""
+def pss_kb(pids, kinds=("Pss_Anon:", "Pss_Shmem:")):
+    """The honest figure, too dear to sample often."""
     total = 0
     for pid in pids:
         for line in read_text(f"/proc/{pid}/smaps_rollup").splitlines():
-            if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+            if line.startswith(kinds):
                 total += int(line.split()[1])
     return total
 

@@ -34,12 +34,16 @@ class Mta:
         """The command line for "start" or "stop"."""
         raise NotImplementedError
 
+    def prepare(self):
+        """What has to run before the relay does, and counts as part of it."""
+
     def start(self):
         """The first time with a new configuration and queue, then with those that are there."""
         if not os.path.exists(self.config):
             os.makedirs(self.config)
             self.write_config()
         self.meter = measure.new_meter(f"rowpost-bench-{os.getpid()}-{self.name}", self.directory)
+        self.prepare()
         with open(os.path.join(self.directory, "start.out"), "wb") as out:
             self.starter = subprocess.Popen(self.command("start"), stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=subprocess.STDOUT, preexec_fn=self.meter.enter)

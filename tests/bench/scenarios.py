@@ -8,106 +8,21 @@ docs/performance.md; a figure against the same relay's normal state is a ratio o
 
 import argparse
 import os
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
-import cells
 import jobs
 import measure
+import shards
+import soak
 import tools
 from mta_rowpost import Rowpost
+from stage import DEAD, DOMAINS, Figures, Probes, Stage, compare, median
 
-CELL = cells.Cell(1024, 100, True)
-DEAD = "example.net"        # where load sends with --domains 1; with more, d0.example.net, d1.example.net, ...
-DOMAINS = 10
 PER_MESSAGE = 10            # recipients of a message of the backlog
-
-
-class Figures:
-    """What a scenario found, printed as it comes."""
-
-    def __init__(self, scenario):
-        self.rows = []
-        print(f"\n{scenario}\n{'figure':<58} {'measured':>14} {'target':>14}")
-
-    def add(self, what, value, unit="", target=None, good=None):
-        """target: text; good: whether it is reached."""
-        verdict = "" if good is None else "reached" if good else "NOT REACHED"
-        self.rows.append({"figure": what, "value": value, "unit": unit, "target": target, "reached": good})
-        print(f"{what:<58} {f'{value:.4g} {unit}'.strip():>14} {target or '':>14} {verdict}", flush=True)
-
-
-class Stage:
-    """A relay, a sink, and the directory of both."""
-
-    def __init__(self, args, **settings):
-        """settings: more of main.cf; {dir} stands for the directory."""
-        self.args = args
-        self.directory = tempfile.mkdtemp(prefix="rowpost-scenario-", dir=args.dir)
-        os.chmod(self.directory, 0o755)
-        self.sink = tools.Sink(args.build, self.directory)
-        settings = {name: value.format(dir=self.directory) for name, value in settings.items()}
-        self.routes = os.path.join(self.directory, "transport")
-        self.route(0, [])
-        self.relay = Rowpost(self.directory, self.sink.port, settings)
-        self.bench = jobs.Bench(args.build, self.directory, self.sink, drain_limit=120)
-
-    def __enter__(self):
-        self.relay.start()
-        jobs.throughput(self.bench, self.relay, cells.Cell(10240, 20, True), 0.5)
-        return self
-
-    def __exit__(self, *exc):
-        self.relay.stop()
-        self.sink.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def run(self, seconds=None, **options):
-        """One run of the usual cell: {accepted_per_s, end_to_end_per_s, relay_cpu_ms, ...}"""
-        cell = cells.Cell(options.pop("size", CELL.size), options.pop("sessions", CELL.sessions), True)
-        run = jobs.throughput(self.bench, self.relay, cell, seconds or self.args.seconds, **options)
-        lost = {key: n for key, n in run["ledger"].items() if n}
-        if lost:
-            sys.exit(f"scenarios: the ledger is not whole: {lost}")
-        return run
-
-    def route(self, port, domains):
-        """Mail for the domains goes to that port of 127.0.0.1; takes effect with the next start."""
-        with open(self.routes, "w", encoding="utf-8") as f:
-            f.writelines(f"{domain} smtp:[127.0.0.1]:{port}\n" for domain in domains)
-
-    def sql(self, query):
-        """Rows of one column, as text."""
-        command = [self.relay.binary(), "-c", self.relay.config, "sql", "-qAtX", "-c", query]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
-
-    def number(self, query):
-        return float(self.sql(query)[0])
-
-    def wait_number(self, query, condition, limit):
-        deadline = time.monotonic() + limit
-        while not condition(value := self.number(query)):
-            if time.monotonic() > deadline:
-                sys.exit(f"scenarios: {value:g} after {limit:g} s: {query}")
-            time.sleep(0.2)
-
-
-def median(runs, figure):
-    return statistics.median(run[figure] for run in runs)
-
-
-def compare(figures, what, before, after, within=0.1):
-    """Rates of both kinds in `after` against those in `before`."""
-    for figure, name in (("accepted_per_s", "accepted/s"), ("end_to_end_per_s", "end to end/s")):
-        ratio = median(after, figure) / median(before, figure)
-        figures.add(f"{what}: {name}, against before", ratio, "x", f">= {1 - within:g}", ratio >= 1 - within)
-    cpu = median(after, "relay_cpu_ms") / median(before, "relay_cpu_ms")
-    figures.add(f"{what}: CPU per message, against before", cpu, "x")
 
 
 # ---- backlog --------------------------------------------------------------------------------------------------------
@@ -284,7 +199,42 @@ def single(args):
         figures.add("250 to arrival, p99", to_sink["p99"], "ms", "<= 30", to_sink["p99"] <= 30)
 
 
-SCENARIOS = {f.__name__: f for f in (single, idle, growth, snapshot, backlog)}
+# ---- lists ----------------------------------------------------------------------------------------------------------
+
+LIST = 50000
+DELIVERY = 0.2              # seconds that the next hop takes for a message
+
+
+def lists(args):
+    figures = Figures(f"lists: single messages beside one with {LIST} recipients, deliveries take {DELIVERY:g} s")
+    slow = [f"stall@dot=1:{DELIVERY:g}"]
+    for what in ("another destination", "the list's destination"):
+        with Stage(args, rules=slow, smtpd_recipient_limit=str(LIST + 1), transport_maps="texthash:{dir}/transport") as stage:
+            if what == "another destination":
+                with stage.other_sink(slow) as sink:
+                    beside_list(figures, what, stage, sink)
+            else:
+                beside_list(figures, what, stage, stage.sink)
+
+
+def beside_list(figures, what, stage, sink):
+    """Singles alone, then from the moment that a list is being delivered."""
+    alone = jobs.percentiles(Probes(stage, sink, 20, 5).end().to_sink_ms)
+    before = stage.sink.counts().recipients
+    command = tools.load_command(stage.args.build, stage.relay.port, {
+        "sessions": 1, "messages": 1, "recipients": LIST, "domains": DOMAINS, "size": 1024, "timeout": 300})
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as sender:
+        while stage.sink.counts().recipients < before + 500 and sender.poll() in (None, 0):
+            time.sleep(0.05)
+        beside = jobs.percentiles(Probes(stage, sink, 20, 5).end().to_sink_ms)
+        done = stage.sink.counts().recipients - before
+    most = 1.2 * alone["p99"]
+    figures.add(f"singles to {what}: p99 alone", alone["p99"], "ms")
+    figures.add(f"singles to {what}: p99 beside the list", beside["p99"], "ms", f"<= {most:.0f}", beside["p99"] <= most)
+    figures.add("of the list delivered meanwhile", done / LIST, "", "< 1", done < LIST)
+
+
+SCENARIOS = {f.__name__: f for f in (single, idle, growth, lists, shards.shards, snapshot, backlog, soak.soak)}
 
 
 def main():
@@ -294,6 +244,7 @@ def main():
     p.add_argument("--runs", type=int, default=3, help="runs of which a median is taken (3)")
     p.add_argument("--seconds", type=float, default=3.0, help="accepting time of a run (3)")
     p.add_argument("--hold", type=float, default=60.0, help="seconds that the old snapshot is held (60)")
+    p.add_argument("--minutes", type=float, default=3.0, help="length of the soak (3)")
     p.add_argument("--dir", default="/var/tmp", help="where queues and logs live: a real disk (/var/tmp)")
     p.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SCENARIOS))
     args = p.parse_args()

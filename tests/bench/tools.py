@@ -33,13 +33,15 @@ class SinkCounts:
 class Sink:
     """A running sink; its counters are read from the file it maps."""
 
-    def __init__(self, build, directory, *, port=0, processes=1, rules=()):
+    def __init__(self, build, directory, *, port=0, processes=1, rules=(), ledger=True):
+        """ledger: whether each message gets a line."""
         self.stats_path = os.path.join(directory, "sink.stats")
         self.ledger_path = os.path.join(directory, "sink.ledger")
         if os.path.exists(self.stats_path):
             os.unlink(self.stats_path)  # an earlier sink's magic number would be taken for this one's
-        command = [os.path.join(build, "bench", "sink"), "-s", self.stats_path, "-l", self.ledger_path,
-                   "-p", str(processes)]
+        command = [os.path.join(build, "bench", "sink"), "-s", self.stats_path, "-p", str(processes)]
+        if ledger:
+            command += ["-l", self.ledger_path]
         for rule in rules:
             command += ["-b", rule]
         self.process = subprocess.Popen(command + [f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True)
