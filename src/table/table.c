@@ -29,6 +29,7 @@ static const struct table_type *const table_types[] = {
     &table_ldap_name,
 #endif
     &table_lmdb_type,
+    &table_memcache_type,
 #ifdef HAVE_MYSQL
     &table_mysql_name,
 #endif

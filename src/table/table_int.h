@@ -66,7 +66,7 @@ extern const struct table_type table_text_type, table_inline_type, table_static_
     table_fail_type, table_environ_type, table_unix_type, table_hash_type, table_btree_type,
     table_lmdb_type, table_cidr_type, table_cluster_type, table_pcre_type, table_pgsql_type,
     table_regexp_type, table_union_type, table_pipe_type, table_random_type, table_proxy_type,
-    table_socketmap_type, table_tcp_type;
+    table_memcache_type, table_socketmap_type, table_tcp_type;
 
 /* Types of which a program may know the name only, and what they really are: see table_backend.c. */
 extern const struct table_type table_ldap_name, table_mysql_name, table_sqlite_name;

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -263,27 +262,32 @@ net_try(struct table_net *n, const struct table_net_rules *rules, table_net_talk
 	return s == NULL ? TABLE_NET_AWAY : net_talk(n, s, rules, talk, arg, err);
 }
 
-/* Tries until it is told, within the rules. */
+/* May another try begin after a pause, which is then over? */
+static bool
+net_pause(const struct table_net_rules *rules, int64_t began)
+{
+	int64_t next = clock_deadline(rules->pause);
+
+	if (rules->limit != 0 && next - began >= rules->limit)
+		return false;
+	return rules->pause == 0 || task_sleep_until(next) != TASK_CANCELLED;
+}
+
 static enum table_net_result
 net_insist(struct table_net *n, const struct table_net_rules *rules, table_net_talk *talk,
     void *arg, struct err *err)
 {
-	int64_t end = clock_deadline(rules->timeout);
-	char told[sizeof(err->text)] = "";
+	int64_t began = clock_mono_us();
 
-	for (int left = rules->tries;; left--) {
+	for (int left = rules->tries - 1;; left--) {
 		enum table_net_result r = net_try(n, rules, talk, arg, err);
 		bool again = r == TABLE_NET_LOST || (r == TABLE_NET_AWAY && rules->until_there);
 
-		if (r == TABLE_NET_OK)
-			return r;
-		if (strcmp(told, err->text) != 0)
+		if (again && left > 0 && net_pause(rules, began))
+			continue;
+		if (r != TABLE_NET_OK)
 			log_warn("%s", err->text);
-		(void)snprintf(told, sizeof(told), "%s", err->text);
-		if (!again || left <= 1 || clock_deadline(rules->pause) >= end ||
-		    (rules->pause != 0 &&
-			task_sleep_until(clock_deadline(rules->pause)) == TASK_CANCELLED))
-			return r;
+		return r;
 	}
 }
 
@@ -377,6 +381,22 @@ table_net_open(
 	(void)hmap_put(&table_net_registry, span_str(key), n);
 	*ret = n;
 	return true;
+}
+
+bool
+table_net_open_service(
+    struct conf *conf, struct span service, struct table_net **ret, struct err *err)
+{
+	struct span kind = span_head(service, span_find(service, ':'));
+	struct span rest = span_from(service, kind.len + 1);
+
+	if (rest.len == 0)
+		return err_set(err, ERR_CONFIG, "4.3.5",
+		    "need service transport:endpoint instead of \"%.*s\"", SPAN_ARG(service));
+	if (span_equal_str(kind, "inet") || span_equal_str(kind, "unix"))
+		return table_net_open(conf, rest, kind.ptr[0] == 'u', ret, err);
+	return err_set(err, ERR_CONFIG, "4.3.5", "invalid transport name: %.*s in service: %.*s",
+	    SPAN_ARG(kind), SPAN_ARG(service));
 }
 
 void

@@ -35,22 +35,26 @@ typedef enum table_net_result table_net_talk(struct stream *s, void *arg, struct
  */
 bool table_net_open(struct conf *conf, struct span endpoint, bool path, struct table_net **ret,
     struct err *err) MUST_CHECK;
+/* The same for "inet:host:port" or "unix:path". */
+bool table_net_open_service(
+    struct conf *conf, struct span service, struct table_net **ret, struct err *err) MUST_CHECK;
 void table_net_close(struct table_net **n);
 
 struct table_net_rules {
 	int64_t timeout;  /* us: for connecting, and for the exchange */
 	int64_t pause;    /* us between two tries */
-	int tries;        /* most of them, as long as the connection is the trouble; 0: one */
-	bool until_there; /* also while there is no connection to be had; ends after `timeout` */
+	int64_t limit;    /* us: no further try after this; 0: no such limit */
+	int tries;        /* most of them, as long as the connection is the trouble */
+	bool until_there; /* tries also while there is no connection to be had */
 	const char *what; /* "connect to WHATserver: ..." as a failure is told, "" or "TCP map " */
 };
 
 /*
- * Asks over a kept connection, or over a new one when there is none or it turns out to be closed. What goes wrong is
- * logged, once for each reason, and the last of it is in `err`. Waits; only in a task.
+ * Asks over a kept connection, or over a new one when there is none or it turns out to be closed. Why it gave up is in `err`,
+ * and has been logged. Waits; only in a task.
  */
 enum table_net_result table_net_ask(struct table_net *n, const struct table_net_rules *rules,
-    table_net_talk *talk, void *arg, struct err *err) MUST_CHECK;
+    table_net_talk *talk, void *arg, struct err *err);
 
 /* What a talk says of a failed read or write: "unexpected EOF", "timeout", the system's reason. */
 const char *table_net_reason(const struct stream *s, enum stream_result r);

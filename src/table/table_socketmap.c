@@ -122,20 +122,6 @@ socketmap_talk(struct stream *s, void *arg, struct err *err)
 /* ---- lookups -------------------------------------------------------------------------------------------------------- */
 
 static bool
-socketmap_open_server(struct table *t, struct span server, struct table_net **ret, struct err *err)
-{
-	struct span kind = span_head(server, span_find(server, ':'));
-	struct span rest = span_from(server, kind.len + 1);
-
-	if (span_equal_str(kind, "inet"))
-		return table_net_open(t->conf, rest, false, ret, err);
-	if (span_equal_str(kind, "unix") && rest.len != 0)
-		return table_net_open(t->conf, rest, true, ret, err);
-	return err_set(err, ERR_CONFIG, "4.3.5", "invalid transport name: %.*s in service: %.*s",
-	    SPAN_ARG(kind), SPAN_ARG(server));
-}
-
-static bool
 socketmap_open(struct table *t, struct err *err)
 {
 	size_t colon = span_find_last(t->argument, ':');
@@ -145,7 +131,7 @@ socketmap_open(struct table *t, struct err *err)
 	if (colon == t->argument.len)
 		return err_set(
 		    err, ERR_CONFIG, "4.3.5", "socketmap requires server:socketmap argument");
-	if (!socketmap_open_server(t, span_head(t->argument, colon), &net, err))
+	if (!table_net_open_service(t->conf, span_head(t->argument, colon), &net, err))
 		return false;
 	m = mem_new(struct table_socketmap);
 	m->net = net;

@@ -13,6 +13,7 @@
 static const struct table_net_rules tcp_rules = {
     .timeout = 100 * CLOCK_SECOND,
     .pause = CLOCK_SECOND,
+    .limit = 100 * CLOCK_SECOND,
     .tries = 10,
     .until_there = true,
     .what = "TCP map ",

@@ -1,5 +1,5 @@
 """Tables that are asked over a network: tcp:, socketmap:, memcache:. What they decide, and what their trouble does to mail."""
-import os
+import socket
 import subprocess
 import threading
 
@@ -151,6 +151,113 @@ def test_slow_server(t):
             w.join()
         equal(codes, [250] * 30, "answers")
         r.stop()
+
+
+class Memcached:
+    """A real memcached of the test's own."""
+
+    def __init__(self, t):
+        self.port = free_port()
+        self.process = None
+        self.wait = t.wait
+        t.at_end(self.stop)
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(["memcached", "-u", "nobody", "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-m", "8"])
+        self.wait("memcached", lambda: self.command(b"version\r\n").startswith(b"VERSION"))
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+    def command(self, text):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 10) as c:
+                c.sendall(text)
+                return c.recv(65536)
+        except OSError:
+            return b""
+
+    def set(self, key, value):
+        equal(self.command(b"set %s 0 0 %d\r\n%s\r\n" % (key.encode(), len(value.encode()), value.encode())), b"STORED\r\n", key)
+
+    def get(self, key):
+        lines = self.command(b"get %s\r\n" % key.encode()).split(b"\r\n")
+        return lines[1].decode() if len(lines) > 2 else None
+
+
+def test_memcache(t):
+    """Access, virtual aliases and transport out of a real memcached, each table with its key_format."""
+    sink, other = t.sink(), t.sink()
+    m = Memcached(t)
+    for key, value in (("access:bad@here.test", "REJECT no"), ("route:moved.test", "smtp:" + other.nexthop),
+                       ("alias:test/v/all", "a@moved.test, b@dest.example")):
+        m.set(key, value)
+    r = t.relay(sink=sink, start=False)
+    specs = {}
+    for name, form in (("access", "access:%s"), ("alias", "alias:%1/%2/%u"), ("route", "route:%s")):
+        path = r.write_file(name + ".cf", "memcache = inet:127.0.0.1:%d\nkey_format = %s\n" % (m.port, form))
+        specs[name] = "memcache:" + path
+    r.write_config(relay_domains="here.test", virtual_alias_domains="v.test", virtual_alias_maps=specs["alias"],
+                   transport_maps=specs["route"],
+                   smtpd_recipient_restrictions="check_recipient_access %s, permit_mynetworks, reject" % specs["access"])
+    r.start()
+    equal(code(t, r, "BAD@here.test"), 554, "refused by the table")
+    equal(code(t, r, "good@here.test"), 250, "not in the table")
+    t.send(r, recipients=["all@v.test"])
+    equal(other.wait(1)[0].recipients, ["a@moved.test"], "over the table's way")
+    equal(sink.wait(1)[0].recipients, ["b@dest.example"], "over the usual way")
+    equal(query(r, specs["alias"], "all@v.test"), ("a@moved.test, b@dest.example", "", 0), "postmap -q")
+    equal(query(r, specs["alias"], "all"), ("", "", 1), "a key without a domain")
+
+
+def test_memcache_away_and_back(t):
+    """Without a server mail is deferred, with a table behind it nobody notices; the cache fills by itself."""
+    m = Memcached(t)
+    r = t.relay(start=False)
+    r.write_file("backup", "kept.test x\nbig.test %s\n" % ("y" * 3000))
+    alone = r.write_file("alone.cf", "memcache = inet:127.0.0.1:%d\nmax_try = 1\n" % m.port)
+    backed = r.write_file("backed.cf", "memcache = inet:127.0.0.1:%d\nkey_format = backed:%%s\nbackup = texthash:%s/backup\n"
+                          "ttl = 1000\ndata_size_limit = 2000\nmax_try = 1\n" % (m.port, r.conf))
+    r.write_config(relay_domains="memcache:%s, memcache:%s" % (backed, alone), mynetworks="192.0.2.0/24")
+    m.set("alone.test", "x")
+    r.start()
+    equal(code(t, r, "a@alone.test"), 250, "in the cache")
+    equal(code(t, r, "a@kept.test"), 250, "in the table behind it")
+    equal(m.get("backed:kept.test"), "x", "put into the cache")
+    equal(code(t, r, "a@big.test"), 250, "too big for the cache")
+    r.log.wait_for(r"data for key backed:big.test is too long \(data_size_limit=2000\) -- not stored")
+    m.stop()
+    equal(code(t, r, "a@kept.test"), 250, "in the table behind it, while the cache is away")
+    equal(code(t, r, "a@alone.test"), 451, "in the cache that is away")
+    r.log.wait_for(r"warning: connect to 127.0.0.1:%d: Connection refused" % m.port)
+    m.start()
+    m.set("alone.test", "x")
+    t.wait("the return", lambda: code(t, r, "a@alone.test") == 250)
+    m.set("backed:gone.test", "x")
+    equal(code(t, r, "a@gone.test"), 250, "in the cache only")
+    equal(sorted(r.must_run("postmap", "-s", "memcache:" + backed).stdout.split()[::2]), ["big.test", "kept.test"], "postmap -s")
+
+
+def test_memcache_settings_are_read_again(t):
+    """A change of the file is seen without a restart; a wrong one defers and is named by `rowpost check`."""
+    m = Memcached(t)
+    m.set("new:here.test", "x")
+    r = t.relay(start=False)
+    good = "memcache = inet:127.0.0.1:%d\nkey_format = %%s:%%s\n" % m.port
+    path = r.write_file("m.cf", good.replace("%s:", "old:"))
+    r.write_config(relay_domains="memcache:" + path, mynetworks="192.0.2.0/24")
+    r.start()
+    equal(code(t, r, "a@here.test"), 454, "another key_format")
+    r.write_file("m.cf", good.replace("%s:", "new:"))
+    t.wait("the new key_format", lambda: code(t, r, "a@here.test") == 250)
+    r.write_file("m.cf", good + "timeout = soon\n")
+    t.wait("the wrong settings", lambda: code(t, r, "a@here.test") == 451)
+    p = r.run("rowpost", "check")
+    match(p.stdout + p.stderr, r"relay_domains.*memcache:.*m.cf, line 3: timeout: bad numerical value")
+    r.write_file("m.cf", good.replace("%s:", "new:"))
+    t.wait("the mended settings", lambda: code(t, r, "a@here.test") == 250)
 
 
 def test_check_names_broken_specs(t):
