@@ -57,7 +57,7 @@ parse(int argc, char **argv, struct request *r)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "bc:dehoqrs:v")) != -1) {
+	while ((option = getopt(argc, argv, "+bc:dehoqrs:v")) != -1) {
 		bool *on = flag(r, option);
 
 		if (on != NULL)

@@ -55,7 +55,7 @@ parse(int argc, char **argv, struct request *r)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "c:ip:t:v")) != -1) {
+	while ((option = getopt(argc, argv, "+c:ip:t:v")) != -1) {
 		switch (option) {
 		case 'c':
 			r->dir = optarg;

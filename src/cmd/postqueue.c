@@ -36,7 +36,7 @@ parse(int argc, char **argv, struct request *r)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "c:fi:jps:v")) != -1) {
+	while ((option = getopt(argc, argv, "+c:fi:jps:v")) != -1) {
 		switch (option) {
 		case 'c':
 			r->program.conf_dir = optarg;

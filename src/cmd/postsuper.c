@@ -39,7 +39,7 @@ parse(int argc, char **argv, struct operator_program *p, struct operator_order *
 	bool asked = false;
 	int option;
 
-	while ((option = getopt(argc, argv, "c:d:e:f:h:H:pr:sSv")) != -1) {
+	while ((option = getopt(argc, argv, "+c:d:e:f:h:H:pr:sSv")) != -1) {
 		const char *at = memchr(letters, option, sizeof(letters));
 
 		if (at != NULL) {

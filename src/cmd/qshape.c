@@ -48,7 +48,7 @@ parse(int argc, char **argv, struct operator_program *p, struct operator_shape_s
 	size_t tick = 5;
 	int option;
 
-	while ((option = getopt(argc, argv, "lhc:psw:b:t:m:n:N:")) != -1) {
+	while ((option = getopt(argc, argv, "+lhc:psw:b:t:m:n:N:")) != -1) {
 		switch (option) {
 		case 'l':
 			s->linear = true;

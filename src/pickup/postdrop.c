@@ -265,7 +265,7 @@ postdrop_main(int argc, char **argv)
 
 	open_standard_fds();
 	log_setup(&(struct log_settings){.tag = "postdrop", .fd = -1, .also_stderr = true});
-	while ((option = getopt(argc, argv, "c:rv")) != -1) {
+	while ((option = getopt(argc, argv, "+c:rv")) != -1) {
 		if (option == 'c')
 			dir = optarg;
 		else if (option == 'v')

@@ -149,7 +149,7 @@ load(int argc, char **argv)
 	struct err err;
 	int option;
 
-	while ((option = getopt(argc, argv, "c:Sv")) != -1) {
+	while ((option = getopt(argc, argv, "+c:Sv")) != -1) {
 		if (option == 'c')
 			source.dir = optarg;
 		else if (option == 'v')

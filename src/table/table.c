@@ -277,8 +277,14 @@ table_ask(struct table *t, struct span key, struct buf *value, struct err *err)
 	bool utf8 = table_is_utf8(t);
 	struct buf folded CLEANUP(buf_done) = {0};
 
-	if (utf8 && !utf8_is_valid(key))
+	if (utf8 && !utf8_is_valid(key)) {
+		struct buf clean CLEANUP(buf_done) = {0};
+
+		utf8_add_clean(&clean, key, 1000);
+		log_warn("%s: non-UTF-8 key \"%s\": malformed UTF-8 or invalid codepoint", t->spec,
+		    buf_str(&clean));
 		return TABLE_NOT_FOUND;
+	}
 	if (!t->pattern && table_folds(t)) {
 		table_fold(&folded, key, utf8);
 		key = buf_span(&folded);
@@ -286,6 +292,21 @@ table_ask(struct table *t, struct span key, struct buf *value, struct err *err)
 	if (table_proxy_is_wanted(t))
 		return table_proxy_lookup(t, key, value, err);
 	return t->type->lookup(t, key, value, err);
+}
+
+enum table_result
+table_lookup_inner(struct table *t, struct span key, struct buf *value, struct err *err)
+{
+	enum table_result result = TABLE_ERROR;
+
+	buf_clear(value);
+	if (t->type != NULL && !table_proxy_is_wanted(t))
+		table_refresh(t);
+	if (t->trouble == NULL)
+		result = table_ask(t, key, value, err);
+	if (result != TABLE_FOUND)
+		buf_clear(value);
+	return result;
 }
 
 enum table_result

@@ -11,10 +11,13 @@
 enum table_alias_result {
 	TABLE_ALIAS_OK,
 	TABLE_ALIAS_NO_PAIR,   /* no colon, no name or no value */
-	TABLE_ALIAS_NOT_LOCAL, /* the name holds an '@' */
+	TABLE_ALIAS_NOT_LOCAL, /* the name holds an '@' or '%' */
 };
 
-/* Appends the name without quotes, and the value with one space behind commas and between words. */
+/*
+ * Appends the name without quotes, and the value with one space behind commas and between words. A character behind a
+ * backslash is taken for itself; what then needs quotes has them.
+ */
 enum table_alias_result table_alias_parse(struct span line, struct buf *name, struct buf *value);
 
 #endif

@@ -100,10 +100,10 @@ table_net_parse(struct span text, struct table_net *ret, struct err *err)
 	if (slash < text.len && !span_number(span_from(text, slash + 1), 100000, &bits))
 		return err_set(err, ERR_CONFIG, "4.3.5",
 		    "bad mask value in \"%.*s\": skipping this rule", SPAN_ARG(text));
-	if (slash < text.len && address.len == 0)
+	if (slash < text.len && !table_net_address(address, ret))
 		return err_set(err, ERR_CONFIG, "4.3.5",
 		    "bad network value in \"%.*s\": skipping this rule", SPAN_ARG(text));
-	if (!table_net_address(address, ret))
+	if (slash == text.len && !table_net_address(address, ret))
 		return err_set(err, ERR_CONFIG, "4.3.5",
 		    "bad address pattern: \"%.*s\": skipping this rule", SPAN_ARG(text));
 	if (slash == text.len)
@@ -165,8 +165,10 @@ table_cidr_word(struct span line, const char *word)
 }
 
 static bool
-table_cidr_rule(struct span line, size_t open_ifs, struct table_cidr_rule *rule, struct err *err)
+table_cidr_rule(
+    struct span line, size_t open_ifs, bool in_files, struct table_cidr_rule *rule, struct err *err)
 {
+	struct buf content CLEANUP(buf_done) = {0};
 	struct span result;
 
 	if (table_cidr_word(line, "endif")) {
@@ -194,7 +196,9 @@ table_cidr_rule(struct span line, size_t open_ifs, struct table_cidr_rule *rule,
 		return false;
 	if (result.len == 0)
 		return err_set(err, ERR_CONFIG, "4.3.5", "no lookup result: skipping this rule");
-	rule->result = span_dup(result);
+	if (in_files && !table_add_files(&content, result, err))
+		return false;
+	rule->result = in_files ? buf_take(&content) : span_dup(result);
 	return true;
 }
 
@@ -228,6 +232,7 @@ table_cidr_open(struct table *t, struct err *err)
 	struct table_cidr *c;
 	struct span line;
 	size_t open_ifs = 0;
+	bool in_files = (t->flags & TABLE_FILE_VALUES) != 0;
 
 	if (!table_rules_open(&source, t, err))
 		return false;
@@ -236,7 +241,7 @@ table_cidr_open(struct table *t, struct err *err)
 		struct table_cidr_rule rule = {.line = source.number};
 		struct err problem = {0};
 
-		if (!table_cidr_rule(span_trim(line), open_ifs, &rule, &problem)) {
+		if (!table_cidr_rule(span_trim(line), open_ifs, in_files, &rule, &problem)) {
 			table_rules_warn(&source, t, "%s", problem.text);
 			continue;
 		}

@@ -53,6 +53,8 @@ table_command_ask(
 	enum table_result r = table_ask(t, key, value, err);
 
 	*ret_found = r == TABLE_FOUND;
+	if (r == TABLE_ERROR && err->kind == ERR_CONFIG)
+		return err_set(err, ERR_CONFIG, "", "table %s: query error", table_name(t));
 	if (r == TABLE_ERROR)
 		return err_set(err, ERR_TEMP, "", "table %s: query error: %s", table_name(t),
 		    err->text[0] != '\0' ? err->text : "Application error");

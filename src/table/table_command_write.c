@@ -63,6 +63,21 @@ table_target_is_indexed(const struct table_target *target)
 	return target->type->each == table_lmdb_each;
 }
 
+static bool
+table_target_no_bulk(const struct table_target *target, struct err *err)
+{
+	return err_set(err, ERR_CONFIG, "",
+	    "unsupported dictionary type: %s does not support bulk-mode creation.",
+	    target->type->name);
+}
+
+/* Keys are folded as text when that is what they are, byte by byte otherwise. */
+static bool
+table_target_is_utf8(const struct table_target *target)
+{
+	return conf_bool(target->command->conf, CONF_smtputf8_enable) && !target->command->bytes;
+}
+
 /* ---- entries ------------------------------------------------------------------------------------------------------ */
 
 static void
@@ -72,7 +87,7 @@ table_target_put(struct table_target *target, struct span key, struct span value
 	struct buf folded CLEANUP(buf_done) = {0};
 
 	if (!c->exact_case) {
-		table_fold(&folded, key, !c->bytes && utf8_is_valid(key));
+		table_fold(&folded, key, table_target_is_utf8(target) && utf8_is_valid(key));
 		key = buf_span(&folded);
 	}
 	if (table_build_add(target->build, key, value, c->replace) || c->silent)
@@ -140,12 +155,11 @@ table_target_alias_line(struct table_target *target, struct span line, const cha
 static void
 table_target_read(struct table_target *target, struct span text, const char *file)
 {
-	bool utf8 =
-	    conf_bool(target->command->conf, CONF_smtputf8_enable) && !target->command->bytes;
+	bool utf8 = table_target_is_utf8(target);
 	struct buf line CLEANUP(buf_done) = {0};
 	int read = 0, number;
 
-	while (main_cf_line(&text, &read, &line, &number)) {
+	while (table_source_line(file, &text, &read, &line, &number)) {
 		struct span trimmed = span_trim(buf_span(&line));
 
 		if (utf8 && !utf8_is_valid(trimmed)) {
@@ -223,9 +237,7 @@ table_target_build(struct table_target *target, struct err *err)
 		return err_set(err, ERR_TEMP, "", "table fail:%s: write error: Application error",
 		    target->source);
 	if (!table_target_is_indexed(target))
-		return err_set(err, ERR_CONFIG, "",
-		    "unsupported dictionary type: %s does not support bulk-mode creation.",
-		    target->type->name);
+		return table_target_no_bulk(target, err);
 	table_target_read(target, buf_span(&text), target->source);
 	if (c->aliases)
 		table_target_add_alias_marks(target);
@@ -285,6 +297,8 @@ table_target_load(struct table_target *target, bool create, mode_t *ret_mode, st
 	if (target->type == &table_fail_type)
 		return err_set(err, ERR_TEMP, "", "table fail:%s: delete error: Application error",
 		    target->source);
+	if (!table_target_is_indexed(target) && create)
+		return table_target_no_bulk(target, err);
 	if (!table_target_is_indexed(target))
 		return err_set(err, ERR_CONFIG, "", "%s:%s map requires O_RDONLY access mode",
 		    target->type->name, target->source);
@@ -344,7 +358,7 @@ table_target_remove(struct table_target *target, struct span key)
 
 	if (c->exact_case)
 		return table_build_remove(target->build, key);
-	table_fold(&folded, key, !c->bytes && utf8_is_valid(key));
+	table_fold(&folded, key, table_target_is_utf8(target) && utf8_is_valid(key));
 	return table_build_remove(target->build, buf_span(&folded));
 }
 

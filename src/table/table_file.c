@@ -33,8 +33,7 @@ table_read_file(const char *path, const char *open_words, struct buf *out, struc
 		    err, ERR_TEMP, "4.3.5", "%s %s: %s", open_words, path, strerror(errno));
 	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
 		(void)close(fd);
-		return err_set(
-		    err, ERR_TEMP, "4.3.5", "%s %s: %s", open_words, path, strerror(EISDIR));
+		return err_set(err, ERR_TEMP, "4.3.5", "read %s: %s", path, strerror(EISDIR));
 	}
 	do {
 		n = read(fd, buf_room(out, TABLE_READ_STEP), TABLE_READ_STEP);
@@ -67,21 +66,39 @@ table_split_line(struct span line, struct span *ret_key, struct span *ret_value)
 	return !quoted;
 }
 
-bool
+const char *
 table_braces(struct span text, struct span *ret)
 {
 	int level = 0;
 
-	if (text.len < 2 || text.ptr[0] != '{')
-		return false;
+	if (text.len == 0 || text.ptr[0] != '{')
+		return "no '{' at start of text";
 	for (size_t i = 0; i < text.len; i++) {
 		level += text.ptr[i] == '{';
 		level -= text.ptr[i] == '}';
 		if (level == 0 && i + 1 < text.len)
-			return false;
+			return "syntax error after '}'";
 	}
+	if (level != 0)
+		return "missing '}'";
 	*ret = span_trim(span_of(text.ptr + 1, text.len - 2));
-	return level == 0;
+	return NULL;
+}
+
+#define TABLE_SOURCE_SHOWN 30
+
+bool
+table_source_line(const char *file, struct span *rest, int *read, struct buf *line, int *number)
+{
+	while (main_cf_line(rest, read, line, number)) {
+		struct span shown = span_head(buf_span(line), TABLE_SOURCE_SHOWN);
+
+		if (!isspace((unsigned char)line->ptr[0]))
+			return true;
+		log_warn("%s: logical line must not start with whitespace: \"%.*s%s\"", file,
+		    SPAN_ARG(shown), line->len > shown.len ? "..." : "");
+	}
+	return false;
 }
 
 /* ---- folding ------------------------------------------------------------------------------------------------------ */
@@ -127,6 +144,16 @@ table_fold(struct buf *out, struct span key, bool utf8)
 
 /* ---- rules -------------------------------------------------------------------------------------------------------- */
 
+/* A part of a table given in its name: has it the braces it needs? */
+static bool
+table_rules_check(const struct table *t, struct span part, struct span *ret, struct err *err)
+{
+	const char *problem = table_braces(part, ret);
+
+	return problem == NULL || err_set(err, ERR_CONFIG, "4.3.5", "%s map: %s in \"%.*s\"",
+				      t->type->name, problem, SPAN_ARG(part));
+}
+
 bool
 table_rules_open(struct table_rules *r, const struct table *t, struct err *err)
 {
@@ -136,11 +163,14 @@ table_rules_open(struct table_rules *r, const struct table *t, struct err *err)
 	r->in_braces = name.ptr[0] == '{';
 	if (!r->in_braces && !table_read_file(name.ptr, "open", &r->text, err))
 		return false;
-	if (r->in_braces && !table_braces(name, &inside))
-		return err_set(err, ERR_CONFIG, "4.3.5", "%s map: missing '}' in \"%.*s\"",
-		    t->type->name, SPAN_ARG(name));
-	if (r->in_braces)
+	if (r->in_braces) {
+		if (!table_rules_check(t, name, &inside, err))
+			return false;
 		buf_add_span(&r->text, inside);
+		for (struct span rest = inside, item, rule; conf_value_item(&rest, &item);)
+			if (!table_rules_check(t, item, &rule, err))
+				return false;
+	}
 	r->rest = buf_span(&r->text);
 	return true;
 }
@@ -151,7 +181,7 @@ table_rules_next(struct table_rules *r, struct span *ret)
 	struct span item;
 
 	if (!r->in_braces) {
-		if (!main_cf_line(&r->rest, &r->read, &r->line, &r->number))
+		if (!table_source_line(r->file, &r->rest, &r->read, &r->line, &r->number))
 			return false;
 		*ret = buf_span(&r->line);
 		while (ret->len > 0 && isspace((unsigned char)ret->ptr[ret->len - 1]))
@@ -161,9 +191,7 @@ table_rules_next(struct table_rules *r, struct span *ret)
 	if (!conf_value_item(&r->rest, &item))
 		return false;
 	r->number = ++r->read;
-	if (!table_braces(item, ret))
-		*ret = item;
-	return true;
+	return table_braces(item, ret) == NULL;
 }
 
 void

@@ -86,6 +86,13 @@ enum table_result table_ask(struct table *t, struct span key, struct buf *value,
 enum table_result table_lookup_any(struct table *t, struct span key, enum table_key kind,
     struct buf *value, struct err *err) MUST_CHECK;
 
+/*
+ * Asks one of the tables that another one is made of: nothing is logged, and an empty result is one
+ * like others; the outer table tells of errors.
+ */
+enum table_result table_lookup_inner(
+    struct table *t, struct span key, struct buf *value, struct err *err) MUST_CHECK;
+
 /* ---- tables in other processes ------------------------------------------------------------------------------------ */
 
 /* Is `t` asked through proxymap in this process? */
@@ -110,8 +117,18 @@ bool table_is_utf8(const struct table *t);
 /* Appends `key` in lower case; with `utf8`, for valid UTF-8 only, letters beyond ASCII too. */
 void table_fold(struct buf *out, struct span key, bool utf8);
 
-/* "{ inside }": what is between the braces, trimmed. False when the first one is not closed by the last character. */
-bool table_braces(struct span text, struct span *ret) MUST_CHECK;
+/*
+ * "{ inside }": what is between the braces, trimmed, in `ret`; NULL. Otherwise what is wrong, in Postfix's words: the first
+ * character is no brace, or the last one does not close it.
+ */
+const char *table_braces(struct span text, struct span *ret) MUST_CHECK;
+
+/*
+ * main_cf_line() for the source of a table: a line that starts with white space and continues none is left out, with a
+ * warning.
+ */
+bool table_source_line(
+    const char *file, struct span *rest, int *read, struct buf *line, int *number) MUST_CHECK;
 
 /* Reads the whole file; an err text "open NAME: reason", with `open_words` for "open". */
 bool table_read_file(
@@ -191,6 +208,7 @@ struct table_rule {
 	size_t groups;  /* number of ( ) */
 	size_t *spans;  /* owned; 2 * (groups + 1) */
 	char *result;   /* owned */
+	bool literal;   /* the result is taken as it is */
 	size_t after;   /* TABLE_RULE_IF: where to go on when it does not hold */
 };
 

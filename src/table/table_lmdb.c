@@ -8,6 +8,7 @@
 
 #include <lmdb.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "table/table_int.h"
 
@@ -107,14 +108,18 @@ table_lmdb_span(MDB_val v)
 }
 
 static bool
-table_lmdb_take(const struct table *t, struct span stored, struct buf *value, struct err *err)
+table_lmdb_take(
+    const struct table *t, struct span key, struct span stored, struct buf *value, struct err *err)
 {
 	if ((t->flags & TABLE_FILE_VALUES) == 0) {
 		buf_add_span(value, stored);
 		return true;
 	}
-	return table_base64_decode(value, stored) ||
-	       err_set(err, ERR_TEMP, "4.3.0", "malformed BASE64 value");
+	if (table_base64_decode(value, stored))
+		return true;
+	log_warn("table %s: key %.*s: malformed BASE64 value: %.*s", t->spec, SPAN_ARG(key),
+	    SPAN_ARG(span_head(stored, 100)));
+	return err_set(err, ERR_CONFIG, "4.3.5", "malformed BASE64 value");
 }
 
 static enum table_result
@@ -137,7 +142,7 @@ table_lmdb_lookup(struct table *t, struct span key, struct buf *value, struct er
 	if (error == 0) {
 		error = mdb_get(txn, l->dbi, &mdb_key, &data);
 		if (error == 0)
-			ok = table_lmdb_take(t, table_lmdb_span(data), value, err);
+			ok = table_lmdb_take(t, key, table_lmdb_span(data), value, err);
 		mdb_txn_abort(txn);
 	}
 	if (error == 0)

@@ -56,7 +56,7 @@ table_multi_open(struct table *t, struct err *err)
 	struct table_multi *m;
 	struct span rest, item;
 
-	if (!table_braces(t->argument, &rest))
+	if (table_braces(t->argument, &rest) != NULL)
 		return table_multi_syntax(t, "type:name", err);
 	m = mem_new(struct table_multi);
 	while (conf_value_item(&rest, &item)) {
@@ -95,9 +95,10 @@ table_union_lookup(struct table *t, struct span key, struct buf *value, struct e
 {
 	struct table_multi *m = t->state;
 	struct buf one CLEANUP(buf_done) = {0};
+	enum table_result result = TABLE_NOT_FOUND;
 
 	for (size_t i = 0; i < m->count; i++) {
-		switch (table_lookup(m->tables[i], key, TABLE_KEY_FULL, &one, err)) {
+		switch (table_lookup_inner(m->tables[i], key, &one, err)) {
 		case TABLE_ERROR:
 			return TABLE_ERROR;
 		case TABLE_NOT_FOUND:
@@ -108,8 +109,9 @@ table_union_lookup(struct table *t, struct span key, struct buf *value, struct e
 		if (value->len != 0)
 			buf_add_char(value, ',');
 		buf_add_span(value, buf_span(&one));
+		result = TABLE_FOUND;
 	}
-	return value->len != 0 ? TABLE_FOUND : TABLE_NOT_FOUND;
+	return result;
 }
 
 static enum table_result
@@ -121,7 +123,7 @@ table_pipe_lookup(struct table *t, struct span key, struct buf *value, struct er
 
 	buf_add_span(&query, key);
 	for (size_t i = 0; i < m->count; i++) {
-		result = table_lookup(m->tables[i], buf_span(&query), TABLE_KEY_FULL, value, err);
+		result = table_lookup_inner(m->tables[i], buf_span(&query), value, err);
 		if (result != TABLE_FOUND)
 			return result;
 		buf_clear(&query);
@@ -136,7 +138,7 @@ table_random_open(struct table *t, struct err *err)
 	struct table_multi *m;
 	struct span rest, item;
 
-	if (!table_braces(t->argument, &rest))
+	if (table_braces(t->argument, &rest) != NULL)
 		return table_multi_syntax(t, "value", err);
 	m = mem_new(struct table_multi);
 	while (conf_value_item(&rest, &item)) {

@@ -89,7 +89,7 @@ table_options_parse(int argc, char **argv, bool aliases, struct table_options *r
 	/* getopt() speaks under this name. */
 	argv[0] = aliases ? postalias : postmap;
 	while ((letter = getopt(
-		    argc, argv, aliases ? "Nc:d:finopq:rsuvw" : "NUbc:d:fFhimnopq:rsuvw")) != -1)
+		    argc, argv, aliases ? "+Nc:d:finopq:rsuvw" : "+NUbc:d:fFhimnopq:rsuvw")) != -1)
 		table_options_take(ret, letter);
 	if ((c->headers || c->body) && (ret->query == NULL || strcmp(ret->query, "-") != 0))
 		log_fatal(1, "specify -b -h or -m only with \"-q -\"");

@@ -168,6 +168,10 @@ table_add_result(const struct table_rule *rule, struct span key, struct buf *val
 	struct span rest = span_str(rule->result);
 	struct table_piece piece;
 
+	if (rule->literal) {
+		buf_add_span(value, rest);
+		return;
+	}
 	while (table_piece_next(&rest, &piece) == TABLE_PIECE_OK && value->len < TABLE_VALUE_MAX) {
 		uint64_t number;
 		const size_t *group;
@@ -233,6 +237,22 @@ table_read_pattern(
 	return true;
 }
 
+/* The result is what files hold, and is not looked through for $1. */
+static bool
+table_read_result_files(struct table_rule_text *text, struct table_rule *rule)
+{
+	struct buf content CLEANUP(buf_done) = {0};
+	struct err err = {0};
+
+	if (!table_add_files(&content, text->rest, &err)) {
+		table_rules_warn(text->source, text->table, "%s: skipping this rule", err.text);
+		return false;
+	}
+	rule->literal = true;
+	rule->result = span_dup(buf_span(&content));
+	return true;
+}
+
 static bool
 table_read_result_rule(
     struct table_rule_text *text, const struct table_engine *engine, struct table_rule *rule)
@@ -243,6 +263,8 @@ table_read_result_rule(
 	if (text->rest.len == 0)
 		table_rules_warn(
 		    text->source, text->table, "no replacement text: using empty string");
+	if ((text->table->flags & TABLE_FILE_VALUES) != 0)
+		return table_read_result_files(text, rule);
 	rule->result = span_dup(text->rest);
 	return table_check_result(text, rule);
 }

@@ -243,7 +243,7 @@ table_proxy_kind(struct span spec, bool *fixed, bool *pattern)
 		*(type != NULL && type->pattern ? pattern : fixed) = true;
 		return;
 	}
-	if (!table_braces(span_from(spec, span_find(spec, ':') + 1), &rest))
+	if (table_braces(span_from(spec, span_find(spec, ':') + 1), &rest) != NULL)
 		return;
 	while (conf_value_item(&rest, &item))
 		table_proxy_kind(table_proxy_strip(item), fixed, pattern);

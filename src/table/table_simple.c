@@ -14,11 +14,18 @@
 static bool
 table_static_open(struct table *t, struct err *err)
 {
+	struct buf content CLEANUP(buf_done) = {0};
 	struct span value = t->argument;
+	const char *problem = value.ptr[0] == '{' ? table_braces(t->argument, &value) : NULL;
 
-	if (value.ptr[0] == '{' && !table_braces(t->argument, &value))
-		return err_set(err, ERR_CONFIG, "4.3.5",
-		    "bad static:name syntax: missing '}' in \"%.*s\"", SPAN_ARG(t->argument));
+	if (problem != NULL)
+		return err_set(err, ERR_CONFIG, "4.3.5", "bad static:name syntax: %s in \"%.*s\"",
+		    problem, SPAN_ARG(t->argument));
+	if ((t->flags & TABLE_FILE_VALUES) != 0) {
+		if (!table_add_files(&content, value, err))
+			return false;
+		value = buf_span(&content);
+	}
 	t->state = span_dup(value);
 	return true;
 }
@@ -44,6 +51,15 @@ table_fail_lookup(struct table *t UNUSED, struct span key UNUSED, struct buf *va
     struct err *err UNUSED)
 {
 	return TABLE_ERROR;
+}
+
+static bool
+table_fail_each(struct table *t,
+    bool (*each)(void *arg, struct span key, struct span value, struct err *err) UNUSED,
+    void *arg UNUSED, struct err *err)
+{
+	return err_set(
+	    err, ERR_TEMP, "4.3.0", "table %s: sequence error: Application error", t->spec);
 }
 
 /* ---- environ:anything --------------------------------------------------------------------------------------------- */
@@ -147,6 +163,7 @@ const struct table_type table_fail_type = {
     .name = "fail",
     .open = table_fail_open,
     .lookup = table_fail_lookup,
+    .each = table_fail_each,
     .close = mem_free,
 };
 

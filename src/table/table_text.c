@@ -2,6 +2,7 @@
  * table_text.c - tables that are held in memory: texthash:/file, read whole, and inline:{ key = value, ... }.
  */
 #include <ctype.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/hmap.h"
@@ -135,7 +136,7 @@ table_text_open(struct table *t, struct err *err)
 		return false;
 	text = mem_new(struct table_text);
 	rest = buf_span(&content);
-	while (main_cf_line(&rest, &read, &line, &number))
+	while (table_source_line(file, &rest, &read, &line, &number))
 		table_text_line(t, text, span_trim(buf_span(&line)), file, number);
 	t->state = text;
 	return true;
@@ -155,11 +156,17 @@ static bool
 table_inline_item(struct table *t, struct table_text *text, struct span item, struct err *err)
 {
 	struct buf value CLEANUP(buf_done) = {0};
-	struct span name, rest;
+	struct span name, rest, inside;
 	size_t end = 0;
 
-	if (item.ptr[0] == '{' && !table_braces(item, &item))
-		return table_inline_fail(t, "bad syntax", err);
+	const char *problem = item.ptr[0] == '{' ? table_braces(item, &inside) : NULL;
+
+	if (problem != NULL)
+		return err_set(err, ERR_CONFIG, "4.3.5",
+		    "%s in \"%.*s\": \"%s\"; need \"inline:{name=value...}\"", problem,
+		    SPAN_ARG(item), t->spec);
+	if (item.ptr[0] == '{')
+		item = inside;
 	while (end < item.len && item.ptr[end] != '=' && !isspace((unsigned char)item.ptr[end]))
 		end++;
 	name = span_head(item, end);
@@ -177,7 +184,7 @@ table_inline_open(struct table *t, struct err *err)
 	struct table_text *text;
 	struct span rest, item;
 
-	if (!table_braces(t->argument, &rest))
+	if (table_braces(t->argument, &rest) != NULL || t->argument.len == strlen("{}"))
 		return table_inline_fail(t, "bad syntax", err);
 	text = mem_new(struct table_text);
 	while (conf_value_item(&rest, &item)) {
@@ -188,7 +195,7 @@ table_inline_open(struct table *t, struct err *err)
 	}
 	if (text->values.count == 0) {
 		table_text_close(text);
-		return table_inline_fail(t, "bad syntax", err);
+		return table_inline_fail(t, "empty table", err);
 	}
 	t->state = text;
 	return true;
