@@ -1,5 +1,5 @@
 # make bench [QUICK=1] [BENCH_ARGS=...]   Rowpost beside Debian's Postfix (tests/bench/README.md)
-# make bench-scenarios [BENCH_ARGS=NAME]  a backlog, an old snapshot, growth, idle sessions, single messages
+# make bench-scenarios [BENCH_ARGS=NAME]  a backlog, a soak, idle sessions and others, each with its targets
 # make bench-tools                        the load generator and the sink, in $(BUILD)/bench
 # make check-bench-tools                  do the tools count right?
 BENCH_OBJS  = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/bench/$(1).c tests/bench/$(1)_*.c tests/bench/util.c))

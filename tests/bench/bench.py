@@ -17,6 +17,7 @@ import cells
 import jobs
 import mta_postfix
 import report
+import targets
 import tools
 from mta_rowpost import Rowpost
 
@@ -151,6 +152,7 @@ def run_all(bench, relays, args):
         result["latency"] = run_latency(bench, relays)
     if args.idle:
         result["idle"] = run_idle(bench, relays, args.idle)
+    result["targets"] = targets.judge(result, OURS, OTHERS[0], args.dir)
     return result
 
 

@@ -76,9 +76,9 @@ class Mta:
             time.sleep(0.05)
 
     def pids_of(self, program):
-        """Its processes of that program."""
-        return [pid for pid in self.meter.pids()
-                if os.path.basename(measure.read_text(f"/proc/{pid}/cmdline").split("\0")[0]) == program]
+        """Its processes of that program; PostgreSQL's call themselves "postgres: what it does"."""
+        names = {pid: os.path.basename(measure.read_text(f"/proc/{pid}/cmdline").split("\0")[0]) for pid in self.meter.pids()}
+        return [pid for pid, name in names.items() if name.split(":")[0] == program]
 
     def restart(self):
         self.stop()

@@ -20,7 +20,7 @@ import shards
 import soak
 import tools
 from mta_rowpost import Rowpost
-from stage import DEAD, DOMAINS, Figures, Probes, Stage, compare, median
+from stage import DEAD, DOMAINS, Figures, Probes, Stage, compare, flush_ms, median
 
 PER_MESSAGE = 10            # recipients of a message of the backlog
 
@@ -172,18 +172,6 @@ def idle(args):
             holder.communicate()
         figures.add("memory of smtpd for them", held, "MB", "<= 200", held <= 200)
         compare(figures, "beside them", before, during, within=0.2)
-
-
-def flush_ms(directory):
-    """Median of one small write and its flush to this disk."""
-    times = []
-    with open(os.path.join(directory, "flush"), "wb", buffering=0) as f:
-        for _ in range(200):
-            began = time.monotonic()
-            f.write(b"x" * 4096)
-            os.fdatasync(f.fileno())
-            times.append((time.monotonic() - began) * 1000)
-    return statistics.median(times)
 
 
 def single(args):

@@ -16,7 +16,6 @@ RULES = ("451@rcpt=0.01", "550@rcpt=0.005")
 FIRST = 4                   # windows until caches and pools are filled, at least
 PROGRAMS = ("master", "smtpd", "qmgr", "smtp", "postgres")
 TABLES = {
-    "ring": "SELECT coalesce(sum(pg_total_relation_size(relid)), 0) FROM pg_partition_tree('mailq.ring')",
     "queue": "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
              "WHERE nspname = 'mailq' AND relkind = 'r' AND relname NOT LIKE 'history%'",
     "catalog": "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "

@@ -26,13 +26,13 @@ class Figures:
 
     def __init__(self, scenario):
         self.rows = []
-        print(f"\n{scenario}\n{'figure':<58} {'measured':>14} {'target':>14}")
+        print(f"\n{scenario}\n{'figure':<66} {'measured':>14} {'target':>14}")
 
     def add(self, what, value, unit="", target=None, good=None):
         """target: text; good: whether it is reached."""
         verdict = "" if good is None else "reached" if good else "NOT REACHED"
         self.rows.append({"figure": what, "value": value, "unit": unit, "target": target, "reached": good})
-        print(f"{what:<58} {f'{value:.4g} {unit}'.strip():>14} {target or '':>14} {verdict}", flush=True)
+        print(f"{what:<66} {f'{value:.4g} {unit}'.strip():>14} {target or '':>14} {verdict}", flush=True)
 
 
 class Stage:
@@ -145,3 +145,15 @@ def compare(figures, what, before, after, within=0.1):
         figures.add(f"{what}: {name}, against before", ratio, "x", f">= {1 - within:g}", ratio >= 1 - within)
     cpu = median(after, "relay_cpu_ms") / median(before, "relay_cpu_ms")
     figures.add(f"{what}: CPU per message, against before", cpu, "x")
+
+
+def flush_ms(directory):
+    """Median of one small write and its flush to this disk."""
+    times = []
+    with open(os.path.join(directory, "flush"), "wb", buffering=0) as f:
+        for _ in range(200):
+            began = time.monotonic()
+            f.write(b"x" * 4096)
+            os.fdatasync(f.fileno())
+            times.append((time.monotonic() - began) * 1000)
+    return statistics.median(times)
