@@ -23,25 +23,17 @@
 static struct db_pool *
 cleanup_front_pool(const struct service *s, size_t shard, size_t connections)
 {
-	const struct conf *conf = s->conf;
 	struct buf conninfo CLEANUP(buf_done) = {0};
 	struct buf name CLEANUP(buf_done) = {0};
+	struct db_settings settings;
 
-	service_database_conninfo(conf, SERVICE_FRONT_END, shard, &conninfo);
-	buf_printf(&name, "rowpost/%s", s->kind->program);
-	return db_pool_new(&(struct db_settings){
-	    .conninfo = buf_str(&conninfo),
-	    .role = queue_session_role(QUEUE_SESSION_FRONT),
-	    .application_name = buf_str(&name),
-	    .pooler = conf_bool(conf, CONF_queue_database_pooler),
-	    .options = queue_session_options(QUEUE_SESSION_FRONT),
-	    .connections = connections,
-	    .connect_timeout = conf_time(conf, CONF_queue_database_connect_timeout),
-	    .statement_timeout = conf_time(conf, CONF_queue_database_timeout),
-	    .backoff_min = conf_time(conf, CONF_queue_database_retry_min_time),
-	    .backoff_max = conf_time(conf, CONF_queue_database_retry_max_time),
-	    .on_connect = queue_schema_check,
-	});
+	service_database_settings(
+	    s->conf, SERVICE_FRONT_END, shard, s->kind->program, &conninfo, &name, &settings);
+	settings.role = queue_session_role(QUEUE_SESSION_FRONT);
+	settings.options = queue_session_options(QUEUE_SESSION_FRONT);
+	settings.connections = connections;
+	settings.on_connect = queue_schema_check;
+	return db_pool_new(&settings);
 }
 
 static struct queue_front *

@@ -1,7 +1,7 @@
 /*
  * proxymap_allowed.c - which tables this process answers for. A process that was taken over could ask for any: what the
- * administrator did not name is refused, as in Postfix. A table that blocks is asked through this process although nobody wrote
- * "proxy:"; such a one is known by its place in main.cf or master.cf.
+ * administrator did not name is refused, as in Postfix. A table that blocks, or that the asking process cannot reach, is asked
+ * through this process although nobody wrote "proxy:"; such a one is known by its place in main.cf or master.cf.
  */
 #include "base/hmap.h"
 #include "base/log.h"
@@ -14,7 +14,7 @@
 
 struct proxymap_allowed {
 	struct hmap approved; /* specifications without "proxy:" */
-	struct hmap named;    /* tables that block */
+	struct hmap named;    /* tables that block, or that not every process can ask */
 };
 
 static char proxymap_yes; /* what the maps hold */
@@ -51,7 +51,7 @@ proxymap_allowed_search(struct proxymap_allowed *a, struct span text)
 
 		for (; span_starts(item, "!"); item = span_from(item, 1))
 			continue;
-		if (table_proxy_blocks(item) && !span_starts(item, "proxy:")) {
+		if (table_proxy_is_implied(item) && !span_starts(item, "proxy:")) {
 			char *name CLEANUP(mem_free_str) =
 			    span_dup(span_from(item, span_find(item, ':') + 1));
 
@@ -121,7 +121,7 @@ proxymap_allowed_new(struct conf *conf, bool writing)
 		proxymap_allowed_master_cf(a, conf);
 	}
 	while (hmap_next(&a->approved, &at, &spec, &value))
-		if (table_proxy_blocks(spec)) {
+		if (table_proxy_is_implied(spec)) {
 			char *name CLEANUP(mem_free_str) =
 			    span_dup(span_from(spec, span_find(spec, ':') + 1));
 

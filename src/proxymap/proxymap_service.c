@@ -136,6 +136,7 @@ proxymap_run(struct service *service)
 {
 	struct proxymap *map = service->state;
 
+	proxymap_tables_start(service);
 	map->pool = proxymap_pool_new(service);
 	/* The tasks keep pointers into the array: it is made once. */
 	map->doors = mem_zalloc(service->listen_count * sizeof(*map->doors));

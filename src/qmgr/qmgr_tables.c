@@ -17,23 +17,15 @@
 void
 qmgr_tables_start(const struct service *s)
 {
-	const struct conf *conf = s->conf;
 	struct buf conninfo CLEANUP(buf_done) = {0};
+	struct buf name CLEANUP(buf_done) = {0};
+	struct db_settings settings;
 
-	service_database_conninfo(conf, SERVICE_SCHEDULER, 0, &conninfo);
-	cluster_table_start(&(struct cluster_table_settings){
-	    .pool = db_pool_new(&(struct db_settings){
-		.conninfo = buf_str(&conninfo),
-		.role = queue_session_role(QUEUE_SESSION_SCHEDULER),
-		.application_name = "rowpost/qmgr",
-		.pooler = conf_bool(conf, CONF_queue_database_pooler),
-		.options = queue_session_options(QUEUE_SESSION_SCHEDULER),
-		.connections = CONNECTIONS,
-		.connect_timeout = conf_time(conf, CONF_queue_database_connect_timeout),
-		.statement_timeout = conf_time(conf, CONF_queue_database_timeout),
-		.backoff_min = conf_time(conf, CONF_queue_database_retry_min_time),
-		.backoff_max = conf_time(conf, CONF_queue_database_retry_max_time),
-		.on_connect = queue_schema_check,
-	    }),
-	});
+	service_database_settings(
+	    s->conf, SERVICE_SCHEDULER, 0, s->kind->program, &conninfo, &name, &settings);
+	settings.role = queue_session_role(QUEUE_SESSION_SCHEDULER);
+	settings.options = queue_session_options(QUEUE_SESSION_SCHEDULER);
+	settings.connections = CONNECTIONS;
+	settings.on_connect = queue_schema_check;
+	cluster_table_start(&(struct cluster_table_settings){.pool = db_pool_new(&settings)});
 }

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "base/span.h"
+#include "db/db.h"
 
 #define BLANKS " \t\r\n"
 
@@ -106,6 +107,23 @@ service_database_conninfo(
 		}
 	}
 	UNREACHED();
+}
+
+void
+service_database_settings(const struct conf *c, enum service_privilege p, size_t shard,
+    const char *program, struct buf *conninfo, struct buf *name, struct db_settings *ret)
+{
+	service_database_conninfo(c, p, shard, conninfo);
+	buf_printf(name, "rowpost/%s", program);
+	*ret = (struct db_settings){
+	    .conninfo = buf_str(conninfo),
+	    .application_name = buf_str(name),
+	    .pooler = conf_bool(c, CONF_queue_database_pooler),
+	    .connect_timeout = conf_time(c, CONF_queue_database_connect_timeout),
+	    .statement_timeout = conf_time(c, CONF_queue_database_timeout),
+	    .backoff_min = conf_time(c, CONF_queue_database_retry_min_time),
+	    .backoff_max = conf_time(c, CONF_queue_database_retry_max_time),
+	};
 }
 
 const char *

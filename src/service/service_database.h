@@ -32,6 +32,15 @@ size_t service_database_count(const struct conf *c);
 void service_database_conninfo(
     const struct conf *c, enum service_privilege p, size_t shard, struct buf *ret);
 
+struct db_settings;
+
+/*
+ * Fills `ret` with what the configuration says of connections to shard `shard`; role, options, number of connections and the
+ * rest are the caller's. `conninfo` and `name` (the application's) get the texts it points to; both are empty before.
+ */
+void service_database_settings(const struct conf *c, enum service_privilege p, size_t shard,
+    const char *program, struct buf *conninfo, struct buf *name, struct db_settings *ret);
+
 /* The group role that the process takes after login: "rowpost_front", ...; NULL: none (root stays who it is). */
 const char *service_database_role(enum service_privilege p);
 

@@ -70,8 +70,15 @@ cluster_lookup(struct table *t, struct span key, struct buf *value, struct err *
 	return TABLE_ERROR;
 }
 
+static bool
+cluster_is_absent(const struct table *t UNUSED)
+{
+	return !cluster_table_is_started();
+}
+
 const struct table_type table_cluster_type = {
     .name = "cluster",
+    .absent = cluster_is_absent,
     .open = cluster_open,
     .lookup = cluster_lookup,
     .close = mem_free,

@@ -39,6 +39,8 @@ struct table_type {
 	bool settings;
 	/* May block when it is opened or asked: done in this process only where that may be, see table_proxy.h. */
 	bool blocks;
+	/* Has this process no way to ask it? Then it goes through proxymap. NULL: every process has. */
+	bool (*absent)(const struct table *t);
 	bool network; /* no file, but its name can be wrong: `rowpost check` looks at it too */
 };
 

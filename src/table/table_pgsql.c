@@ -3,6 +3,8 @@
  * of the table's settings; keys are put into it quoted by the connection that it goes over. Each value of each row is one
  * result; several are joined with commas.
  */
+#include <unistd.h>
+
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "table/table_int.h"
@@ -16,7 +18,8 @@ struct table_pgsql {
 	size_t users; /* the table, and lookups under way */
 	struct table_query *query;
 	struct table_pgsql_hosts *hosts;
-	char *sql; /* owned: the template */
+	char *sql;       /* owned: the template */
+	bool unreadable; /* the settings are not for this process to read */
 };
 
 static void
@@ -74,28 +77,43 @@ pgsql_read_hosts(struct table_pgsql *p, const struct table_settings *s, struct e
 }
 
 static bool
+pgsql_read(struct table_pgsql *p, const struct table *t, const char *name, struct err *err)
+{
+	struct table_settings *s = NULL;
+	bool ok = table_query_settings(t->conf, name, &s, err) &&
+		  table_query_open(t->conf, t->spec, s, &p->query, err) &&
+		  pgsql_read_sql(p, s, err) && pgsql_read_hosts(p, s, err);
+
+	table_query_settings_free(&s);
+	return ok;
+}
+
+static bool
 pgsql_open(struct table *t, struct err *err)
 {
 	char *name CLEANUP(mem_free_str) = span_dup(t->argument);
 	struct table_pgsql *p = mem_new(struct table_pgsql);
-	struct table_settings *s = NULL;
-	bool ok;
 
 	p->users = 1;
-	/* Parameters of main.cf are no file to look at. */
-	if (name[0] != '/' && name[0] != '.') {
-		mem_free(t->path);
-		t->path = NULL;
+	if (pgsql_read(p, t, name, err)) {
+		t->state = p;
+		return true;
 	}
-	ok = table_query_settings(t->conf, name, &s, err) &&
-	     table_query_open(t->conf, t->spec, s, &p->query, err) && pgsql_read_sql(p, s, err) &&
-	     pgsql_read_hosts(p, s, err);
-	table_query_settings_free(&s);
-	if (ok)
+	/* Passwords may be for root only; proxymap has read them before it gave up its rights. */
+	p->unreadable = t->path != NULL && access(name, F_OK) == 0 && access(name, R_OK) != 0;
+	if (p->unreadable)
 		t->state = p;
 	else
 		pgsql_close(p);
-	return ok;
+	return t->state != NULL;
+}
+
+static bool
+pgsql_is_absent(const struct table *t)
+{
+	const struct table_pgsql *p = t->state;
+
+	return p != NULL && p->unreadable;
 }
 
 /* ---- lookup --------------------------------------------------------------------------------------------------------- */
@@ -176,6 +194,11 @@ pgsql_lookup(struct table *t, struct span key, struct buf *value, struct err *er
 	/* What is no text is in no column of text. */
 	if (span_find(key, '\0') < key.len || !utf8_is_valid(key))
 		return TABLE_NOT_FOUND;
+	if (p->unreadable) {
+		(void)err_set(err, ERR_CONFIG, "4.3.5", "open %.*s: Permission denied",
+		    SPAN_ARG(t->argument));
+		return TABLE_ERROR;
+	}
 	/* While we wait the settings may be read again. */
 	p->users++;
 	r = pgsql_ask(p, key, value, err);
@@ -188,6 +211,7 @@ const struct table_type table_pgsql_type = {
     .open = pgsql_open,
     .lookup = pgsql_lookup,
     .close = pgsql_close,
+    .absent = pgsql_is_absent,
     .suffix = "",
     .settings = true,
 };

@@ -61,9 +61,19 @@ table_proxy_blocks(struct span spec)
 }
 
 bool
+table_proxy_is_implied(struct span spec)
+{
+	const struct table_type *type = table_type_find(span_head(spec, span_find(spec, ':')));
+
+	return type != NULL && (type->blocks || type->absent != NULL);
+}
+
+bool
 table_proxy_is_wanted(const struct table *t)
 {
-	return t->type->blocks && !table_proxy_direct && (t->flags & TABLE_NO_PROXY) == 0;
+	if (table_proxy_direct || (t->flags & TABLE_NO_PROXY) != 0)
+		return false;
+	return t->type->blocks || (t->type->absent != NULL && t->type->absent(t));
 }
 
 /* ---- connections ------------------------------------------------------------------------------------------------ */

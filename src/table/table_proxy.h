@@ -62,4 +62,7 @@ enum stream_result table_proxy_read(struct stream *s, struct buf *frame);
 /* Does `spec` name a table that blocks when it is asked? */
 bool table_proxy_blocks(struct span spec);
 
+/* ... or one that not every process can ask: proxymap answers for it although nobody wrote "proxy:". */
+bool table_proxy_is_implied(struct span spec);
+
 #endif

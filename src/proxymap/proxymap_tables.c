@@ -1,0 +1,28 @@
+/*
+ * proxymap_tables.c - tables of the cluster, for processes that do not log in to the queue database: the agents.
+ */
+#include "cluster/cluster_table.h"
+#include "db/db.h"
+#include "proxymap/proxymap_int.h"
+#include "queue/queue_schema.h"
+#include "queue/queue_session.h"
+#include "service/service_database.h"
+
+/* One for lookups, one to look whether a table has changed. */
+#define CONNECTIONS 2
+
+void
+proxymap_tables_start(const struct service *s)
+{
+	struct buf conninfo CLEANUP(buf_done) = {0};
+	struct buf name CLEANUP(buf_done) = {0};
+	struct db_settings settings;
+
+	service_database_settings(
+	    s->conf, SERVICE_FRONT_END, 0, s->kind->program, &conninfo, &name, &settings);
+	settings.role = queue_session_role(QUEUE_SESSION_FRONT);
+	settings.options = queue_session_options(QUEUE_SESSION_FRONT);
+	settings.connections = CONNECTIONS;
+	settings.on_connect = queue_schema_check;
+	cluster_table_start(&(struct cluster_table_settings){.pool = db_pool_new(&settings)});
+}
