@@ -21,6 +21,9 @@ HAVE_OPT := $(foreach p,$(OPTIONAL),$(shell pkg-config --exists $(p) 2>/dev/null
 OPT_FLAGS := $(if $(HAVE_OPT),$(shell pkg-config --cflags $(HAVE_OPT))) \
             $(patsubst %,-DHAVE_%=1,$(subst ldap,LDAP,$(subst libmariadb,MYSQL,$(subst sqlite3,SQLITE,$(HAVE_OPT)))))
 OPT_LIBS := $(if $(HAVE_OPT),$(shell pkg-config --libs $(HAVE_OPT)))
+HAVE_CDB := $(shell pkg-config --exists libcdb 2>/dev/null && echo yes)
+OPT_FLAGS += $(if $(HAVE_CDB),$(shell pkg-config --cflags libcdb) -DHAVE_CDB=1)
+OPT_LIBS += $(if $(HAVE_CDB),$(shell pkg-config --libs libcdb))
 PKG_CFLAGS := $(if $(HAVE_PKG),$(shell pkg-config --cflags $(PACKAGES)))
 PKG_LIBS   := $(if $(HAVE_PKG),$(shell pkg-config --libs $(PACKAGES)))
 

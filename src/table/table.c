@@ -19,6 +19,9 @@
 
 static const struct table_type *const table_types[] = {
     &table_btree_type,
+#ifdef HAVE_CDB
+    &table_cdb_type,
+#endif
     &table_cidr_type,
     &table_cluster_type,
     &table_environ_type,

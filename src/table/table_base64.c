@@ -1,6 +1,7 @@
 /*
  * table_base64.c - values that are files: how postmap -F stores them (RFC 4648 section 4).
  */
+#include "base/log.h"
 #include "base/mem.h"
 #include "table/table_int.h"
 
@@ -66,4 +67,19 @@ table_add_files(struct buf *out, struct span names, struct err *err)
 			return false;
 	}
 	return true;
+}
+
+bool
+table_take_stored(
+    const struct table *t, struct span key, struct span stored, struct buf *value, struct err *err)
+{
+	if ((t->flags & TABLE_FILE_VALUES) == 0) {
+		buf_add_span(value, stored);
+		return true;
+	}
+	if (table_base64_decode(value, stored))
+		return true;
+	log_warn("table %s: key %.*s: malformed BASE64 value: %.*s", t->spec, SPAN_ARG(key),
+	    SPAN_ARG(span_head(stored, 100)));
+	return err_set(err, ERR_CONFIG, "4.3.5", "malformed BASE64 value");
 }

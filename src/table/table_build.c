@@ -111,9 +111,12 @@ table_build_each(const struct table_build *b,
 	struct span key;
 	void *entry;
 
-	while (hmap_next(&b->entries, &at, &key, &entry))
-		if (!each(arg, key, ((struct table_entry *)entry)->value, err))
+	while (hmap_next(&b->entries, &at, &key, &entry)) {
+		const struct table_entry *e = entry;
+
+		if (!each(arg, e->key, e->value, err))
 			return false;
+	}
 	return true;
 }
 

@@ -30,7 +30,7 @@ bool table_build_remove(struct table_build *b, struct span key);
 bool table_build_load(
     struct table_build *b, const char *path, bool create, struct err *err) MUST_CHECK;
 
-/* Calls `each` for every entry, in no order, until it says false. */
+/* Calls `each` for every entry, in no order, until it says false. A NUL follows each key and each value. */
 bool table_build_each(const struct table_build *b,
     bool (*each)(void *arg, struct span key, struct span value, struct err *err), void *arg,
     struct err *err) MUST_CHECK;

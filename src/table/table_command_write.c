@@ -44,7 +44,8 @@ table_target_open(
 		return err_set(
 		    err, ERR_CONFIG, "", "unsupported dictionary type: %.*s", SPAN_ARG(type));
 	ret->source = span_dup(colon < text.len ? span_from(text, colon + 1) : text);
-	ret->path = mem_printf("%s%s", ret->source, TABLE_INDEX_SUFFIX);
+	ret->path =
+	    mem_printf("%s%s", ret->source, ret->type->suffix != NULL ? ret->type->suffix : "");
 	ret->build = table_build_new();
 	return true;
 }
@@ -57,6 +58,7 @@ table_target_done(struct table_target *target)
 	mem_free(target->path);
 }
 
+/* Can single entries be changed? */
 static bool
 table_target_is_indexed(const struct table_target *target)
 {
@@ -97,7 +99,8 @@ table_target_put(struct table_target *target, struct span key, struct span value
 		log_warn("%s:%s: duplicate entry: \"%.*s\"", target->type->name, target->source,
 		    SPAN_ARG(key));
 	else
-		log_warn("%s: duplicate entry: \"%.*s\"", target->path, SPAN_ARG(key));
+		log_warn("%s: duplicate entry: \"%.*s\"",
+		    table_target_is_indexed(target) ? target->path : target->source, SPAN_ARG(key));
 }
 
 static void
@@ -200,7 +203,7 @@ table_target_write(const struct table_target *target, mode_t mode, struct err *e
 	    .nul = target->command->nul,
 	};
 
-	return table_build_write(target->build, &options, err);
+	return target->type->write(target->build, &options, err);
 }
 
 /* Root writes as the owner of the source; back to root with uid 0. */
@@ -236,7 +239,7 @@ table_target_build(struct table_target *target, struct err *err)
 	if (target->type == &table_fail_type)
 		return err_set(err, ERR_TEMP, "", "table fail:%s: write error: Application error",
 		    target->source);
-	if (!table_target_is_indexed(target))
+	if (target->type->write == NULL)
 		return table_target_no_bulk(target, err);
 	table_target_read(target, buf_span(&text), target->source);
 	if (c->aliases)
@@ -297,6 +300,10 @@ table_target_load(struct table_target *target, bool create, mode_t *ret_mode, st
 	if (target->type == &table_fail_type)
 		return err_set(err, ERR_TEMP, "", "table fail:%s: delete error: Application error",
 		    target->source);
+	if (!table_target_is_indexed(target) && target->type->write != NULL)
+		return err_set(err, ERR_CONFIG, "",
+		    "%s:%s is only written as a whole: its entries cannot be changed",
+		    target->type->name, target->source);
 	if (!table_target_is_indexed(target) && create)
 		return table_target_no_bulk(target, err);
 	if (!table_target_is_indexed(target))

@@ -12,6 +12,9 @@
 #define TABLE_FILE_MAX  ((size_t)512 << 20)
 #define TABLE_VALUE_MAX ((size_t)1 << 20)
 
+struct table_build;
+struct table_build_options;
+
 struct table_type {
 	const char *name;
 	/*
@@ -28,6 +31,9 @@ struct table_type {
 	bool (*each)(struct table *t,
 	    bool (*each)(void *arg, struct span key, struct span value, struct err *err), void *arg,
 	    struct err *err);
+	/* Makes the file of it out of what was gathered; NULL: it has none that postmap writes. */
+	bool (*write)(
+	    struct table_build *b, const struct table_build_options *options, struct err *err);
 	/* Why a table that this one is made of cannot be used, or NULL; NULL: it is made of none. */
 	const char *(*inner_trouble)(struct table *t);
 	/* Releases a state; never NULL. */
@@ -65,10 +71,10 @@ struct table {
 
 /* The types of tables, sorted by name. */
 extern const struct table_type table_text_type, table_inline_type, table_static_type,
-    table_fail_type, table_environ_type, table_unix_type, table_hash_type, table_btree_type,
-    table_lmdb_type, table_cidr_type, table_cluster_type, table_pcre_type, table_pgsql_type,
-    table_regexp_type, table_union_type, table_pipe_type, table_random_type, table_proxy_type,
-    table_memcache_type, table_socketmap_type, table_tcp_type;
+    table_fail_type, table_environ_type, table_cdb_type, table_unix_type, table_hash_type,
+    table_btree_type, table_lmdb_type, table_cidr_type, table_cluster_type, table_pcre_type,
+    table_pgsql_type, table_regexp_type, table_union_type, table_pipe_type, table_random_type,
+    table_proxy_type, table_memcache_type, table_socketmap_type, table_tcp_type;
 
 /* Types of which a program may know the name only, and what they really are: see table_backend.c. */
 extern const struct table_type table_ldap_name, table_mysql_name, table_sqlite_name;
@@ -169,6 +175,10 @@ bool table_lmdb_each(struct table *t,
 /* Appends the text / the bytes. False on text that is no base64. */
 void table_base64_encode(struct buf *out, struct span bytes);
 bool table_base64_decode(struct buf *out, struct span text) MUST_CHECK;
+
+/* Appends a value as an indexed file has it: with TABLE_FILE_VALUES it is text in base64. */
+bool table_take_stored(const struct table *t, struct span key, struct span stored,
+    struct buf *value, struct err *err) MUST_CHECK;
 
 /* Appends what the files named in `names` hold ("file, file"), with a newline between two. */
 bool table_add_files(struct buf *out, struct span names, struct err *err) MUST_CHECK;

@@ -8,8 +8,8 @@
 
 #include <lmdb.h>
 
-#include "base/log.h"
 #include "base/mem.h"
+#include "table/table_build.h"
 #include "table/table_int.h"
 
 struct table_lmdb {
@@ -107,21 +107,6 @@ table_lmdb_span(MDB_val v)
 	    ptr, v.mv_size != 0 && ptr[v.mv_size - 1] == '\0' ? v.mv_size - 1 : v.mv_size);
 }
 
-static bool
-table_lmdb_take(
-    const struct table *t, struct span key, struct span stored, struct buf *value, struct err *err)
-{
-	if ((t->flags & TABLE_FILE_VALUES) == 0) {
-		buf_add_span(value, stored);
-		return true;
-	}
-	if (table_base64_decode(value, stored))
-		return true;
-	log_warn("table %s: key %.*s: malformed BASE64 value: %.*s", t->spec, SPAN_ARG(key),
-	    SPAN_ARG(span_head(stored, 100)));
-	return err_set(err, ERR_CONFIG, "4.3.5", "malformed BASE64 value");
-}
-
 static enum table_result
 table_lmdb_lookup(struct table *t, struct span key, struct buf *value, struct err *err)
 {
@@ -142,7 +127,7 @@ table_lmdb_lookup(struct table *t, struct span key, struct buf *value, struct er
 	if (error == 0) {
 		error = mdb_get(txn, l->dbi, &mdb_key, &data);
 		if (error == 0)
-			ok = table_lmdb_take(t, key, table_lmdb_span(data), value, err);
+			ok = table_take_stored(t, key, table_lmdb_span(data), value, err);
 		mdb_txn_abort(txn);
 	}
 	if (error == 0)
@@ -184,6 +169,7 @@ const struct table_type table_lmdb_type = {
     .open = table_lmdb_open,
     .lookup = table_lmdb_lookup,
     .each = table_lmdb_each,
+    .write = table_build_write,
     .close = table_lmdb_close,
     .suffix = TABLE_INDEX_SUFFIX,
 };
@@ -194,6 +180,7 @@ const struct table_type table_hash_type = {
     .open = table_lmdb_open,
     .lookup = table_lmdb_lookup,
     .each = table_lmdb_each,
+    .write = table_build_write,
     .close = table_lmdb_close,
     .suffix = TABLE_INDEX_SUFFIX,
 };
@@ -203,6 +190,7 @@ const struct table_type table_btree_type = {
     .open = table_lmdb_open,
     .lookup = table_lmdb_lookup,
     .each = table_lmdb_each,
+    .write = table_build_write,
     .close = table_lmdb_close,
     .suffix = TABLE_INDEX_SUFFIX,
 };

@@ -10,7 +10,6 @@
 #include "table/table_int.h"
 #include "table/table_net.h"
 
-#define SOCKETMAP_ANSWER_MAX 100000
 #define SOCKETMAP_DIGITS_MAX 9
 
 static const struct table_net_rules socketmap_rules = {
@@ -87,7 +86,7 @@ socketmap_read_length(
 			return socketmap_failed(q, "input format error", false, err);
 		length = length * 10 + (size_t)(c - '0');
 	}
-	if (length > SOCKETMAP_ANSWER_MAX)
+	if (length > conf_size(q->table->conf, CONF_socketmap_max_reply_size))
 		return socketmap_failed(q, "input exceeds size limit", false, err);
 	*ret = length;
 	return TABLE_NET_OK;
@@ -180,8 +179,13 @@ socketmap_lookup(struct table *t, struct span key, struct buf *value, struct err
 	struct table_socketmap *m = t->state;
 	struct socketmap_question q = {.table = t};
 	enum table_result found = TABLE_ERROR;
+	size_t length = strlen(m->name) + 1 + key.len;
 
-	buf_printf(&q.request, "%zu:%s ", strlen(m->name) + 1 + key.len, m->name);
+	if (length > conf_size(t->conf, CONF_socketmap_max_query_size)) {
+		log_warn("table %s lookup error: query exceeds size limit", t->spec);
+		return TABLE_ERROR;
+	}
+	buf_printf(&q.request, "%zu:%s ", length, m->name);
 	buf_add_span(&q.request, key);
 	buf_add_char(&q.request, ',');
 	if (table_net_ask(m->net, &socketmap_rules, socketmap_talk, &q, err) == TABLE_NET_OK)

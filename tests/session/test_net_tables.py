@@ -1,4 +1,5 @@
 """Tables that are asked over a network: tcp:, socketmap:, memcache:. What they decide, and what their trouble does to mail."""
+import os
 import socket
 import subprocess
 import threading
@@ -271,3 +272,29 @@ def test_check_names_broken_specs(t):
                  r"transport_maps.*invalid transport name: foo in service: foo:bar:25"):
         match(text, what)
     assert "canonical_maps" not in text, text
+
+
+def test_cdb(t):
+    """postmap and postalias build it in one step under a running relay, which reads it again."""
+    r = t.relay(start=False)
+    if "cdb" not in r.must_run("postconf", "-m").stdout.split():
+        return      # built without the library
+    r.write_file("domains", "here.test x\n")
+    r.write_file("names", "root: bob@dest.example\n")
+    r.write_config(relay_domains="cdb:%s/domains" % r.conf, mynetworks="192.0.2.0/24")
+    r.must_run("postmap", "cdb:%s/domains" % r.conf)
+    r.must_run("postalias", "cdb:%s/names" % r.conf)
+    equal(query(r, "cdb:%s/names" % r.conf, "ROOT"), ("bob@dest.example", "", 0), "postmap -q of an alias")
+    r.start()
+    equal(code(t, r, "a@here.test"), 250, "in the table")
+    equal(code(t, r, "a@new.test"), 454, "not known yet")
+    r.write_file("domains", "new.test x\nNEW.test y\n")
+    p = r.must_run("postmap", "cdb:%s/domains" % r.conf)
+    match(p.stderr, r"domains: duplicate entry: \"new.test\"")
+    t.wait("the new table", lambda: code(t, r, "a@new.test") == 250)
+    t.wait("the old entry", lambda: code(t, r, "a@here.test") == 454)
+    p = r.run("postmap", "-s", "cdb:%s/domains" % r.conf)
+    match(p.stderr, "sequence operation is not supported")
+    p = r.run("postmap", "-d", "new.test", "cdb:%s/domains" % r.conf)
+    match(p.stderr, "its entries cannot be changed")
+    equal([n for n in os.listdir(r.conf) if ".cdb." in n], [], "files left behind")
