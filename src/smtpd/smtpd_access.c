@@ -37,6 +37,7 @@ smtpd_reject(struct smtpd_session *s, const char *word, const struct access_requ
 
 	buf_printf(&text, "%d %s %s", verdict->code, verdict->dsn, buf_str(&verdict->text));
 	smtpd_log_action(s, "reject", word, request, buf_span(&text));
+	smtpd_notice_rejected(s, verdict->code, verdict->dsn, buf_span(&verdict->text));
 	smtpd_reply(s, verdict->code, verdict->dsn, "%s", buf_str(&verdict->text));
 	/* RFC 5321 section 3.8, RFC 7504: with these codes the server closes the channel. */
 	if (verdict->code == 421 || verdict->code == 521)

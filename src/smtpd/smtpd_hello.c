@@ -67,9 +67,11 @@ smtpd_ehlo(struct smtpd_session *s, struct span args)
 
 	if (!smtpd_hello(s, args, "EHLO"))
 		return;
+	smtpd_notice_flush(s);
 	s->esmtp = true;
 	smtpd_enter(s, SMTPD_STATE_HELO);
 	buf_clear(&s->reply);
 	smtp_ehlo_write(&s->reply, &offer);
+	smtpd_notice_said(s, buf_span(&s->reply));
 	(void)stream_write_span(s->stream, buf_span(&s->reply));
 }

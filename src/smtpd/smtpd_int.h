@@ -36,6 +36,7 @@
 #include "service/service.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_data.h"
+#include "smtpd/smtpd_notice.h"
 #include "table/table_nets.h"
 #include "task/task.h"
 
@@ -76,6 +77,7 @@ struct smtpd_setup {
 	struct table_list *command_filter;      /* smtpd_command_filter */
 	struct domain_list *noop_commands;      /* smtpd_noop_commands */
 	struct domain_list *forbidden_commands; /* smtpd_forbidden_commands */
+	unsigned notify;                        /* notify_classes: enum mail_trouble bits */
 	bool wants_utf8;                        /* smtputf8_enable: all text is UTF-8 */
 	bool soft_bounce;
 	bool haproxy; /* smtpd_upstream_proxy_protocol */
@@ -221,6 +223,7 @@ struct smtpd_session {
 	enum smtpd_command command;              /* in progress, or last */
 	bool failed;                             /* the present command got 4xx or 5xx */
 	const char *where;                       /* for "lost connection after ..." */
+	struct smtpd_notice notice;              /* what the postmaster may be told */
 	struct buf reply;                        /* scratch for building replies */
 	struct buf line;                         /* an over-long command */
 };

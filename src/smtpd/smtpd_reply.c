@@ -121,10 +121,12 @@ smtpd_vreply(struct smtpd_session *s, int code, const char *dsn, const char *fmt
 	if (code >= 400) {
 		s->failed = true;
 		s->errors++;
+		smtpd_notice_refused(s, code, dsn);
 		smtpd_reply_filter(s);
 		smtpd_reply_add_footer(s, MIN(code_len, s->reply.len));
 	}
 	buf_add_str(&s->reply, "\r\n");
+	smtpd_notice_said(s, buf_span(&s->reply));
 	(void)stream_write_span(s->stream, buf_span(&s->reply));
 }
 

@@ -106,6 +106,7 @@ smtpd_has_patience(struct smtpd_session *s)
 {
 	if (s->errors < (unsigned)conf_int(s->setup->conf, CONF_smtpd_hard_error_limit))
 		return true;
+	s->notice.reason = "too many errors";
 	smtpd_give_up(s, "4.7.0", "Error: too many errors");
 	smtpd_log_lost(s, "too many errors", s->where, -1);
 	return false;
@@ -136,6 +137,7 @@ smtpd_greet(struct smtpd_session *s)
 	s->access_denied = !smtpd_access_permits(s, ACCESS_CONNECT, "CONNECT", &request);
 	if (s->access_denied)
 		return;
+	smtpd_notice_said(s, buf_span(&s->setup->banner));
 	(void)stream_write_span(s->stream, buf_span(&s->setup->banner));
 	(void)stream_write(s->stream, "\r\n", 2);
 }
@@ -170,6 +172,7 @@ smtpd_lost(struct smtpd_session *s, enum stream_result why)
 		smtpd_give_up(s, "4.4.2", "Error: timeout exceeded");
 	if (why == STREAM_CANCELLED)
 		return smtpd_give_up(s, "4.3.2", "Service shutting down, closing connection");
+	s->notice.reason = why == STREAM_TIMEOUT ? "timeout" : "lost connection";
 	/* Many clients go without QUIT when their message is taken. */
 	if (why == STREAM_TIMEOUT || s->where != smtpd_after_message)
 		smtpd_log_lost(
@@ -203,6 +206,7 @@ smtpd_loop(struct smtpd_session *s)
 		r = smtpd_read_command(s, &line, &bare_lf);
 		if (r != STREAM_OK)
 			break;
+		smtpd_notice_heard(s, line);
 		if (smtpd_line_is_proper(s, bare_lf))
 			smtpd_command_run(s, line);
 	}
@@ -244,6 +248,7 @@ smtpd_session_done(struct smtpd_session *s)
 	s->server->session_count--;
 	task_cond_wake_all(&s->server->session_ended);
 	smtpd_mail_reset(s);
+	mail_transcript_done(&s->notice.transcript);
 	mem_free(s->helo);
 	mem_free(s->sasl_username);
 	access_memory_done(&s->memory);
@@ -301,6 +306,7 @@ smtpd_session_serve(struct smtpd_session *s)
 	log_info("%s", buf_str(&text));
 	smtpd_client_changed(s, true);
 	smtpd_loop(s);
+	smtpd_notice_end(s);
 	smtpd_log_disconnect(s);
 }
 

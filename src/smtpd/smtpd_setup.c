@@ -136,6 +136,7 @@ smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err)
 	setup->line_limit = conf_size(conf, CONF_line_length_limit);
 	setup->cleanup = cleanup_settings_from(conf);
 	setup->command_filter = table_list_of(conf, CONF_smtpd_command_filter, 0);
+	setup->notify = smtpd_notice_wanted(conf);
 	setup->wants_utf8 = conf_bool(conf, CONF_smtputf8_enable);
 	setup->soft_bounce = conf_bool(conf, CONF_soft_bounce);
 	setup->footer_maps = table_list_of(conf, CONF_smtpd_reject_footer_maps, 0);

@@ -65,6 +65,7 @@ smtpd_rset(struct smtpd_session *s, struct span args)
 	if (span_trim(args).len != 0)
 		return smtpd_reply(s, 501, "5.5.4", "Syntax: RSET");
 	smtpd_mail_reset(s);
+	smtpd_notice_flush(s);
 	smtpd_reply(s, 250, "2.0.0", "Ok");
 }
 
