@@ -37,7 +37,6 @@ smtpd_reject(struct smtpd_session *s, const char *word, const struct access_requ
 
 	buf_printf(&text, "%d %s %s", verdict->code, verdict->dsn, buf_str(&verdict->text));
 	smtpd_log_action(s, "reject", word, request, buf_span(&text));
-	smtpd_notice_rejected(s, verdict->code, verdict->dsn, buf_span(&verdict->text));
 	smtpd_reply(s, verdict->code, verdict->dsn, "%s", buf_str(&verdict->text));
 	/* RFC 5321 section 3.8, RFC 7504: with these codes the server closes the channel. */
 	if (verdict->code == 421 || verdict->code == 521)
@@ -122,8 +121,10 @@ smtpd_access_permits(struct smtpd_session *s, enum access_stage stage, const cha
 	access_check(s->setup->access, stage, request, &verdict);
 	permit = verdict.permit;
 	smtpd_apply_notes(s, word, request, &verdict);
-	if (!permit)
+	if (!permit) {
+		smtpd_notice_rejected(s, verdict.code, verdict.dsn, buf_span(&verdict.text));
 		smtpd_reject(s, word, request, &verdict);
+	}
 	access_verdict_done(&verdict);
 	return permit;
 }

@@ -167,9 +167,6 @@ smtpd_content_end(struct smtpd_session *s)
 	(void)stream_flush(s->stream);
 	if (cleanup_finish(s->mail.cleanup, &err))
 		return true;
-	/* Too large, or in a loop: as if it were returned to its sender. */
-	if (strcmp(err.dsn, "5.3.4") == 0 || strcmp(err.dsn, "5.4.6") == 0)
-		s->notice.next = MAIL_TROUBLE_BOUNCE;
 	smtpd_reply_err(s, &err);
 	return false;
 }
@@ -187,8 +184,8 @@ smtpd_content_done(struct smtpd_session *s)
 void
 smtpd_content_lost(struct smtpd_session *s, const char *word, enum stream_result why)
 {
-	s->notice.reason = why == STREAM_TIMEOUT ? "timeout" : "lost connection";
-	smtpd_log_lost(s, s->notice.reason, word, (int64_t)cleanup_size(s->mail.cleanup));
+	smtpd_log_lost(s, why == STREAM_TIMEOUT ? "timeout" : "lost connection", word,
+	    (int64_t)cleanup_size(s->mail.cleanup));
 	if (why == STREAM_TIMEOUT)
 		smtpd_give_up(s, "4.4.2", "Error: timeout exceeded");
 	else

@@ -67,10 +67,17 @@ smtpd_dsn_is(const char *dsn, const char *const *list)
 	return false;
 }
 
+static bool
+smtpd_in_message(const struct smtpd_session *s)
+{
+	return s->command == SMTPD_DATA || s->command == SMTPD_BDAT;
+}
+
 /* Outside the access rules. */
 static unsigned
 smtpd_class_of(const struct smtpd_session *s, int code, const char *dsn)
 {
+	static const char *const bounce[] = {".3.4", ".4.6", NULL};
 	static const char *const policy[] = {".3.4", ".7.0", ".7.1", ".6.0", NULL};
 	static const char *const resource[] = {".3.0", ".3.1", NULL};
 	static const char *const none[] = {".5.3", ".4.2", ".3.2", NULL};
@@ -79,6 +86,9 @@ smtpd_class_of(const struct smtpd_session *s, int code, const char *dsn)
 	if (code == 421 || smtpd_dsn_is(dsn, none) ||
 	    (code == 554 && smtpd_dsn_is(dsn, (const char *const[]){".5.1", NULL})))
 		return 0;
+	/* A message that is too large, or in a loop, is as if it were returned. */
+	if (smtpd_in_message(s) && smtpd_dsn_is(dsn, bounce))
+		return MAIL_TROUBLE_BOUNCE;
 	if (smtpd_dsn_is(dsn, resource))
 		return MAIL_TROUBLE_RESOURCE;
 	if (smtpd_dsn_is(dsn, policy) || s->command == SMTPD_VRFY)
@@ -192,6 +202,9 @@ smtpd_notice_end(struct smtpd_session *s)
 	struct err err;
 
 	if ((s->notice.troubles & s->setup->notify) != 0 && s->server->front.shard_count != 0) {
+		if (s->notice.reason == NULL && s->counts[SMTPD_QUIT][1] == 0 &&
+		    smtpd_in_message(s))
+			s->notice.reason = "lost connection";
 		front = cleanup_front_pick(&s->server->front, &err);
 		if (front == NULL || !smtpd_notice_store(s, front, &err))
 			log_warn("postmaster notice about %s[%s] is not queued: %s", s->client_name,
