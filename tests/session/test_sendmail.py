@@ -177,29 +177,6 @@ def test_reload_and_stop(t):
     equal(sorted(m.recipients[0] for m in sink.messages), sorted("u%d@dest.example" % i for i in range(40)))
 
 
-def environment(t, r):
-    """A directory where `sendmail` is ours, for clients that call it by name."""
-    d = t.dir + "/bin"
-    os.mkdir(d)
-    with open(d + "/sendmail", "w") as f:
-        f.write("#!/bin/sh\nexec %s/sendmail -C %s \"$@\"\n" % (r.bin, r.conf))
-    os.chmod(d + "/sendmail", 0o755)
-    return d
-
-
-def test_s_nail(t):
-    """s-nail submits through sendmail."""
-    sink = t.sink()
-    r = t.relay(sink=sink)
-    d = environment(t, r)
-    subprocess.run([shutil.which("s-nail"), "-n", "-S", "mta=file://%s/sendmail" % d, "-S", "v15-compat", "-r", "alice@client.example",
-                    "-s", "from s-nail", "bob@dest.example"], input=b"the body\n", check=True, timeout=30,
-                   env={"PATH": "/usr/bin:/bin", "HOME": t.dir, "LANG": "C"})
-    m = sink.wait(1)[0]
-    equal((m.sender, m.recipients), ("alice@client.example", ["bob@dest.example"]))
-    match(m.data.decode(), r"Subject: from s-nail")
-
-
 def test_smtp_clients(t):
     """swaks, msmtp and Python's smtplib deliver by SMTP."""
     sink = t.sink()
