@@ -79,6 +79,7 @@ agent_note_recorded(struct agent *a, struct span payload)
 		buf_done(&kept->payload);
 		mem_free(kept);
 	}
+	CRASH_POINT("agent-recorded");
 	if (a->kept_by_number.count == 0)
 		task_cond_wake_all(&a->idle);
 	return true;
@@ -115,6 +116,7 @@ agent_send_result(struct agent_job *job)
 		(void)link_send(a->link, DELIVERY_RESULT, number, buf_span(&payload));
 	if (delivery_result_counts(&job->result))
 		agent_keep(a, number, &payload);
+	CRASH_POINT("agent-after-result");
 }
 
 /* ---- what a delivery may do ---- */
@@ -321,6 +323,7 @@ agent_say_hello(struct agent *a)
 	(void)link_send(a->link, DELIVERY_HELLO, 0, buf_span(&payload));
 	agent_tell_doubts(a);
 	agent_send_kept(a);
+	CRASH_POINT("agent-enlisted");
 }
 
 /* The deliveries of a link that broke: those in doubt report to the next link, the others are dropped. */

@@ -5,6 +5,7 @@
 
 #ifdef CRASHPOINTS
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,19 @@
 #include "base/log.h"
 
 #define CRASH_FILE_MAX 4096
+
+/* "NAME", or "PROGRAM:NAME" of another program's? */
+static bool
+crash_is(const char *point, const char *name)
+{
+	const char *colon = strchr(point, ':');
+	size_t len = colon != NULL ? (size_t)(colon - point) : 0;
+
+	if (colon == NULL)
+		return strcmp(point, name) == 0;
+	return strcmp(colon + 1, name) == 0 && strlen(program_invocation_short_name) == len &&
+	       strncmp(point, program_invocation_short_name, len) == 0;
+}
 
 /* Finds "NAME ACTION COUNT" in `text`; counts down and rewrites the line in `text`. True when the count is reached. */
 static bool
@@ -33,7 +47,7 @@ crash_due(char *text, const char *name, char *ret_action, size_t action_size)
 
 		if (sscanf(line, "%63s %15s %d", point, action, &count) < 2)
 			continue;
-		if (strcmp(point, name) == 0 && --count <= 0) {
+		if (crash_is(point, name) && --count <= 0) {
 			(void)snprintf(ret_action, action_size, "%s", action);
 			due = true;
 			continue;

@@ -4,7 +4,7 @@
  *
  * In such a build the environment variable ROWPOST_CRASH names a file. Each line of it is "NAME ACTION [COUNT]": the
  * COUNT-th time (default 1) that any process passes point NAME, it does ACTION: kill (SIGKILL itself) or stop
- * (SIGSTOP itself), and removes its line, so that the restarted process goes on.
+ * (SIGSTOP itself), and removes its line, so that the restarted process goes on. "PROGRAM:NAME" is NAME in that program alone.
  */
 #ifndef BASE_CRASH_H
 #define BASE_CRASH_H

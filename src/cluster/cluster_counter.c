@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/hmap.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -516,6 +517,7 @@ cluster_counter_exchange(struct cluster_counter *c, int64_t deadline, struct err
 	if (conn == NULL)
 		return false;
 	ok = run_exchange(c, conn, deadline, err);
+	CRASH_POINT("counter-exchanged");
 	db_pool_give(c->settings.pool, &conn);
 	if (ok)
 		sweep(c);

@@ -4,6 +4,7 @@
  */
 #include "qmgr/qmgr_content.h"
 
+#include "base/crash.h"
 #include "base/mem.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
@@ -55,6 +56,7 @@ qmgr_pull_run(void *arg)
 		piece.failed = true;
 		qmgr_shard_trouble(p->message->shard, &err);
 	}
+	CRASH_POINT("content-read");
 	piece.bytes = buf_span(&bytes);
 	piece.last = p->offset + bytes.len >= p->message->envelope->size;
 	a = qmgr_pull_agent(p);

@@ -4,6 +4,7 @@
  */
 #include "qmgr/qmgr_doubt.h"
 
+#include "base/crash.h"
 #include "base/mem.h"
 #include "qmgr/qmgr_agent.h"
 #include "qmgr/qmgr_int.h"
@@ -61,6 +62,7 @@ qmgr_doubt_hold(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 	d->message = m;
 	d->rcpt = rcpt;
 	q->doubts_held++;
+	CRASH_POINT("doubt-held");
 	return true;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/mem.h"
 #include "cluster/cluster_limit.h"
 #include "qmgr/qmgr_int.h"
@@ -114,6 +115,7 @@ qmgr_limit_ask(struct qmgr *q, struct qmgr_limit_round *r, int64_t epoch, struct
 		return false;
 	ok = cluster_limit_lease(c, epoch, conf_time(conf, CONF_node_lease_time),
 	    (struct cluster_limit *)(void *)r->questions.ptr, r->count, deadline, err);
+	CRASH_POINT("limit-leased");
 	db_pool_give(q->shards[0]->pool, &c);
 	return ok;
 }

@@ -3,6 +3,7 @@
  */
 #include "qmgr/qmgr_order.h"
 
+#include "base/crash.h"
 #include "base/mem.h"
 #include "qmgr/qmgr_agent.h"
 #include "qmgr/qmgr_int.h"
@@ -101,8 +102,9 @@ qmgr_order_finish(struct qmgr_shard *s, const struct qmgr_order_ids *done)
 {
 	struct err err;
 
-	if (done->count != 0 &&
-	    !queue_order_done(s->desk, done->ids, done->count,
+	if (done->count == 0)
+		return;
+	if (!queue_order_done(s->desk, done->ids, done->count,
 		clock_deadline(conf_time(s->qmgr->service->conf, CONF_queue_database_timeout)),
 		&err))
 		qmgr_shard_trouble(s, &err);
@@ -121,6 +123,8 @@ qmgr_order_run(struct qmgr_shard *s)
 		clock_deadline(conf_time(s->qmgr->service->conf, CONF_queue_database_timeout)),
 		&orders, &count, &flush, &err))
 		return qmgr_shard_trouble(s, &err);
+	if (count != 0)
+		CRASH_POINT("order-read");
 	if (flush)
 		qmgr_schedule_flushed(s, queue_order_flushed_all(s->desk));
 	qmgr_order_forget(s);
@@ -128,6 +132,8 @@ qmgr_order_run(struct qmgr_shard *s)
 	for (size_t i = 0; i < count; i++)
 		if (qmgr_order_obey(s->qmgr, &orders[i]))
 			done.ids[done.count++] = orders[i].order_id;
+	if (count != 0)
+		CRASH_POINT("order-obeyed");
 	qmgr_order_finish(s, &done);
 	mem_free(done.ids);
 	mem_free(orders);

@@ -503,6 +503,7 @@ qmgr_outcome_known(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 	if (f == NULL)
 		return false;
 	qmgr_outcome_inherit(q, m, rcpt, &f->outcome, f->receipt);
+	CRASH_POINT("outcome-inherited");
 	qmgr_fact_free(f);
 	return true;
 }

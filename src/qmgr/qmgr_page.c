@@ -4,6 +4,7 @@
 #include "qmgr/qmgr_page.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_schedule.h"
@@ -98,6 +99,7 @@ qmgr_page_read(struct qmgr_shard *s, struct qmgr_message *m, size_t size, struct
 	m->holds++;
 	ok = queue_lease_is_lost(m->claimed->lease) ||
 	     queue_claim_page(s->desk, m->claimed, size, deadline, &page, err);
+	CRASH_POINT("page-read");
 	if (ok)
 		qmgr_message_is_read(m);
 	if (page != NULL)

@@ -3,6 +3,7 @@
  */
 #include "qmgr/qmgr_receipt.h"
 
+#include "base/crash.h"
 #include "base/mem.h"
 #include "qmgr/qmgr_int.h"
 
@@ -43,6 +44,7 @@ qmgr_receipt_send(struct qmgr_agent *a)
 		return;
 	(void)link_send(a->link, DELIVERY_RECORDED, 0, buf_span(&a->recorded));
 	buf_clear(&a->recorded);
+	CRASH_POINT("receipt-sent");
 }
 
 /* An agent that is to end waits for it. */

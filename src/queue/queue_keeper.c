@@ -164,6 +164,7 @@ repair(struct round *k)
 		return;
 	}
 	if (fix_destinations(k, &k->desk->repair_after)) {
+		CRASH_POINT("keeper-repair");
 		k->failed = db_commit(k->conn, k->deadline, k->err) != DB_COMMITTED;
 		return;
 	}
@@ -220,8 +221,10 @@ queue_keeper_run(struct queue_desk *d, int64_t deadline, struct err *err)
 	k.failed = !queue_ring_keep(d, k.conn, deadline, err);
 	if (!k.failed && is_due(&d->notices_at, NOTICE_PAUSE))
 		tell_left(&k);
-	if (!k.failed && d->settings.history > 0 && is_due(&d->history_at, HISTORY_PAUSE))
+	if (!k.failed && d->settings.history > 0 && is_due(&d->history_at, HISTORY_PAUSE)) {
 		k.failed = !queue_history_keep(k.conn, d->settings.history, deadline, err);
+		CRASH_POINT("keeper-history");
+	}
 	if (!k.failed && is_due(&d->reap_at, REAP_PAUSE))
 		reap(&k);
 	if (!k.failed && is_due(&d->repair_at, REPAIR_PAUSE))

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/crash.h"
 #include "queue/queue_int.h"
 
 /* The schema that the statements of this program need, and the version that it counts as. */
@@ -100,6 +101,7 @@ apply(struct db_conn *c, const struct queue_migration *m, int64_t deadline, stru
 	char oldest[DB_INT_SIZE];
 	struct db_param params[3];
 
+	CRASH_POINT("migrate-step");
 	if (!db_script(c, m->sql, deadline, err))
 		return err_prefix(err, "schema/%s", m->name);
 	params[0] = db_param_int4(version, m->version);
@@ -128,6 +130,7 @@ migrate(struct db_conn *c, int64_t deadline, int *ret_from, struct err *err)
 		if (queue_migrations[i].version > *ret_from &&
 		    !apply(c, &queue_migrations[i], deadline, err))
 			return false;
+	CRASH_POINT("migrate-applied");
 	return true;
 }
 
@@ -145,6 +148,7 @@ queue_schema_migrate(
 	}
 	if (db_commit(c, deadline, err) != DB_COMMITTED)
 		return false;
+	CRASH_POINT("migrate-committed");
 	if (ret_from != NULL)
 		*ret_from = from;
 	if (ret_to != NULL)

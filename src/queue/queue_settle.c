@@ -666,9 +666,11 @@ store_forwards(struct settle *s)
 		if (is_valid(s, i))
 			for (size_t k = 0; k < s->results[i]->forward_count; k++)
 				queue_store_add(&store, &s->results[i]->forwards[k]);
-	if (store.count > 0)
+	if (store.count > 0) {
 		ok = queue_store_run(
 		    &store, s->conn, queue_desk_open_set(s->desk), s->deadline, s->err);
+		CRASH_POINT("forward-stored");
+	}
 	queue_store_done(&store);
 	return ok;
 }

@@ -80,6 +80,7 @@ class Nodes(list):
     def __init__(self, t, count, sink, pg=None, uri=None, main=None, start=True, proxied=False, cabled=False, **kw):
         super().__init__()
         self.t, self.sink = t, sink
+        self.sinks = [sink]     # whose mail the ledger counts
         self.host = None
         if cabled:
             self.host = netns.Host()
@@ -168,7 +169,7 @@ class Nodes(list):
     def account(self):
         """The ledger's Account of everything that was sent; an error when something is lost, changed, in two states,
         sent twice without a cause, or when a sender was not told, or told twice."""
-        account = self.t.ledger.audit(self.uri, [self.sink])
+        account = self.t.ledger.audit(self.uri, self.sinks)
         account.assert_whole()
         wrong = ["delivered, but in no table: " + text for text in account.unrecorded]
         wrong += untold(self.t.ledger, account, self.sink)

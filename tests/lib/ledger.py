@@ -20,7 +20,7 @@ ENDS = {"sent": "delivered", "bounced": "bounced", "expired": "bounced", "discar
         "deleted": "discarded"}
 WAITING = ("incoming", "active", "deferred")
 # Seconds between the sink's 250 and the record of it, on a loaded machine.
-RECORD_LIMIT = 3.0
+RECORD_LIMIT = 10.0
 
 
 class Ledger:
@@ -138,12 +138,22 @@ class Account:
     def assert_whole(self, allow_doubles=True):
         """Nothing lost, nothing in two states, and (with allow_doubles) no second copy without a cause."""
         wrong = self.lost + self.contradictions
-        wrong += ["%s %s: %d copies, cause: %s" % (i, r, n, why or "none") for i, r, n, why in self.doubled
-                  if not (why and allow_doubles)]
+        wrong += ["%s %s: %d copies, cause: %s; %s" % (i, r, n, why or "none", self._times(i, r))
+                  for i, r, n, why in self.doubled if not (why and allow_doubles)]
         if wrong:
             raise AssertionError("%d wrong in the ledger (%s):\n%s" % (
                 len(wrong), self.summary(), "\n".join(wrong[:20])))
         return self
+
+    def _times(self, ledger_id, rcpt):
+        """When the copies came, and what happened around them, in seconds from the first one."""
+        times = sorted((m.at, m.answered) for m in self.copies[ledger_id, rcpt])
+        zero = times[0][0]
+        near = [(began, ended, what) for began, ended, what in self.incidents
+                if ended > zero - 10 and began < times[-1][1] + 1]
+        return "copies at %s, incidents at %s" % (
+            ["%.2f-%.2f" % (a - zero, b - zero) for a, b in times],
+            ["%.2f-%.2f %s" % (a - zero, b - zero, what) for a, b, what in near])
 
     def summary(self):
         return ", ".join("%d %s" % (n, k) for k, n in sorted(self.counts.items())) + \

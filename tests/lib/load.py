@@ -54,11 +54,11 @@ def mail_sink(**kw):
 class Mail:
     """One message of the load."""
 
-    def __init__(self, ledger, kind, number):
+    def __init__(self, ledger, kind, number, domain=None):
         self.id = ledger.new_id()
         self.kind = kind
         self.sender = self.id + "@client.example"
-        self.recipients = ["%s-%d-%d@dest%d.example" % (word, number, i, i % 3)
+        self.recipients = ["%s-%d-%d@%s" % (word, number, i, domain or "dest%d.example" % (i % 3))
                            for i, word in enumerate(KINDS[kind])]
         body = LINE * (LARGE // len(LINE)) if kind == "large" else b"Hello %d.\r\n.a line with a dot\r\n" % number
         self.text = ledger.message(self.sender, self.recipients, self.id, body)
@@ -74,6 +74,7 @@ KINDS = {
     "slow": ["slow"],
     "stuck": ["stuck"],
     "never": ["never"],
+    "gate": ["gate"],
     "mixed": ["ok", "later", "nobody", "ok", "later", "nobody"],
 }
 WEIGHTS = {"small": 10, "large": 1, "many": 2, "deferred": 3, "bounced": 2, "slow": 1, "mixed": 2}

@@ -1,10 +1,11 @@
-"""Mailboxes on the node itself, for tests of the local agents: a maildir md@vm.test, an mbox mb@vm.test, a command cmd@local.test and
-an alias fwd@local.test whose members are delivered elsewhere, all with the rights of nobody."""
+"""Mailboxes on the node itself, for tests of the local agents: a maildir md@vm.test, an mbox mb@vm.test, a command cmd@local.test, an
+alias fwd@local.test whose members are delivered elsewhere, and box@pipe.test behind pipe(8), all with the rights of nobody."""
 import os
 import re
 
 USER = 65534
 RECIPIENTS = ["md@vm.test", "mb@vm.test", "cmd@local.test"]
+PIPED = "box@pipe.test"
 
 
 class Mailboxes:
@@ -17,10 +18,19 @@ class Mailboxes:
             # One file for each message: what a command appended that was told to stop would be in the next one's way.
             with open(self.aliases, "w") as f:
                 f.write('cmd "|f=$(mktemp %s/cmd.XXXXXX); cat > $f; mv $f $f.done"\nfwd %s\n' % (self.base, forward))
+            with open(directory + "/piped", "w") as f:
+                f.write("#!/bin/sh\nf=$(mktemp %s/pipe.XXXXXX); cat > $f; mv $f $f.piped\n" % self.base)
+            os.chmod(directory + "/piped", 0o755)
+        self.piped = directory + "/piped"
 
-    def main(self):
-        """Settings of a node that has them."""
+    def master(self):
+        """Lines of master.cf of a node that has box@pipe.test."""
+        return ["boxpipe unix - n n - - pipe user=nobody argv=" + self.piped]
+
+    def main(self, transports=""):
+        """Settings of a node that has them. transports: further entries of transport_maps."""
         return {
+            "transport_maps": "inline:{ pipe.test=boxpipe:%s }" % transports,
             "virtual_mailbox_domains": "vm.test",
             "virtual_mailbox_base": self.base,
             "virtual_mailbox_maps": "inline:{ md@vm.test=md/, mb@vm.test=mb }",
@@ -52,6 +62,7 @@ class Mailboxes:
             "md@vm.test": self._all("md/new"),
             "mb@vm.test": self._read(self.base + "/mb"),
             "cmd@local.test": self._all("", ".done"),
+            PIPED: self._all("", ".piped"),
         }
 
     def copies(self, recipient, subject):
