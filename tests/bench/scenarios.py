@@ -240,6 +240,7 @@ def main():
         if name not in SCENARIOS:
             p.error(f"no scenario {name}; there are: {', '.join(SCENARIOS)}")
     Rowpost.build = args.build
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("scenarios: told to stop"))    # and so to stop what runs
     if os.geteuid() != 0:
         sys.exit("scenarios: relays are started as root")
     for name in args.names or SCENARIOS:

@@ -4,6 +4,7 @@ has one end in the history, and what the history calls sent is what the sinks to
 
 import os
 import statistics
+import threading
 
 import jobs
 import measure
@@ -15,12 +16,9 @@ PROBES = 20                 # single messages a second whose way is timed
 RULES = ("451@rcpt=0.01", "550@rcpt=0.005")
 FIRST = 4                   # windows until caches and pools are filled, at least
 PROGRAMS = ("master", "smtpd", "qmgr", "smtp", "postgres")
-TABLES = {
-    "queue": "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-             "WHERE nspname = 'mailq' AND relkind = 'r' AND relname NOT LIKE 'history%'",
-    "catalog": "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-               "WHERE nspname = 'pg_catalog' AND relkind = 'r'",
-}
+TABLE_SIZES = "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' AND "
+QUEUE = TABLE_SIZES + "nspname = 'mailq' AND relname NOT LIKE 'history%'"
+CATALOG = TABLE_SIZES + "nspname = 'pg_catalog'"
 HISTORY = "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('mailq.history')"
 ENDS = "SELECT count(*) FROM mailq.history WHERE sender ~ '^s[0-9]+@example.com$'"
 SENT = "SELECT count(*) FROM mailq.history WHERE outcome = 'sent'"
@@ -44,9 +42,27 @@ def look(stage):
         found[f"memory of {program}, MB"] = measure.pss_kb(pids, ("Pss_Anon:",)) / 1024
         if program != "postgres":
             found[f"descriptors of {program}"] = count_descriptors(pids)
-    for name, query in TABLES.items():
-        found[f"tables, {name}, MB"] = stage.number(query) / 1e6
+    found["tables of the catalog, MB"] = stage.number(CATALOG) / 1e6
     return found
+
+
+class QueueSize:
+    """The tables of the queue at their largest: they fill and are emptied in turns of half a minute."""
+
+    def __init__(self, stage):
+        self.stage, self.peak = stage, 0
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+        self.thread.start()
+
+    def _watch(self):
+        while not self.stopped.wait(3):
+            self.peak = max(self.peak, self.stage.number(QUEUE))
+
+    def end(self):
+        self.stopped.set()
+        self.thread.join()
+        return self.peak
 
 
 def bulk(stage, seconds, rate=None):
@@ -56,11 +72,11 @@ def bulk(stage, seconds, rate=None):
 
 def window(stage, probe_sink, rate, seconds):
     """One stretch of load; its figures."""
-    probes = Probes(stage, probe_sink, PROBES, seconds)
+    probes, size = Probes(stage, probe_sink, PROBES, seconds), QueueSize(stage)
     cpu, history = stage.relay.meter.cpu_ms(), stage.number(HISTORY)
     load = bulk(stage, seconds, rate)
     probes.end()
-    found = look(stage)
+    found = look(stage) | {"tables of the queue, MB": size.end() / 1e6}
     times = jobs.percentiles(probes.to_sink_ms)
     accepted = load["accepted"] + probes.accepted
     found |= {
