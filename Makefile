@@ -15,15 +15,18 @@ Q           := $(if $(V),,@)
 
 PACKAGES := libpq libssl libcrypto libcares libpcre2-8 libevent_core lmdb libidn2
 HAVE_PKG := $(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes)
-# Tables in other databases: built in when their libraries are there.
-OPTIONAL :=
-HAVE_OPT := $(foreach p,$(OPTIONAL),$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p)))
+# Types of tables that are built in when their libraries are there. What depends on it is made anew when that changes.
+OPTIONAL  := ldap libmariadb libcdb
+HAVE_OPT  := $(foreach p,$(OPTIONAL),$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p)))
 OPT_FLAGS := $(if $(HAVE_OPT),$(shell pkg-config --cflags $(HAVE_OPT))) \
-            $(patsubst %,-DHAVE_%=1,$(subst ldap,LDAP,$(subst libmariadb,MYSQL,$(subst sqlite3,SQLITE,$(HAVE_OPT)))))
-OPT_LIBS := $(if $(HAVE_OPT),$(shell pkg-config --libs $(HAVE_OPT)))
-HAVE_CDB := $(shell pkg-config --exists libcdb 2>/dev/null && echo yes)
-OPT_FLAGS += $(if $(HAVE_CDB),$(shell pkg-config --cflags libcdb) -DHAVE_CDB=1)
-OPT_LIBS += $(if $(HAVE_CDB),$(shell pkg-config --libs libcdb))
+             $(if $(filter ldap,$(HAVE_OPT)),-DHAVE_LDAP=1) $(if $(filter libmariadb,$(HAVE_OPT)),-DHAVE_MYSQL=1) \
+             $(if $(filter libcdb,$(HAVE_OPT)),-DHAVE_CDB=1)
+OPT_LIBS  := $(if $(HAVE_OPT),$(shell pkg-config --libs $(HAVE_OPT)))
+LEFT_OUT  := $(if $(filter ldap,$(HAVE_OPT)),,$(wildcard src/table/table_ldap*.c)) \
+             $(if $(filter libmariadb,$(HAVE_OPT)),,$(wildcard src/table/table_mysql*.c))
+OPT_STAMP := $(BUILD)/.optional$(subst $(eval) ,,$(HAVE_OPT:%=-%))
+# Made here, for a rule's target that is missing would be taken for an intermediate file that nobody needs.
+$(shell [ -e $(OPT_STAMP) ] || { mkdir -p $(BUILD) && rm -f $(BUILD)/.optional* && touch $(OPT_STAMP); })
 PKG_CFLAGS := $(if $(HAVE_PKG),$(shell pkg-config --cflags $(PACKAGES)))
 PKG_LIBS   := $(if $(HAVE_PKG),$(shell pkg-config --libs $(PACKAGES)))
 
@@ -66,7 +69,7 @@ all:
 endif
 
 define ROOM
-$(BUILD)/lib/$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/$(1)/*.c))
+$(BUILD)/lib/$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(LEFT_OUT),$(wildcard src/$(1)/*.c)))
 LINK_$(1) := $(patsubst %,$(BUILD)/lib/%.a,$(call rooms_of,$(1)))
 endef
 $(foreach r,$(ROOMS),$(eval $(call ROOM,$(r))))
@@ -77,6 +80,7 @@ $(BUILD)/lib/%.a:
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D); $(if $(V),,echo "CC $<")
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+$(patsubst %.c,$(BUILD)/%.o,$(wildcard src/table/*.c)): $(OPT_STAMP)
 # It changes stacks, which a shadow stack would take for an attack: not marked as fit for one, so that none is set up.
 $(BUILD)/src/task/task_switch.o: HARDEN += $(call cc_option,-fcf-protection=branch)
 # A NULL that a test follows is a failed test.

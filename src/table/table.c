@@ -43,9 +43,6 @@ static const struct table_type *const table_types[] = {
     &table_random_type,
     &table_regexp_type,
     &table_socketmap_type,
-#ifdef HAVE_SQLITE
-    &table_sqlite_name,
-#endif
     &table_static_type,
     &table_tcp_type,
     &table_text_type,
@@ -294,6 +291,8 @@ table_ask(struct table *t, struct span key, struct buf *value, struct err *err)
 	}
 	if (table_proxy_is_wanted(t))
 		return table_proxy_lookup(t, key, value, err);
+	if (t->type->foreign)
+		return table_direct_lookup(t, key, value, err);
 	return t->type->lookup(t, key, value, err);
 }
 

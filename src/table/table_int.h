@@ -48,6 +48,7 @@ struct table_type {
 	/* Has this process no way to ask it? Then it goes through proxymap. NULL: every process has. */
 	bool (*absent)(const struct table *t);
 	bool network; /* no file, but its name can be wrong: `rowpost check` looks at it too */
+	bool foreign; /* by the code of a foreign library */
 };
 
 struct table {
@@ -77,8 +78,8 @@ extern const struct table_type table_text_type, table_inline_type, table_static_
     table_proxy_type, table_memcache_type, table_socketmap_type, table_tcp_type;
 
 /* Types of which a program may know the name only, and what they really are: see table_backend.c. */
-extern const struct table_type table_ldap_name, table_mysql_name, table_sqlite_name;
-extern const struct table_type table_ldap_type, table_mysql_type, table_sqlite_type;
+extern const struct table_type table_ldap_name, table_mysql_name;
+extern const struct table_type table_ldap_type, table_mysql_type;
 void table_backend_add(const struct table_type *type);
 
 /* The type of that name, or NULL. */
@@ -108,6 +109,13 @@ bool table_proxy_is_wanted(const struct table *t);
 
 /* table_ask() in proxymap: `key` as it is, `approved` when the name has "proxy:" in front. Waits. */
 enum table_result table_proxy_lookup(
+    struct table *t, struct span key, struct buf *value, struct err *err);
+
+/*
+ * table_ask() of a table that blocks, in this process: a foreign library gets the large stack of the process itself, not that of a
+ * task.
+ */
+enum table_result table_direct_lookup(
     struct table *t, struct span key, struct buf *value, struct err *err);
 
 /* Opens `t`, if that was left for later. */

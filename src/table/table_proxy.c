@@ -240,6 +240,44 @@ table_proxy_lookup(struct table *t, struct span key, struct buf *value, struct e
 	return TABLE_ERROR;
 }
 
+/* ---- asking in this process -------------------------------------------------------------------------------------- */
+
+struct table_direct {
+	struct table *table;
+	struct span key;
+	struct buf *value;
+	struct err *err;
+	enum table_result result;
+	bool done;
+	struct task_cond cond;
+};
+
+static void
+table_direct_run(void *arg)
+{
+	struct table_direct *d = arg;
+
+	d->result = d->table->type->lookup(d->table, d->key, d->value, d->err);
+	d->done = true;
+	task_cond_wake_all(&d->cond);
+}
+
+enum table_result
+table_direct_lookup(struct table *t, struct span key, struct buf *value, struct err *err)
+{
+	struct table_direct d = {.table = t, .key = key, .value = value, .err = err};
+	struct task_hook hook = {.fn = table_direct_run, .arg = &d};
+
+	if (task_self() == NULL)
+		return t->type->lookup(t, key, value, err);
+	task_hook_at_turn_end(&hook);
+	task_shield(true);
+	while (!d.done)
+		(void)task_cond_wait(&d.cond, CLOCK_NEVER);
+	task_shield(false);
+	return d.result;
+}
+
 /* ---- proxy:type:name -------------------------------------------------------------------------------------------- */
 
 /* Fixed strings, patterns, or (both) something of either: as the type says, and for unionmap: and pipemap: what is in it. */
