@@ -25,7 +25,7 @@ struct cleanup_front {
 	size_t shard_count;
 	struct queue_front *front; /* one of them, for what has to stay with one; borrowed */
 	size_t turn;               /* counts the messages */
-	struct db_pool *tables; /* owned; for tables of the cluster */
+	struct db_pool *tables;    /* owned; for tables of the cluster */
 	struct poke poke;
 };
 
