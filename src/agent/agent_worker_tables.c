@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/conf_param.h"
 #include "rewrite/rewrite.h"
 #include "table/table.h"
 #include "table/table_address.h"
@@ -64,6 +65,15 @@ agent_worker_open_owned(struct agent_worker_tables *t, unsigned flags)
 		log_fatal(EX_CONFIG, "%s", err.text);
 }
 
+/* Results that choose a path or a command take nothing from the key; a filter of texts may. */
+static unsigned
+agent_worker_table_flags(enum conf_param maps, unsigned flags)
+{
+	return span_ends(span_str(conf_param_info(maps)->name), "_delivery_status_filter")
+		   ? flags & ~(unsigned)TABLE_NO_SUBSTITUTION
+		   : flags;
+}
+
 struct agent_worker_tables *
 agent_worker_tables_new(struct conf *conf, const struct agent_worker_kind *kind)
 {
@@ -79,7 +89,8 @@ agent_worker_tables_new(struct conf *conf, const struct agent_worker_kind *kind)
 		count++;
 	t->lists = mem_zalloc((count + 1) * sizeof(struct table_list *));
 	for (size_t i = 0; i < count; i++)
-		t->lists[i] = table_list_of(conf, t->params[i], flags);
+		t->lists[i] = table_list_of(
+		    conf, t->params[i], agent_worker_table_flags(t->params[i], flags));
 	if (t->owned_param != CONF_COUNT)
 		agent_worker_open_owned(t, TABLE_NO_PROXY | TABLE_NO_SUBSTITUTION);
 	return t;

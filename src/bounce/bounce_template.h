@@ -11,12 +11,20 @@
 
 struct bounce_templates;
 
-/* NULL when bounce_template_file is empty or cannot be read; what is wrong with it is logged. */
+/* What is wrong with bounce_template_file is logged; templates with mistakes, and all of a file that cannot be read, are built in. */
 struct bounce_templates *bounce_template_load(const struct conf *conf);
 void bounce_template_free(struct bounce_templates **t);
 
 /* The own text of that kind; NULL: the built-in one. */
 const struct mail_report_template *bounce_template_of(
     const struct bounce_templates *t, enum mail_report_kind kind);
+
+/*
+ * Appends the templates of the file `path`, built-in ones for those that it has not (path "": for all; NULL: the file is
+ * bounce_template_file), as postconf -t shows them, or with `expanded` (-b) their bodies for this host. False: the file cannot
+ * be read.
+ */
+bool bounce_template_show(const struct conf *conf, const char *path, bool expanded, struct buf *ret,
+    struct err *err) MUST_CHECK;
 
 #endif

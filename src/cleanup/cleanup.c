@@ -92,8 +92,7 @@ cleanup_add_rcpt(struct cleanup *c, const char *addr, const char *orig_addr, con
 {
 	const struct queue_rcpt rcpt = {
 	    .addr = addr,
-	    .orig_addr =
-		strcmp(addr, orig_addr) != 0 && !c->settings->no_orig_rcpt ? orig_addr : NULL,
+	    .orig_addr = strcmp(addr, orig_addr) != 0 ? orig_addr : NULL,
 	    .dsn_orcpt = dsn_orcpt,
 	    .dsn_notify = dsn_notify,
 	};

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "bounce/bounce_template.h"
 #include "table/table.h"
 
 int
@@ -14,6 +15,7 @@ main(int argc, char **argv)
 	struct postconf_lists lists = {
 	    .lock_types = "flock\nfcntl\ndotlock\n",
 	    .server_sasl_types = "dovecot\n",
+	    .templates = bounce_template_show,
 	};
 
 	for (size_t i = 0; table_type_name(i) != NULL; i++)

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "conf/postconf_int.h"
 
-#define OPTIONS "aAbc:C:deEfFhHlmMno:pPtT:vxX#"
+#define OPTIONS "+aAbc:C:deEfFhHlmMno:pPtT:vxX#"
 #define USAGE                                                                                        \
 	"usage: postconf [-a (server SASL types)] [-A (client SASL types)] [-b (bounce templates)] " \
 	"[-c config_dir] [-C param_class] [-d (parameter defaults)] [-e (edit configuration)] "      \
@@ -41,7 +41,8 @@ is_given(const struct command *cmd, char option)
 static void
 check_exclusive(const struct command *cmd)
 {
-	static const char *const sets[] = {"dn", "hH", "eX#", "MFPpaAlmbtT", "de", "dX", "d#"};
+	static const char *const sets[] = {
+	    "dn", "hH", "eX#", "en", "MFPpaAlmbtT", "de", "dX", "d#"};
 
 	for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
 		const char *first = NULL;
@@ -179,7 +180,7 @@ show_templates(struct postconf *pc, bool expand, const struct postconf_lists *li
 	if (lists->templates == NULL)
 		return;
 	if (!conf_load(&source, &c, &err) ||
-	    !lists->templates(c, pc->arg_count > 0 ? pc->args[0] : "", expand, &pc->out, &err))
+	    !lists->templates(c, pc->arg_count > 0 ? pc->args[0] : NULL, expand, &pc->out, &err))
 		log_fatal(1, "%s", err.text);
 }
 
@@ -188,8 +189,11 @@ show_tls(struct postconf *pc, const char *mode, const struct postconf_lists *lis
 {
 	const char *text = lists->tls != NULL ? lists->tls(mode) : NULL;
 
-	if (text == NULL)
-		log_fatal(1, "unknown 'postconf -T' mode: %s", mode);
+	if (text == NULL) {
+		log_warn("unknown 'postconf -T' mode: %s", mode);
+		pc->failed = true;
+		return;
+	}
 	buf_add_str(&pc->out, text);
 }
 
@@ -252,9 +256,9 @@ read_master(struct postconf *pc)
 		warn_lines(pc->master_cf.warnings);
 		return;
 	}
-	/* The parameters of main.cf can be shown without. */
-	if (pc->view != POSTCONF_MAIN)
-		log_fatal(1, "%s", err.text);
+	/* The parameters of main.cf can be shown where there is no master.cf at all. */
+	if (pc->view != POSTCONF_MAIN || access(file, F_OK) == 0)
+		log_fatal(1, "%s", postconf_master_problem(&err));
 	log_warn("%s", err.text);
 }
 
@@ -297,5 +301,5 @@ postconf_main(int argc, char **argv, const struct postconf_lists *lists)
 	if (!pc.defaults)
 		postconf_warn_unused(&pc);
 	done(&pc, &cmd);
-	return 0;
+	return pc.failed ? 1 : 0;
 }

@@ -16,7 +16,7 @@ struct postconf_lists {
 	const char *lock_types;        /* -l */
 	const char *server_sasl_types; /* -a */
 	const char *client_sasl_types; /* -A */
-	/* -b and -t: appends the templates of `file` ("": those of bounce_template_file or the built-in ones). */
+	/* -b and -t: appends the templates of `file` ("": the built-in ones; NULL: those of bounce_template_file). */
 	bool (*templates)(
 	    const struct conf *c, const char *file, bool expand, struct buf *ret, struct err *err);
 	/* -T compile-version, run-version, public-key-algorithms; NULL for a mode it does not know. */

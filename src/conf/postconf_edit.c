@@ -185,7 +185,8 @@ check_request(struct postconf *pc, const char *arg)
 		log_fatal(1, "-e, -X, or -# accepts no comment input");
 	if (pc->action != POSTCONF_SET && pc->view == POSTCONF_MAIN &&
 	    span_find(text, '=') < text.len)
-		log_fatal(1, "specify one of -e -X");
+		log_fatal(1, pc->action == POSTCONF_EXCLUDE ? "specify one of -e -X"
+							    : "specify one of -e -#");
 }
 
 /* "name = value" of a command line. */
@@ -283,7 +284,24 @@ parse_service(struct span text, const char *where, struct master_cf *ret)
 	struct err err;
 
 	if (!master_cf_parse_all(text, where, ret, &err))
-		log_fatal(1, "%s", err.text);
+		log_fatal(1, "%s", postconf_master_problem(&err));
+}
+
+/* What a request makes of a service; `request` and `shown` are for messages, in Postfix's way. */
+static void
+parse_request(struct span text, const char *request, struct span shown, struct master_cf *ret)
+{
+	struct err err;
+	const char *problem;
+	const char *in;
+
+	if (master_cf_parse_all(text, "request", ret, &err) && ret->count == 1)
+		return;
+	problem = postconf_master_problem(&err);
+	in = strstr(problem, " in \"");
+	if (in == NULL || span_starts(span_str(problem), "file "))
+		log_fatal(1, "bad field count: \"%s\"", request);
+	log_fatal(1, "%.*s in \"%.*s\"", (int)(in - problem), problem, SPAN_ARG(shown));
 }
 
 static char *
@@ -297,17 +315,14 @@ service_text(const struct master_service *s)
 
 /* -Me name/type=line, -MX and -M# name/type */
 static void
-edit_line(
-    struct postconf *pc, struct file *f, const struct postconf_pattern *pattern, struct span value)
+edit_line(struct postconf *pc, struct file *f, const struct postconf_pattern *pattern,
+    struct span value, const char *request)
 {
 	struct master_cf wanted CLEANUP(master_cf_done) = {0};
 	bool found = false;
 
-	if (pc->action == POSTCONF_SET) {
-		parse_service(value, "request", &wanted);
-		if (wanted.count != 1)
-			log_fatal(1, "bad field count: \"%.*s\"", SPAN_ARG(value));
-	}
+	if (pc->action == POSTCONF_SET)
+		parse_request(value, request, value, &wanted);
 	for (size_t i = 0; i < f->entry_count; i++) {
 		struct entry *e = &f->entries[i];
 		struct master_cf m CLEANUP(master_cf_done) = {0};
@@ -415,7 +430,7 @@ edit_services(struct postconf *pc, struct file *f, const struct postconf_pattern
 			continue;
 		change_service(pc, &m.services[0], pattern->rest, value);
 		char *changed = service_text(&m.services[0]);
-		parse_service(span_str(changed), "request", &check);
+		parse_request(span_str(changed), request, value, &check);
 		replace(e, changed);
 		found = true;
 	}
@@ -436,13 +451,13 @@ edit_master_request(struct postconf *pc, struct file *f, const char *arg)
 	if (pc->view == POSTCONF_MASTER) {
 		if (!pattern.has_type || pattern.has_rest)
 			log_fatal(1, "-Me, -MX or -M# requires service_name/type");
-		edit_line(pc, f, &pattern, value);
+		edit_line(pc, f, &pattern, value, arg);
 		return;
 	}
-	if (!pattern.has_rest && pc->view == POSTCONF_PARAMS)
+	if (pc->view == POSTCONF_PARAMS && (!pattern.has_rest || strchr(pattern.rest, '/') != NULL))
 		log_fatal(1, "-Pe or -PX requires service_name/type/parameter");
 	if (!pattern.has_rest)
-		log_fatal(1, "-Fe requires service_name/type/field_name");
+		log_fatal(1, "-Fe or -FX requires service_name/type/field_name");
 	if (pc->view == POSTCONF_PARAMS)
 		for (size_t i = 0; i < value.len; i++)
 			if (isspace((unsigned char)value.ptr[i]))

@@ -46,6 +46,7 @@ struct postconf {
 	bool fold;        /* -f */
 	bool hide_names;  /* -h */
 	bool hide_values; /* -H */
+	bool failed;      /* something could not be shown: exit status 1 */
 	unsigned classes; /* -C */
 	char **args;      /* borrowed: words after the options */
 	size_t arg_count;
@@ -92,6 +93,9 @@ void postconf_show_master(struct postconf *pc);
 void postconf_service_line(
     struct postconf *pc, const struct master_service *s, bool fold, struct buf *ret);
 
+/* What is wrong with a line of master.cf; as in Postfix without its place where a field is invalid. */
+const char *postconf_master_problem(const struct err *err);
+
 /* The number of the field called `name`, as in -F; ends the program for an unknown one. */
 enum master_cf_field postconf_field(const char *name);
 
@@ -102,11 +106,14 @@ void postconf_edit(struct postconf *pc);
 
 /* ---- postconf_print.c ---- */
 
+/* Where lines of main.cf are folded; those of master.cf are one character shorter. */
+#define POSTCONF_LINE ((size_t)80)
+
 /*
- * Appends the words of `text` with one blank between them, folded before column 80 if asked for. `*column` is where
- * the line is, and stays up to date.
+ * Appends the words of `text` with one blank between them, folded so that no line is longer than `limit` (0: one line).
+ * `*column` is where the line is, and stays up to date.
  */
-void postconf_words(struct buf *ret, const char *text, bool fold, size_t *column);
+void postconf_words(struct buf *ret, const char *text, size_t limit, size_t *column);
 
 /* Appends "name = value" and a newline, in the form asked for. */
 void postconf_setting(struct postconf *pc, const char *name, const char *value);

@@ -46,6 +46,14 @@ postconf_pattern_is(const struct postconf_pattern *p, const struct master_servic
 	       part_is(p->type, s->fields[MASTER_CF_FIELD_TYPE]);
 }
 
+const char *
+postconf_master_problem(const struct err *err)
+{
+	const char *invalid = strstr(err->text, ": invalid ");
+
+	return invalid != NULL ? invalid + 2 : err->text;
+}
+
 enum master_cf_field
 postconf_field(const char *name)
 {
@@ -61,19 +69,15 @@ has_blank(const char *text)
 	return strpbrk(text, " \t\r\n") != NULL;
 }
 
-/* Option words: -v and the like stay on the line, each -o gets one of its own when folded. */
-static void
-add_option(struct postconf *pc, const struct master_service *s, size_t *i, bool fold,
-    size_t *column, struct buf *ret)
-{
-	const char *option = s->args[*i];
+#define INDENT 4
 
-	if (strcmp(option, "-o") != 0 || *i + 1 >= s->option_count) {
-		postconf_words(ret, option, fold, column);
-		return;
-	}
-	const char *setting = s->args[++*i];
+/* "-o setting", on a line of its own when folded. */
+static void
+add_override(struct postconf *pc, const struct master_service *s, const char *setting, bool fold,
+    struct buf *ret)
+{
 	struct buf value CLEANUP(buf_done) = {0};
+
 	if (pc != NULL && pc->expand)
 		postconf_expand(pc, s, setting, &value);
 	else
@@ -81,7 +85,6 @@ add_option(struct postconf *pc, const struct master_service *s, size_t *i, bool 
 	if (fold)
 		buf_add_str(ret, "\n   ");
 	buf_printf(ret, has_blank(buf_str(&value)) ? " -o {%s}" : " -o %s", buf_str(&value));
-	*column = fold ? 4 + 3 + value.len : *column + 4 + value.len;
 }
 
 /* The command with its arguments; `column` is where it begins. */
@@ -90,12 +93,23 @@ add_command(
     struct postconf *pc, const struct master_service *s, bool fold, size_t column, struct buf *ret)
 {
 	buf_add_str(ret, s->fields[MASTER_CF_FIELD_COMMAND]);
+	bool after_override = false;
+
 	column += strlen(s->fields[MASTER_CF_FIELD_COMMAND]);
-	for (size_t i = 0; i < s->arg_count; i++)
-		if (i < s->option_count)
-			add_option(pc, s, &i, fold, &column, ret);
-		else
-			postconf_words(ret, s->args[i], fold, &column);
+	for (size_t i = 0; i < s->arg_count; i++) {
+		if (i + 1 < s->option_count && strcmp(s->args[i], "-o") == 0) {
+			add_override(pc, s, s->args[++i], fold, ret);
+			after_override = true;
+			continue;
+		}
+		/* What follows a setting begins a line, too. */
+		if (fold && after_override) {
+			buf_add_str(ret, "\n   ");
+			column = INDENT - 1;
+		}
+		after_override = false;
+		postconf_words(ret, s->args[i], fold ? POSTCONF_LINE - 1 : 0, &column);
+	}
 }
 
 void
@@ -210,12 +224,41 @@ show_service(struct postconf *pc, const struct master_service *s, const char *wa
 	UNREACHED();
 }
 
+/* A request has one to so many parts, none of them empty. */
+static void
+check_pattern(const struct postconf *pc, struct span text)
+{
+	static const struct {
+		size_t parts;
+		const char *form;
+	} forms[] = {
+	    [POSTCONF_MASTER] = {2, "-M option requires service_name[/type]"},
+	    [POSTCONF_FIELDS] = {3, "-F option requires service_name[/type[/field]]"},
+	    [POSTCONF_PARAMS] = {3, "-P option requires service_name[/type[/parameter]]"},
+	};
+	size_t parts = 0;
+
+	for (bool more = true; more; parts++) {
+		size_t slash = span_find(text, '/');
+
+		if (slash == 0)
+			log_fatal(1, "%s", forms[pc->view].form);
+		more = slash < text.len;
+		text = span_from(text, slash + 1);
+		if (more && text.len == 0)
+			log_fatal(1, "%s", forms[pc->view].form);
+	}
+	if (parts > forms[pc->view].parts)
+		log_fatal(1, "%s", forms[pc->view].form);
+}
+
 static bool
 show_matching(struct postconf *pc, const char *text)
 {
 	struct postconf_pattern pattern CLEANUP(postconf_pattern_done) = {0};
 	bool any = false;
 
+	check_pattern(pc, span_str(text));
 	postconf_pattern_parse(span_str(text), &pattern);
 	for (size_t i = 0; i < pc->master_cf.count; i++)
 		if (postconf_pattern_is(&pattern, &pc->master_cf.services[i]))

@@ -147,6 +147,8 @@ local_copy(const struct local_delivery *d, const struct local_context *c, unsign
 {
 	if (!conf_has(d->work->conf, CONF_prepend_delivered_header, delivered_for))
 		flags &= ~(unsigned)MAILBOX_COPY_DELIVERED;
+	if (!conf_bool(d->work->conf, CONF_enable_original_recipient))
+		flags &= ~(unsigned)MAILBOX_COPY_ORIG_RCPT;
 	return (struct mailbox_copy){
 	    .flags = flags,
 	    .sender = c->sender,

@@ -270,15 +270,18 @@ pipe_expand_word(struct pipe_expansion *e, const char *word, const struct pipe_a
 			continue;
 		}
 		if (!pipe_macro_name(&rest, &name))
-			return err_set(e->err, ERR_CONFIG, "4.3.5",
-			    "bad macro syntax in the command: %s", word);
+			return err_set(e->err, ERR_CONFIG, "4.3.5", "%s: \"%s\"",
+			    rest.len > 0 && (rest.ptr[0] == '{' || rest.ptr[0] == '(')
+				? "truncated macro reference"
+				: "empty macro name",
+			    word);
 		value = pipe_rcpt_value(e, r, name);
 		*ret_of_rcpt = *ret_of_rcpt || value != NULL;
 		if (value == NULL)
 			value = pipe_other_value(e, name);
 		if (value == NULL)
-			return err_set(e->err, ERR_CONFIG, "4.3.5",
-			    "unknown macro name in the command: %.*s", SPAN_ARG(name));
+			return err_set(e->err, ERR_CONFIG, "4.3.5", "unknown macro name: \"%.*s\"",
+			    SPAN_ARG(name));
 		buf_add_str(out, value);
 	}
 	return true;

@@ -264,16 +264,16 @@ edit_master(void **state UNUSED)
 	write_file("master.cf", "a unix - - n - - smtp -v\n# c\nb unix - - n - - smtp arg\n");
 	expect_file("-Pe|a/unix/x=1|a/unix/y=2|b/unix/x=3", "master.cf",
 	    "a          unix  -       -       n       -       -       smtp -v\n    -o x=1\n    -o y=2\n# c\n"
-	    "b          unix  -       -       n       -       -       smtp\n    -o x=3 arg\n");
+	    "b          unix  -       -       n       -       -       smtp\n    -o x=3\n    arg\n");
 	expect_file("-PX|a/unix/x", "master.cf",
 	    "a          unix  -       -       n       -       -       smtp -v\n    -o y=2\n# c\n"
-	    "b          unix  -       -       n       -       -       smtp\n    -o x=3 arg\n");
+	    "b          unix  -       -       n       -       -       smtp\n    -o x=3\n    arg\n");
 	expect_file("-Fe|*/unix/chroot=y", "master.cf",
 	    "a          unix  -       -       y       -       -       smtp -v\n    -o y=2\n# c\n"
-	    "b          unix  -       -       y       -       -       smtp\n    -o x=3 arg\n");
+	    "b          unix  -       -       y       -       -       smtp\n    -o x=3\n    arg\n");
 	expect_file("-Fe|a/unix/command=lmtp", "master.cf",
 	    "a          unix  -       -       y       -       -       lmtp\n# c\n"
-	    "b          unix  -       -       y       -       -       smtp\n    -o x=3 arg\n");
+	    "b          unix  -       -       y       -       -       smtp\n    -o x=3\n    arg\n");
 	expect_log("-Fe|a/unix/chroot=z", 1, "invalid chroot field \"z\"");
 	expect_log("-Me|a/unix=a unix - -", 1, "bad field count");
 	expect_log("-MX|a", 1, "-Me, -MX or -M# requires service_name/type\n");
@@ -292,10 +292,12 @@ bad_files(void **state UNUSED)
 	expect_log("-x|relayhost", 1, "fatal: macro processing error\n");
 	expect_log("-x|myorigin", 1, "truncated macro reference: \"${x\"\n");
 	write_file("main.cf", "");
+	write_file("master.cf", "x foo - - n - - smtp\n");
+	expect_log("-M", 1, "fatal: invalid type field \"foo\" in \"x foo - - n - - smtp\"\n");
 	write_file("master.cf", "smtp inet\n");
-	expect_log("-n", 0, "master.cf: line 1: bad field count\n");
+	expect_log("-n", 1, "master.cf: line 1: bad field count\n");
 	expect_log("-M", 1, "master.cf: line 1: bad field count\n");
-	expect_out("-d|message_size_limit", "message_size_limit = 10240000\n");
+	expect_log("-d|message_size_limit", 1, "master.cf: line 1: bad field count\n");
 }
 
 int
