@@ -1,10 +1,10 @@
 """LMTP: a reply per recipient, sockets and addresses, real servers."""
 import os
-import pwd
 import shutil
 import socket
 import subprocess
 
+from dovecot import Dovecot
 from session import equal, limit
 
 BOB = "bob@dest.example"
@@ -118,64 +118,76 @@ def can_connect(port):
         return False
 
 
-DOVECOT = """\
-base_dir = %(dir)s/run
-state_dir = %(dir)s/state
-log_path = %(dir)s/log
-protocols = lmtp
-listen = 127.0.0.1
-ssl = no
-default_internal_user = %(user)s
-default_login_user = %(user)s
-default_internal_group = %(group)s
-mail_location = maildir:%(dir)s/mail/%%n
-first_valid_uid = 1
-postmaster_address = postmaster@rp.test
-passdb {
-  driver = static
-  args = nopassword=y
-}
-userdb {
-  driver = passwd-file
-  args = username_format=%%n %(dir)s/users
-}
-service lmtp {
-  inet_listener lmtp {
-    address = 127.0.0.1
-    port = %(port)d
-  }
-}
-service anvil {
-  chroot =
-}
-service stats {
-  chroot =
-}
-"""
-
-
-@limit(90)
+@limit(120)
 def test_dovecot(t):
     """Dovecot's LMTP server: mail is in the mailbox, an unknown user bounces."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    d = t.dir + "/dovecot"
-    mail = pwd.getpwnam("nobody")
-    os.makedirs(d + "/mail")
-    os.chown(d + "/mail", mail.pw_uid, mail.pw_gid)
-    with open(d + "/users", "w") as f:
-        f.write("bob:{PLAIN}x:%d:%d::%s/mail/bob::\n" % (mail.pw_uid, mail.pw_gid, d))
-    with open(d + "/dovecot.conf", "w") as f:
-        f.write(DOVECOT % {"dir": d, "port": port, "user": "nobody", "group": "nogroup"})
-    p = subprocess.Popen([shutil.which("dovecot", path="/usr/sbin:/usr/bin"), "-F", "-c", d + "/dovecot.conf"])
-    t.at_end(lambda: (p.terminate(), p.wait()))
-    t.wait("dovecot", lambda: can_connect(port), 20)
-    r = lmtp_relay(t, "inet:127.0.0.1:%d" % port)
+    d = dovecot(t, "dovecot", {"bob": None})
+    r = lmtp_relay(t, d.nexthop)
     q = t.send(r, recipients=[BOB, "nobody-here@dest.example"])
-    r.log.wait_for(r"%s: to=<%s>, relay=127.0.0.1\[127.0.0.1\]:%d, .*status=sent \(250 2.0.0 .*Saved" % (q, BOB, port))
+    r.log.wait_for(r"%s: to=<%s>, relay=127.0.0.1\[127.0.0.1\]:%d, .*status=sent \(250 2.0.0 .*Saved" % (q, BOB, d.port))
     r.log.wait_for(r"%s: to=<nobody-here@dest.example>, .*dsn=5.1.1, status=bounced" % q)
-    new = os.listdir(d + "/mail/bob/new")
-    equal(len(new), 1, "mails in the mailbox")
-    with open(d + "/mail/bob/new/" + new[0], "rb") as f:
-        assert b"\nHello.\n" in f.read()
+    mails = d.mails("bob")
+    equal(len(mails), 1, "mails in the mailbox")
+    assert b"\nHello.\n" in mails[0], mails[0]
+
+
+def dovecot(t, *args, **kw):
+    d = Dovecot(t.dir, *args, **kw)
+    t.at_end(d.close)
+    return d
+
+
+@limit(240)
+def test_three_dovecots(t):
+    """One relay before three Dovecots: each user's mail goes to his server; each recipient has the outcome of his own reply; a server
+    that is down holds up its own users only, and nobody gets anything twice."""
+    sink = t.sink()
+    os.chmod(t.dir, 0o755)
+    east = dovecot(t, "east", {"anna": None, "alan": None, "fay": 100}, over_quota="4xx")
+    west = dovecot(t, "west", {"bert": None, "finn": 100}, path=t.dir + "/west.lmtp")
+    north = dovecot(t, "north", {"cora": None, "carl": None}, path=t.dir + "/north.lmtp")
+    where = {east: ["anna", "alan", "fay"], west: ["bert", "finn"], north: ["cora", "carl", "ghost"]}
+    r = t.relay(sink=sink, start=False)
+    users = [u for names in where.values() for u in names]
+    r.write_file("users", "".join("%s@dest.example x\n" % u for u in users))
+    r.write_file("transport", "".join("%s@dest.example lmtp:%s\n" % (u, d.nexthop) for d in where for u in where[d]))
+    r.write_config(virtual_mailbox_domains="dest.example", virtual_mailbox_maps="hash:%s/users" % r.conf,
+                   transport_maps="hash:%s/transport" % r.conf, minimal_backoff_time="1s", maximal_backoff_time="2s", queue_run_delay="1s")
+    r.must_run("postmap", "hash:%s/users" % r.conf, "hash:%s/transport" % r.conf)
+    r.start()
+
+    q = t.send(r, recipients=["%s@dest.example" % u for u in users])
+    for user, server in (("anna", east), ("alan", east), ("bert", west), ("cora", north), ("carl", north)):
+        r.log.wait_for(r"%s: to=<%s@dest.example>, .*dsn=2.0.0, status=sent \(250 2.0.0 .*Saved\)" % (q, user), limit=60)
+        equal(len(server.mails(user)), 1, user)
+    r.log.wait_for(r"%s: to=<fay@dest.example>, .*dsn=4.2.2, status=deferred \(host .* said: 452 4.2.2 <fay@dest.example> Quota exceeded .*"
+                   r"\(in reply to end of DATA command\)\)" % q, limit=60)
+    r.log.wait_for(r"%s: to=<finn@dest.example>, .*dsn=5.2.2, status=bounced \(host .* said: 552 5.2.2 <finn@dest.example> Quota exceeded .*"
+                   r"\(in reply to end of DATA command\)\)" % q, limit=60)
+    r.log.wait_for(r"%s: to=<ghost@dest.example>, .*dsn=5.1.1, status=bounced \(host .* said: 550 5.1.1 <ghost@dest.example> User doesn't "
+                   r"exist: ghost@dest.example \(in reply to RCPT TO command\)\)" % q, limit=60)
+    with t.client(r) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<alice@client.example>", 250)
+        c.cmd("RCPT TO:<stranger@dest.example>", 550)
+
+    north.stop()
+    held = t.send(r, recipients=["anna@dest.example", "bert@dest.example", "cora@dest.example"])
+    for user in ("anna", "bert"):
+        r.log.wait_for(r"%s: to=<%s@dest.example>, .*status=sent" % (held, user), limit=60)
+    r.log.wait_for(r"%s: to=<cora@dest.example>, relay=none, .*dsn=4.4.1, status=deferred \(connect to .*\[%s\]: "
+                   r"(No such file or directory|Connection refused)\)" % (held, north.path), limit=60)
+    north.start()
+    r.log.wait_for(r"%s: to=<cora@dest.example>, .*status=sent \(250 2.0.0 .*Saved\)" % held, limit=90)
+    for user, server, count in (("anna", east, 2), ("alan", east, 1), ("bert", west, 2), ("cora", north, 2), ("carl", north, 1),
+                                ("fay", east, 0), ("finn", west, 0)):
+        mails = server.mails(user)
+        equal(len(mails), count, "mails of " + user)
+        for m in mails:
+            assert m.endswith(b"\n\nHello.\n"), m
+            assert m.startswith(b"Return-Path: <alice@client.example>\n"), m
+    # Both refused ones are in bounces to the sender, and fay waits for room.
+    t.wait("bounces", lambda: {u for u in ("finn", "ghost") for m in sink.messages if b"<%s@dest.example>" % u.encode() in m.data} ==
+           {"finn", "ghost"}, 60)
+    equal({(m.sender, tuple(m.recipients)) for m in sink.messages}, {("", ("alice@client.example",))}, "bounces")
+    equal(sorted(x["recipients"][0]["address"] for x in r.queue()), ["fay@dest.example"], "in the queue")
