@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 #include "mail/mail_addr.h"
-#include "mail/mail_addr_list.h"
+#include "mail/mail_addr_field.h"
 #include "mail/mail_header.h"
 #include "table/table.h"
 #include "table/table_address.h"
@@ -138,30 +138,24 @@ smtp_generic_address(struct smtp_generic *g, struct span addr, struct buf *out)
 /* ---- headers -------------------------------------------------------------------------------------------------- */
 
 static bool
+smtp_generic_change(void *arg, struct span internal, struct buf *ret)
+{
+	bool changed;
+
+	return smtp_generic_map(arg, internal, ret, &changed);
+}
+
+static bool
 smtp_generic_one_header(struct smtp_generic *g, const struct mail_header *h, struct buf *out)
 {
-	const char *from = h->raw.ptr;
-	struct mail_addr_list list;
-	struct mail_addr_item item;
+	bool changed;
 
-	mail_addr_list_start(&list, h->value);
-	while (mail_addr_list_next(&list, &item)) {
-		struct buf internal CLEANUP(buf_done) = {0};
-		struct buf mapped CLEANUP(buf_done) = {0};
-		struct span bare = mail_addr_list_bare(item.addr);
-		bool changed = false;
-
-		if (!mail_addr_list_internal(&item, &internal))
-			continue;
-		if (!smtp_generic_map(g, buf_span(&internal), &mapped, &changed))
-			return false;
-		if (!changed)
-			continue;
-		buf_add_span(out, span_of(from, (size_t)(bare.ptr - from)));
-		mail_addr_quote(out, buf_span(&mapped));
-		from = bare.ptr + bare.len;
-	}
-	buf_add_span(out, span_of(from, (size_t)(h->raw.ptr + h->raw.len - from)));
+	if (!mail_addr_field_rewrite(h->name, h->value,
+		conf_size(g->conf, CONF_header_address_token_limit), smtp_generic_change, g, out,
+		&changed))
+		return false;
+	if (!changed)
+		buf_add_span(out, h->raw);
 	return true;
 }
 
