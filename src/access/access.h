@@ -129,9 +129,9 @@ void access_verdict_done(struct access_verdict *verdict);
 
 /*
  * Can mail be sent to `address` (standard form, not empty) at all? False: "Bad recipient address syntax", before any rule is
- * asked. May wait.
+ * asked. `utf8`: SMTPUTF8 was asked for; without it a domain is ASCII. May wait.
  */
-bool access_address_is_proper(const struct access *a, const char *address);
+bool access_address_is_proper(const struct access *a, const char *address, bool utf8);
 
 /* smtpd_expansion_filter with its escapes resolved: the characters that values in replies may have. Borrowed. */
 const char *access_expansion_filter(const struct access *a);

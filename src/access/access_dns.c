@@ -489,7 +489,8 @@ access_permit_mx_backup(struct access_context *ctx, const struct access_item *it
 	case TABLE_NOT_FOUND:
 		break;
 	}
-	if (access_is_routed(ctx, span_str(address)) || domain.len == 0 || domain.ptr[0] == '[')
+	if (access_is_untrusted_route(ctx, span_str(address)) || domain.len == 0 ||
+	    domain.ptr[0] == '[')
 		return ACCESS_DUNNO;
 	result = access_permit_mx(ctx, domain.ptr);
 	return result == ACCESS_OK

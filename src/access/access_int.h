@@ -199,6 +199,8 @@ bool access_restriction_guards_relay(struct span name);
 enum table_result access_auth_destination(const struct access_context *ctx);
 /* user@elsewhere@here, and what allow_percent_hack and swap_bangpath make of it: would be sent on, so it is relaying. */
 bool access_is_routed(const struct access_context *ctx, struct span address);
+/* ... and allow_untrusted_routing does not let strangers do that. */
+bool access_is_untrusted_route(const struct access_context *ctx, struct span address);
 
 /* ---- access_unlisted.c: does the address exist in its class? ---- */
 

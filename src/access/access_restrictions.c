@@ -213,6 +213,13 @@ access_is_routed(const struct access_context *ctx, struct span address)
 	       (span_find(local, '!') < local.len && conf_bool(conf, CONF_swap_bangpath));
 }
 
+bool
+access_is_untrusted_route(const struct access_context *ctx, struct span address)
+{
+	return !conf_bool(ctx->access->conf, CONF_allow_untrusted_routing) &&
+	       access_is_routed(ctx, address);
+}
+
 enum table_result
 access_auth_destination(const struct access_context *ctx)
 {
@@ -233,7 +240,7 @@ access_auth_destination(const struct access_context *ctx)
 	if (route.trouble)
 		return TABLE_ERROR;
 	return route.address_class != REWRITE_DEFAULT &&
-		       !access_is_routed(ctx, span_str(route.recipient))
+		       !access_is_untrusted_route(ctx, span_str(route.recipient))
 		   ? TABLE_FOUND
 		   : TABLE_NOT_FOUND;
 }

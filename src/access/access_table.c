@@ -133,7 +133,7 @@ access_check_address_table(struct access_context *ctx, const struct access_item 
 	result = access_table_result(ctx, item, table_found, buf_str(&value), &found);
 	/* A recipient with routing inside is not what the table knows. */
 	if (result == ACCESS_OK && thing == ACCESS_THING_RCPT &&
-	    access_is_routed(ctx, span_str(address)))
+	    access_is_untrusted_route(ctx, span_str(address)))
 		return ACCESS_DUNNO;
 	return result;
 }

@@ -232,6 +232,9 @@ access_unlisted_check(struct access_unlisted *u)
 		return access_reject_lookup(u->ctx, u->address);
 	if (strcmp(route.transport, "error") == 0 || strcmp(route.transport, "retry") == 0)
 		return access_unlisted_error(u, &route);
+	/* user%here@here is user@here in the table. */
+	if (access_is_routed(u->ctx, span_str(u->address)))
+		u->address = route.recipient;
 	return access_unlisted_in_class(u, route.address_class);
 }
 

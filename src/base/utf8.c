@@ -3,14 +3,16 @@
  */
 #include "base/utf8.h"
 
-/* Length of the valid character at the front of `s`, 0 if there is none. NUL is not valid. */
-static size_t
-utf8_char(struct span s)
+size_t
+utf8_get(struct span s, uint32_t *ret_c)
 {
 	const unsigned char *p = (const unsigned char *)s.ptr;
 	uint32_t code;
 	size_t len;
 
+	if (s.len == 0)
+		return 0;
+	*ret_c = p[0];
 	if (p[0] < 0x80)
 		return p[0] != 0;
 	if (p[0] < 0xc2 || p[0] > 0xf4)
@@ -26,7 +28,36 @@ utf8_char(struct span s)
 	}
 	if ((len == 3 && code < 0x800) || (len == 4 && (code < 0x10000 || code > 0x10ffff)))
 		return 0;
+	*ret_c = code;
 	return code >= 0xd800 && code <= 0xdfff ? 0 : len;
+}
+
+/* Length of the valid character at the front of `s`, 0 if there is none. NUL is not valid. */
+static size_t
+utf8_char(struct span s)
+{
+	uint32_t c;
+
+	return utf8_get(s, &c);
+}
+
+bool
+utf8_put(struct buf *out, uint32_t c)
+{
+	char bytes[4];
+	size_t len = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+	uint32_t again;
+
+	if (c > 0x10ffff)
+		return false;
+	if (len == 1)
+		bytes[0] = (char)c;
+	for (size_t i = len; len > 1 && i > 0; i--, c >>= 6)
+		bytes[i - 1] = (char)(i > 1 ? 0x80 | (c & 0x3f) : (0xf00u >> len) | c);
+	if (utf8_get(span_of(bytes, len), &again) != len)
+		return false;
+	buf_add(out, bytes, len);
+	return true;
 }
 
 bool

@@ -21,4 +21,10 @@ bool utf8_is_ascii(struct span s);
  */
 void utf8_add_clean(struct buf *out, struct span s, size_t max);
 
+/* The character at the front of `s`; its length, 0 when there is none, or none that is valid. */
+size_t utf8_get(struct span s, uint32_t *ret_c);
+
+/* Appends a character; false: there is none with this number. */
+bool utf8_put(struct buf *out, uint32_t c);
+
 #endif

@@ -338,7 +338,9 @@ cleanup_check_refuse_mime(struct cleanup *c, const char *why, struct span text)
 void
 cleanup_check_refuse_characters(struct cleanup *c, struct span text)
 {
-	struct check k = {.c = c, .where = CLEANUP_BODY, .what = "content", .text = text};
+	struct check k = {.c = c, .where = CLEANUP_BODY, .what = "content"};
 
+	/* The character may be one that ends the log line. */
+	k.text = span_head(text, span_find(text, '\0'));
 	refuse(&k, SPAN_LIT("disallowed character"), 550, "5.7.1");
 }

@@ -322,6 +322,10 @@ smtp_tls_by_policy(struct smtp_session *session, const struct agent_job *job,
 	if (policy->level == SMTP_TLS_UNKNOWN || (must && t->context == NULL))
 		return smtp_session_object(
 		    session, SMTP_STEP_STARTTLS, "4.7.5", "client TLS configuration problem");
+	if (policy->level == SMTP_TLS_NONE && smtp_session_offers(session, SMTP_EHLO_STARTTLS) &&
+	    conf_bool(t->conf, smtp_tls_param(t, CONF_smtp_tls_note_starttls_offer,
+				   CONF_lmtp_tls_note_starttls_offer)))
+		log_info("Host offered STARTTLS: [%s]", session->host.name);
 	if (policy->level == SMTP_TLS_NONE || session->no_tls || t->context == NULL)
 		return true;
 	if (!smtp_session_offers(session, SMTP_EHLO_STARTTLS))

@@ -260,6 +260,9 @@ mail_addr_parse_path(struct span text, bool strict, struct buf *out, struct span
 	text = span_trim(text);
 	if (strict)
 		return mail_addr_parse_strict(text, out, ret_given);
+	/* What follows the null address is passed over. */
+	if (span_starts(text, "<>"))
+		text = span_head(text, 2);
 	*ret_given = mail_addr_strip_brackets(text);
 	mail_addr_list_start(&list, *ret_given);
 	while (good && mail_addr_list_next(&list, &item)) {

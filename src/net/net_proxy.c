@@ -23,6 +23,15 @@
 #define V2_SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 #define V2_SIGN_LEN  (sizeof(V2_SIGNATURE) - 1)
 
+/* What a stream says, in the words of Postfix. */
+static const char *
+read_trouble(enum stream_result r)
+{
+	if (r == STREAM_TIMEOUT)
+		return "timeout error";
+	return r == STREAM_EOF ? "EOF" : stream_result_text(r);
+}
+
 static bool
 refuse(struct err *err, const char *why)
 {
@@ -136,7 +145,7 @@ read_v2(struct stream *s, struct net_addr *ret_client, struct net_addr *ret_serv
 	size_t len = 0;
 
 	if (r != STREAM_OK)
-		return refuse(err, stream_result_text(r));
+		return refuse(err, read_trouble(r));
 	if (memcmp(head, V2_SIGNATURE, V2_SIGN_LEN) != 0)
 		return refuse(err, "unexpected protocol header");
 	len = (size_t)(head[14] << 8 | head[15]);
@@ -144,12 +153,12 @@ read_v2(struct stream *s, struct net_addr *ret_client, struct net_addr *ret_serv
 		return refuse(err, "protocol header too long");
 	r = stream_read_full(s, payload, len);
 	if (r != STREAM_OK)
-		return refuse(err, stream_result_text(r));
+		return refuse(err, read_trouble(r));
 	return parse_v2(head, payload, len, ret_client, ret_server, err);
 }
 
-bool
-net_proxy_read(
+static bool
+read_any(
     struct stream *s, struct net_addr *ret_client, struct net_addr *ret_server, struct err *err)
 {
 	struct span bytes;
@@ -162,6 +171,20 @@ net_proxy_read(
 	if (r == STREAM_OK)
 		r = stream_read_line(s, V1_LINE_MAX, &bytes, NULL);
 	if (r != STREAM_OK)
-		return refuse(err, stream_result_text(r));
+		return refuse(err, read_trouble(r));
 	return parse_v1(bytes, ret_client, ret_server, err);
+}
+
+bool
+net_proxy_read(struct stream *s, bool only_ipv4, struct net_addr *ret_client,
+    struct net_addr *ret_server, struct err *err)
+{
+	struct net_addr client = *ret_client;
+
+	if (!read_any(s, &client, ret_server, err))
+		return false;
+	if (only_ipv4 && net_addr_family(&client) == AF_INET6)
+		return refuse(err, "unsupported network protocol");
+	*ret_client = client;
+	return true;
 }

@@ -15,9 +15,9 @@ struct stream;
 /*
  * Reads the header, and not a byte more: what follows (a TLS hello, say) stays buffered. *ret_client and *ret_server
  * (with ports) are set; for LOCAL, a connection of the proxy's own such as a health check, they stay as they are. False
- * with ERR_TEMP and a reason for the log when there is no proper header before the stream's deadline. Waits.
+ * with ERR_TEMP and a reason for the log when a client has an IPv6 address and `only_ipv4` is set, or there is no proper header before the stream's deadline. Waits.
  */
-bool net_proxy_read(struct stream *s, struct net_addr *ret_client, struct net_addr *ret_server,
-    struct err *err) MUST_CHECK;
+bool net_proxy_read(struct stream *s, bool only_ipv4, struct net_addr *ret_client,
+    struct net_addr *ret_server, struct err *err) MUST_CHECK;
 
 #endif

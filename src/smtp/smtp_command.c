@@ -108,6 +108,12 @@ smtp_command_word(struct span *rest, struct span *ret_word)
 	return SMTP_COMMAND_WORD;
 }
 
+bool
+smtp_command_first_word(struct span args, struct span *ret_word)
+{
+	return smtp_command_word(&args, ret_word) == SMTP_COMMAND_WORD;
+}
+
 /* "KEY=value" with KEY of either case; true with the value when `word` begins so. */
 static bool
 smtp_command_option(struct span word, const char *key, struct span *ret_value)
@@ -237,11 +243,13 @@ smtp_command_path(struct span word, const struct smtp_command_options *options, 
 	return true;
 }
 
-/* SMTPUTF8 was not asked for, but the address needs it (RFC 6531 section 3.4). */
+/* SMTPUTF8 was not asked for, but the local part needs it (RFC 6531 section 3.4). */
 static bool
 smtp_command_needs_utf8(const char *addr, bool smtputf8, const struct smtp_command_options *options)
 {
-	return options->strict_smtputf8 && !smtputf8 && !utf8_is_ascii(span_str(addr));
+	struct span local = span_head(span_str(addr), span_find_last(span_str(addr), '@'));
+
+	return options->strict_smtputf8 && !smtputf8 && !utf8_is_ascii(local);
 }
 
 /* ---- MAIL ---- */
@@ -414,6 +422,60 @@ smtp_command_rcpt_notify(struct span value, const struct smtp_command_options *o
 	return true;
 }
 
+/* "\\x{HEX}" at the front of `s`: the character as UTF-8 into `out`; its length, 0 when it is none. */
+static size_t
+smtp_command_utf8_escape(struct span s, struct buf *out)
+{
+	size_t end = span_find(s, '}');
+	uint32_t c = 0;
+
+	if (!span_starts(s, "\\x{") || end == s.len || end < 4 || end > 9)
+		return 0;
+	for (size_t i = 3; i < end; i++) {
+		if (smtp_command_hex(s.ptr[i]) < 0)
+			return 0;
+		c = c * 16 + (uint32_t)smtp_command_hex(s.ptr[i]);
+	}
+	return utf8_put(out, c) ? end + 1 : 0;
+}
+
+/* What addr-type says of its address: utf-8 (RFC 6533 section 3) has escapes of its own. */
+static bool
+smtp_command_orcpt_decode(struct span type, struct span in, struct buf *out)
+{
+	if (!span_equal_nocase_str(type, "utf-8"))
+		return smtp_command_xtext_decode(in, out);
+	while (in.len != 0) {
+		size_t n = 1;
+
+		if (in.ptr[0] != '\\')
+			buf_add_char(out, in.ptr[0]);
+		else if ((n = smtp_command_utf8_escape(in, out)) == 0)
+			return false;
+		in = span_from(in, n);
+	}
+	return true;
+}
+
+void
+smtp_command_utf8_encode(struct span in, struct buf *out)
+{
+	while (in.len != 0) {
+		uint32_t c;
+		size_t n = utf8_get(in, &c);
+
+		if (n == 0) {
+			c = (unsigned char)in.ptr[0];
+			n = 1;
+		}
+		if (c == '+' || c == '=' || c == '\\' || c <= ' ' || c >= 127)
+			buf_printf(out, "\\x{%02X}", c);
+		else
+			buf_add_char(out, (char)c);
+		in = span_from(in, n);
+	}
+}
+
 /* addr-type ";" xtext (RFC 3461 section 4.2) */
 static bool
 smtp_command_rcpt_orcpt(struct span value, const struct smtp_command_options *options,
@@ -426,7 +488,8 @@ smtp_command_rcpt_orcpt(struct span value, const struct smtp_command_options *op
 		return false;
 	buf_add(&decoded, value.ptr, MIN(semicolon + 1, value.len));
 	if (semicolon == 0 || semicolon == value.len || rcpt->orcpt != NULL ||
-	    !smtp_command_xtext_decode(span_from(value, semicolon + 1), &decoded) ||
+	    !smtp_command_orcpt_decode(
+		span_head(value, semicolon), span_from(value, semicolon + 1), &decoded) ||
 	    memchr(decoded.ptr, '\0', decoded.len) != NULL)
 		return err_set_smtp(
 		    err, ERR_PERM, 501, "5.5.4", "Error: Bad ORCPT parameter syntax");
@@ -487,8 +550,10 @@ smtp_command_parse_vrfy(struct span args, const struct smtp_command_options *opt
 	struct smtp_rcpt rcpt = {0};
 
 	args = span_trim(args);
-	if (!options->no_smtputf8 && span_ends_nocase(args, " SMTPUTF8"))
+	if (!options->no_smtputf8 && span_ends_nocase(args, " SMTPUTF8")) {
 		args = span_trim(span_head(args, args.len - 9));
+		rcpt.smtputf8 = true;
+	}
 	if (args.len == 0)
 		return err_set_smtp(err, ERR_PERM, 501, "5.5.4", "Syntax: VRFY address%s",
 		    options->no_smtputf8 ? "" : " [SMTPUTF8]");

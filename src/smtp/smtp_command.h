@@ -60,11 +60,15 @@ struct smtp_rcpt {
 	const char *addr;  /* internal form, never empty */
 	const char *given; /* as the client wrote it, without the outer brackets (VRFY: with) */
 	unsigned notify;   /* SMTP_NOTIFY_ bits */
-	const char *orcpt; /* "type;address", the address xtext-decoded; NULL: none */
+	const char *orcpt; /* "type;address", the address decoded; NULL: none */
+	bool smtputf8;     /* VRFY only */
 };
 
 /* Cuts a line (without its line end) into the verb and what follows it, white space trimmed at the front. */
 void smtp_command_split(struct span line, struct span *ret_verb, struct span *ret_args);
+
+/* The first word of `args`, white space within <> and "" included; false: there is none, or one of those is not closed. */
+bool smtp_command_first_word(struct span args, struct span *ret_word) MUST_CHECK;
 
 /* Parses what follows MAIL / RCPT. False: the reply is in err. */
 bool smtp_command_parse_mail(struct span args, const struct smtp_command_options *options,
@@ -86,6 +90,8 @@ bool smtp_command_parse_bdat(struct span args, struct smtp_bdat *ret, struct err
 /* xtext (RFC 3461 section 4). Decoding fails on "+" without two upper-case hex digits; both append. */
 bool smtp_command_xtext_decode(struct span in, struct buf *out) MUST_CHECK;
 void smtp_command_xtext_encode(struct span in, struct buf *out);
+/* utf-8-addr-unitext with all but plain ASCII as "\x{HEX}" (RFC 6533 section 3). */
+void smtp_command_utf8_encode(struct span in, struct buf *out);
 
 /* "SUCCESS,FAILURE" for NOTIFY bits ("" for 0), and back; 0 = bad. "FULL", "HDRS", "". */
 const char *smtp_command_notify_text(unsigned notify);

@@ -196,7 +196,8 @@ smtp_data_read_chunk(struct smtp_data_in *d, struct span in, bool last, struct b
 		at = smtp_data_put_text(d, span_of(d->first, d->held), at);
 	d->started = true;
 	at = smtp_data_put_held_cr(d, 0, at);
-	if (d->state == SMTP_DATA_TEXT || at != begin)
+	d->unended = d->state == SMTP_DATA_TEXT || at != begin;
+	if (d->unended)
 		*at++ = '\n';
 	d->state = SMTP_DATA_LINE_START;
 	buf_added(out, (size_t)(at - begin));

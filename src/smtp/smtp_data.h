@@ -23,6 +23,7 @@ struct smtp_data_in {
 	enum smtp_data_mode mode;
 	bool replace_cr;  /* cleanup_replace_stray_cr_lf: CRs within a line become blanks */
 	bool done;        /* the final dot was read */
+	bool unended;     /* the last chunk ended within a line */
 	uint64_t bare_lf; /* LFs without CR so far */
 	uint64_t lines;   /* line ends written */
 

@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "mail/mail_log.h"
 
-static void
+void
 smtpd_log_action(struct smtpd_session *s, const char *action, const char *stage,
     const struct access_request *request, struct span text)
 {
@@ -29,15 +29,30 @@ smtpd_log_action(struct smtpd_session *s, const char *action, const char *stage,
 	log_info("%s", buf_str(&line));
 }
 
+void
+smtpd_refuse(struct smtpd_session *s, const char *word, const struct access_request *request,
+    int code, const char *dsn, const char *text)
+{
+	struct buf line CLEANUP(buf_done) = {0};
+	bool soft = code >= 500 && s->setup->soft_bounce;
+
+	buf_printf(
+	    &line, "%d %c%s %s", soft ? code - 100 : code, soft ? '4' : dsn[0], dsn + 1, text);
+	smtpd_log_action(s, "reject", word, request, buf_span(&line));
+	smtpd_reply(s, code, dsn, "%s", text);
+}
+
 static void
 smtpd_reject(struct smtpd_session *s, const char *word, const struct access_request *request,
     const struct access_verdict *verdict)
 {
-	struct buf text CLEANUP(buf_done) = {0};
-
-	buf_printf(&text, "%d %s %s", verdict->code, verdict->dsn, buf_str(&verdict->text));
-	smtpd_log_action(s, "reject", word, request, buf_span(&text));
-	smtpd_reply(s, verdict->code, verdict->dsn, "%s", buf_str(&verdict->text));
+	/* A code that is set so that it would accept, or nothing: relay_domains_reject_code = 450 for defer_unauth_destination. */
+	if (verdict->code < 400 || verdict->code > 599) {
+		log_warn("SMTP reply code configuration error: %d %s %s", verdict->code,
+		    verdict->dsn, buf_str(&verdict->text));
+		return smtpd_refuse(s, word, request, 450, "4.7.1", "Service unavailable");
+	}
+	smtpd_refuse(s, word, request, verdict->code, verdict->dsn, buf_str(&verdict->text));
 	/* RFC 5321 section 3.8, RFC 7504: with these codes the server closes the channel. */
 	if (verdict->code == 421 || verdict->code == 521)
 		smtpd_enter(s, SMTPD_STATE_CLOSED);

@@ -41,6 +41,7 @@ smtpd_bdat_read(struct smtpd_session *s, const struct smtp_bdat *chunk, bool wan
 			smtp_data_read_chunk(&s->mail.in, bytes, chunk->last && left == 0,
 			    cleanup_content(s->mail.cleanup));
 		stream_consume(s->stream, bytes.len);
+		s->mail.content_bytes += bytes.len;
 		if (wanted)
 			cleanup_added(s->mail.cleanup);
 		(void)task_yield();
@@ -76,6 +77,21 @@ smtpd_bdat_allowed(struct smtpd_session *s, const struct smtp_bdat *chunk)
 	return true;
 }
 
+/* A chunk that cannot be taken whole is refused before it comes. */
+static bool
+smtpd_bdat_fits(struct smtpd_session *s, const struct smtp_bdat *chunk)
+{
+	size_t limit = s->setup->message_size_limit;
+	uint64_t size = smtpd_content_size(s);
+
+	if (limit == 0 || (size <= limit && chunk->size <= limit - size))
+		return true;
+	log_warn("%s: BDAT request from %s[%s] exceeds message size limit", smtpd_queue_id(s),
+	    s->client_name, s->client_address);
+	smtpd_reply(s, 552, "5.3.4", "Chunk exceeds message size limit");
+	return false;
+}
+
 /* After a refused chunk: those that follow belong to the same message, up to the last one. */
 static void
 smtpd_bdat_failed(struct smtpd_session *s, const struct smtp_bdat *chunk)
@@ -104,6 +120,7 @@ smtpd_bdat(struct smtpd_session *s, struct span args)
 	struct smtp_bdat chunk;
 	enum stream_result r;
 	struct err err;
+	uint64_t size;
 	bool wanted;
 
 	if ((s->offers & SMTP_EHLO_CHUNKING) == 0) {
@@ -118,21 +135,22 @@ smtpd_bdat(struct smtpd_session *s, struct span args)
 		smtpd_reply_err(s, &err);
 		return smtpd_enter(s, SMTPD_STATE_CLOSED);
 	}
-	wanted = smtpd_bdat_allowed(s, &chunk);
+	wanted = smtpd_bdat_allowed(s, &chunk) && smtpd_bdat_fits(s, &chunk);
 	if (s->state == SMTPD_STATE_CLOSED)
 		return;
 	r = smtpd_bdat_read(s, &chunk, wanted);
 	if (r != STREAM_OK)
 		return smtpd_bdat_lost(s, r);
-	s->mail.chunk_bytes += chunk.size;
 	if (!wanted)
 		return smtpd_bdat_failed(s, &chunk);
 	if (!chunk.last)
 		return smtpd_reply(
 		    s, 250, "2.0.0", "Ok: %llu bytes", (unsigned long long)chunk.size);
+	/* The line end of a last line without one is ours. */
+	size = smtpd_content_size(s) + (s->mail.in.unended ? 2 : 0);
 	if (!smtpd_content_end(s))
 		return smtpd_mail_reset(s);
-	smtpd_reply(s, 250, "2.0.0", "Ok: %llu bytes queued as %s",
-	    (unsigned long long)s->mail.chunk_bytes, s->mail.queue_id);
+	smtpd_reply(s, 250, "2.0.0", "Ok: %llu bytes queued as %s", (unsigned long long)size,
+	    s->mail.queue_id);
 	smtpd_content_done(s);
 }

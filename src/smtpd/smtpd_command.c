@@ -144,6 +144,8 @@ smtpd_word_run(struct smtpd_session *s, struct span line, struct span word, stru
 {
 	const struct smtpd_verb *verb = smtpd_verb_find(word);
 
+	if (verb != NULL && verb->command == SMTPD_HELP && !s->setup->has_help)
+		verb = NULL;
 	s->command = verb != NULL ? verb->command : SMTPD_UNKNOWN;
 	s->where = verb != NULL ? verb->name : "UNKNOWN";
 	if (verb != NULL)

@@ -4,6 +4,8 @@
  */
 #include "smtpd/smtpd_int.h"
 
+#include <string.h>
+
 #include "base/log.h"
 #include "mail/mail_log.h"
 #include "mail/mail_received.h"
@@ -116,11 +118,19 @@ smtpd_content_begin(struct smtpd_session *s)
 	smtpd_data_received(s, cleanup_content(c));
 }
 
+/* What log lines call the message's size: its bytes as they came, a line end counted as two however it came. */
+uint64_t
+smtpd_content_size(const struct smtpd_session *s)
+{
+	return s->mail.content_bytes + s->mail.in.bare_lf;
+}
+
 /* smtpd_forbid_bare_newline = reject: the client cannot be trusted about where its messages end. */
 static bool
 smtpd_content_bare_lf(struct smtpd_session *s)
 {
 	int code = conf_int(s->setup->conf, CONF_smtpd_forbid_bare_newline_reject_code);
+	struct access_request request;
 
 	if (s->mail.in.bare_lf == 0 || s->mail.in.mode < SMTP_DATA_NOTE)
 		return true;
@@ -129,8 +139,11 @@ smtpd_content_bare_lf(struct smtpd_session *s)
 		    s->client_address);
 		return true;
 	}
-	log_info("%s: reject: bare <LF> received from %s[%s]", s->mail.queue_id, s->client_name,
-	    s->client_address);
+	smtpd_access_request(s, &request);
+	if (s->mail.rcpt_count > 1)
+		request.recipient_received = NULL;
+	smtpd_log_action(
+	    s, "reject", smtpd_after_message, &request, SPAN_LIT("bare <LF> received"));
 	smtpd_reply(s, code, "5.5.2", "%s Error: bare <LF> received", s->setup->hostname);
 	if (code == 521)
 		smtpd_enter(s, SMTPD_STATE_CLOSED);
@@ -167,6 +180,8 @@ smtpd_content_end(struct smtpd_session *s)
 	(void)stream_flush(s->stream);
 	if (cleanup_finish(s->mail.cleanup, &err))
 		return true;
+	if (strcmp(err.dsn, "5.3.4") == 0)
+		log_warn("%s: queue file size limit exceeded", s->mail.queue_id);
 	smtpd_reply_err(s, &err);
 	return false;
 }
@@ -185,7 +200,7 @@ void
 smtpd_content_lost(struct smtpd_session *s, const char *word, enum stream_result why)
 {
 	smtpd_log_lost(s, why == STREAM_TIMEOUT ? "timeout" : "lost connection", word,
-	    (int64_t)cleanup_size(s->mail.cleanup));
+	    (int64_t)smtpd_content_size(s));
 	if (why == STREAM_TIMEOUT)
 		smtpd_give_up(s, "4.4.2", "Error: timeout exceeded");
 	else
@@ -223,6 +238,7 @@ smtpd_data_read(struct smtpd_session *s)
 	while (!in->done) {
 		struct span bytes;
 		enum stream_result r;
+		size_t used;
 
 		smtpd_content_deadline(s, added);
 		r = stream_peek(s->stream, &bytes);
@@ -230,7 +246,9 @@ smtpd_data_read(struct smtpd_session *s)
 			return r;
 		bytes = span_head(bytes, SMTPD_DATA_SLICE);
 		added = bytes.len;
-		stream_consume(s->stream, smtp_data_read(in, bytes, cleanup_content(c)));
+		used = smtp_data_read(in, bytes, cleanup_content(c));
+		stream_consume(s->stream, used);
+		s->mail.content_bytes += used;
 		cleanup_added(c);
 		since_yield += bytes.len;
 		if (since_yield >= SMTPD_DATA_SLICE) {

@@ -84,9 +84,9 @@ smtpd_flush_start(struct smtpd_server *server, struct span domain)
 	return true;
 }
 
-/* May the client ask now, and for this? Answers if not. */
+/* May the client ask now, and for this? Answers if not. `args` as given, `domain` what is meant by it. */
 static bool
-smtpd_etrn_allowed(struct smtpd_session *s, struct span domain)
+smtpd_etrn_allowed(struct smtpd_session *s, struct span args, struct span domain)
 {
 	struct access_request request;
 
@@ -98,7 +98,7 @@ smtpd_etrn_allowed(struct smtpd_session *s, struct span domain)
 		smtpd_reply(s, 503, NULL, "Error: MAIL transaction in progress");
 		return false;
 	}
-	if (domain.len == 0 || span_find(domain, ' ') < domain.len) {
+	if (args.len == 0 || span_find(args, ' ') < args.len) {
 		smtpd_reply(s, 500, NULL, "Syntax: ETRN domain");
 		return false;
 	}
@@ -114,7 +114,7 @@ smtpd_etrn_allowed(struct smtpd_session *s, struct span domain)
 void
 smtpd_etrn(struct smtpd_session *s, struct span args)
 {
-	struct span domain = span_trim(args);
+	struct span domain = args = span_trim(args);
 	enum table_result listed;
 	struct err err;
 
@@ -125,7 +125,7 @@ smtpd_etrn(struct smtpd_session *s, struct span args)
 	buf_clear(&s->line);
 	buf_add_span(&s->line, domain);
 	domain = buf_span(&s->line);
-	if (!smtpd_etrn_allowed(s, domain))
+	if (!smtpd_etrn_allowed(s, args, domain))
 		return;
 	listed = domain_list_has(s->setup->flush_domains, domain, &err);
 	if (listed == TABLE_ERROR)

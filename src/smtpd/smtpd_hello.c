@@ -50,7 +50,7 @@ smtpd_helo(struct smtpd_session *s, struct span args)
 {
 	if (!smtpd_hello(s, args, "HELO"))
 		return;
-	s->esmtp = false;
+	/* Once he has said EHLO, trace lines say ESMTP, as Postfix's do. */
 	smtpd_enter(s, SMTPD_STATE_HELO);
 	smtpd_reply(s, 250, NULL, "%s", s->setup->hostname);
 }

@@ -60,6 +60,7 @@ struct smtpd_setup {
 	const char *hostname;                   /* $myhostname */
 	size_t message_size_limit;
 	size_t line_limit;
+	bool has_help;     /* knows HELP */
 	unsigned features; /* SMTP_EHLO_ bits that all clients may use, but for ... */
 	unsigned discard;  /* ... smtpd_discard_ehlo_keywords, unless ... */
 	struct table_list
@@ -179,7 +180,7 @@ struct smtpd_mail {
 	struct cleanup *cleanup; /* owned: the message so far; NULL before DATA and BDAT */
 	struct smtp_data_in in;  /* the reader's state */
 	int64_t deadline;        /* mono us, of the message; 0: not begun */
-	uint64_t chunk_bytes;    /* of all BDAT chunks */
+	uint64_t content_bytes;  /* of the message so far, as the client sent them */
 	bool chunks_failed;      /* a chunk was refused: the others are read and dropped */
 };
 
@@ -236,9 +237,12 @@ void smtpd_reply(struct smtpd_session *s, int code, const char *dsn, const char 
     PRINTF_LIKE(4, 5);
 /* What an err says, as a reply. */
 void smtpd_reply_err(struct smtpd_session *s, const struct err *err);
-/* The same for a command that could not be parsed; an address that is none goes into the log. `word`: "FROM:" or "TO:". */
+/* The same for a command that could not be parsed; an address that is none goes into the log. `word`: "FROM:", "TO:" or "". */
 void smtpd_reply_syntax(
     struct smtpd_session *s, struct span args, const char *word, const struct err *err);
+/* An address that could be read and is none all the same: logs it, and answers with `dsn`, "5.1.7" or "5.1.3". */
+void smtpd_reply_improper(
+    struct smtpd_session *s, struct span args, const char *word, const char *dsn);
 /* 421, then the session ends. */
 void smtpd_give_up(struct smtpd_session *s, const char *dsn, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
@@ -257,12 +261,20 @@ void smtpd_access_request(struct smtpd_session *s, struct access_request *ret);
  */
 bool smtpd_access_permits(struct smtpd_session *s, enum access_stage stage, const char *word,
     const struct access_request *request) MUST_CHECK;
-/* The same at DATA and at the end of the message. */
+/* Logs "QUEUE-ID: ACTION: STAGE from client: text; from=... to=... ". */
+void smtpd_log_action(struct smtpd_session *s, const char *action, const char *stage,
+    const struct access_request *request, struct span text);
+/* Logs the refusal of a command for a reason that is no rule's ("reject: WORD from ..."), and answers. */
+void smtpd_refuse(struct smtpd_session *s, const char *word, const struct access_request *request,
+    int code, const char *dsn, const char *text);
+/* The same as smtpd_access_permits() at DATA and at the end of the message. */
 bool smtpd_access_permits_message(
     struct smtpd_session *s, enum access_stage stage, const char *word) MUST_CHECK;
 
 /* ---- smtpd_data.c: a message, whichever command brings it ---- */
 
+/* Size of the message so far with every line end as CRLF: what log lines and BDAT replies tell. */
+uint64_t smtpd_content_size(const struct smtpd_session *s);
 /* May a message come now? Answers if not. */
 bool smtpd_content_allowed(struct smtpd_session *s) MUST_CHECK;
 /* Begins s->mail.cleanup with the Received: line. */

@@ -4,7 +4,10 @@
  */
 #include "smtpd/smtpd_int.h"
 
+#include <sys/statvfs.h>
+
 #include "base/clock.h"
+#include "base/log.h"
 #include "smtp/smtp_command.h"
 
 static bool
@@ -27,11 +30,37 @@ smtpd_mail_size(struct smtpd_session *s, const struct smtp_mail *mail)
 {
 	size_t limit = s->setup->message_size_limit;
 
-	if (mail->has_size && limit != 0 && mail->size > limit) {
-		smtpd_reply(s, 552, "5.3.4", "Message size exceeds fixed limit");
-		return false;
-	}
-	return true;
+	struct access_request request;
+
+	if (!mail->has_size || limit == 0 || mail->size <= limit)
+		return true;
+	smtpd_access_request(s, &request);
+	request.sender_received = mail->addr;
+	smtpd_refuse(s, "MAIL", &request, 552, "5.3.4", "Message size exceeds fixed limit");
+	return false;
+}
+
+/* queue_minfree: room for one and a half of the largest message, on the disk that holds what this host keeps of the queue. */
+static bool
+smtpd_mail_has_room(struct smtpd_session *s)
+{
+	const struct conf *conf = s->setup->conf;
+	uint64_t least = conf_size(conf, CONF_queue_minfree);
+	uint64_t largest = s->setup->message_size_limit + s->setup->message_size_limit / 2;
+	struct access_request request;
+	struct statvfs disk;
+	uint64_t free_bytes;
+
+	if (statvfs(conf_str(conf, CONF_data_directory), &disk) != 0)
+		return true;
+	free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+	if (free_bytes > MAX(least, largest))
+		return true;
+	log_warn("not enough free space in mail queue: %llu bytes < 1.5*message size limit",
+	    (unsigned long long)free_bytes);
+	smtpd_access_request(s, &request);
+	smtpd_refuse(s, "MAIL", &request, 452, "4.3.1", "Insufficient system storage");
+	return false;
 }
 
 /* Can mail be taken now at all? Said here, so that no client sends a message in vain. */
@@ -85,12 +114,12 @@ smtpd_mail(struct smtpd_session *s, struct span args)
 		return smtpd_reply(s, 503, "5.5.4", "Error: XVERP requires non-null sender");
 	/* An address that the queue cannot store unchanged is refused here, never bent (protocol rule 5a.12). */
 	if (!queue_address_is_storable(span_str(mail.addr)))
-		return smtpd_reply(s, 501, "5.1.7", "Bad sender address syntax");
-	if (!smtpd_mail_size(s, &mail) || !smtpd_mail_queue_ready(s))
+		return smtpd_reply_improper(s, args, "FROM:", "5.1.7");
+	if (!smtpd_mail_size(s, &mail) || !smtpd_mail_has_room(s) || !smtpd_mail_queue_ready(s))
 		return;
 	s->mail.sender = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(mail.addr));
-	if (!access_address_is_proper(s->setup->access, s->mail.sender))
-		return smtpd_reply(s, 501, "5.1.7", "Bad sender address syntax");
+	if (!access_address_is_proper(s->setup->access, s->mail.sender, mail.smtputf8))
+		return smtpd_reply_improper(s, args, "FROM:", "5.1.7");
 	s->mail.sender_received = mail.addr;
 	s->mail.sender_as_given = mail.addr;
 	s->mail.body_8bit = mail.body == SMTP_BODY_8BITMIME;

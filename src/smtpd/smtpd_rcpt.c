@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "mail/mail_addr.h"
 #include "mail/mail_log.h"
 #include "mail/mail_queue_id.h"
@@ -129,12 +130,15 @@ smtpd_rcpt(struct smtpd_session *s, struct span args)
 	if (!smtp_command_parse_rcpt(args, &s->options, &s->mail.arena, &rcpt, &err))
 		return smtpd_reply_syntax(s, args, "TO:", &err);
 	if (!queue_address_is_storable(span_str(rcpt.addr)))
-		return smtpd_reply(s, 501, "5.1.3", "Bad recipient address syntax");
+		return smtpd_reply_improper(s, args, "TO:", "5.1.3");
 	if (rcpt.orcpt != NULL && !queue_address_is_storable(span_str(rcpt.orcpt)))
 		return smtpd_reply(s, 501, "5.5.4", "Error: Bad ORCPT parameter syntax");
 	addr = rewrite_address(s->setup->rewrite, &s->mail.arena, span_str(rcpt.addr));
-	if (!access_address_is_proper(s->setup->access, addr))
-		return smtpd_reply(s, 501, "5.1.3", "Bad recipient address syntax");
+	if (!access_address_is_proper(s->setup->access, addr, s->mail.smtputf8))
+		return smtpd_reply_improper(s, args, "TO:", "5.1.3");
+	if (s->options.strict_smtputf8 && !s->mail.smtputf8 && !utf8_is_ascii(span_str(addr)))
+		return smtpd_reply(
+		    s, 553, "5.6.7", "Must declare SMTPUTF8 to send unicode address");
 	if (!smtpd_rcpt_permitted(s, "RCPT", addr, &rcpt))
 		return;
 	if (s->mail.msg_id == 0 && !smtpd_rcpt_first(s))
@@ -154,10 +158,12 @@ smtpd_vrfy(struct smtpd_session *s, struct span args)
 	if (conf_bool(s->setup->conf, CONF_disable_vrfy_command))
 		return smtpd_reply(s, 502, "5.5.1", "VRFY command is disabled");
 	if (!smtp_command_parse_vrfy(args, &s->options, &arena, &rcpt, &err))
-		return smtpd_reply_err(s, &err);
+		return smtpd_reply_syntax(s, args, "", &err);
 	addr = rewrite_address(s->setup->rewrite, &arena, span_str(rcpt.addr));
+	if (!access_address_is_proper(s->setup->access, addr, rcpt.smtputf8))
+		return smtpd_reply_improper(s, args, "", "5.1.3");
 	if (!smtpd_rcpt_permitted(s, "VRFY", addr, &rcpt))
 		return;
 	/* RFC 5321 section 3.5.3: 252 says that delivery will be tried, not that the mailbox exists. */
-	smtpd_reply(s, 252, "2.0.0", "%.*s", SPAN_ARG(span_trim(args)));
+	smtpd_reply(s, 252, "2.0.0", "%s", rcpt.given);
 }

@@ -154,14 +154,24 @@ void
 smtpd_reply_syntax(
     struct smtpd_session *s, struct span args, const char *word, const struct err *err)
 {
-	struct span rest = span_from(args, strlen(word));
 	struct span address;
 
-	/* The code says whether it was the address: there are floods of those. */
-	if (strncmp(err->dsn, "5.1.", 4) == 0 && span_word(&rest, " \t", &address))
+	/* The code says whether it was the address: there are floods of those. One that is cut short is not worth a line. */
+	if (strncmp(err->dsn, "5.1.", 4) == 0 &&
+	    smtp_command_first_word(span_from(args, strlen(word)), &address))
 		log_warn("Illegal address syntax from %s[%s] in %s command: %.*s", s->client_name,
 		    s->client_address, s->where, SPAN_ARG(span_head(address, 200)));
 	smtpd_reply_err(s, err);
+}
+
+void
+smtpd_reply_improper(struct smtpd_session *s, struct span args, const char *word, const char *dsn)
+{
+	struct err err;
+
+	(void)err_set_smtp(&err, ERR_PERM, 501, dsn, "Bad %s address syntax",
+	    strcmp(dsn, "5.1.7") == 0 ? "sender" : "recipient");
+	smtpd_reply_syntax(s, args, word, &err);
 }
 
 void

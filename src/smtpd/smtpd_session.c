@@ -65,6 +65,8 @@ smtpd_skip_line(struct smtpd_session *s, struct span *line)
 {
 	enum stream_result r = STREAM_TOO_LONG;
 
+	log_warn("%s[%s]: request longer than %zu: %.*s...", s->client_name, s->client_address,
+	    s->setup->line_limit, SPAN_ARG(span_head(*line, 30)));
 	buf_clear(&s->line);
 	buf_add_span(&s->line, *line);
 	*line = buf_span(&s->line);
@@ -116,10 +118,12 @@ smtpd_has_patience(struct smtpd_session *s)
 static bool
 smtpd_line_is_proper(struct smtpd_session *s, bool bare_lf)
 {
+	struct access_request request;
+
 	if (!bare_lf || !s->forbids_bare_lf || s->setup->bare_newline != SMTP_DATA_REJECT)
 		return true;
-	log_info(
-	    "reject: bare <LF> after %s from %s[%s]", s->where, s->client_name, s->client_address);
+	smtpd_access_request(s, &request);
+	smtpd_log_action(s, "reject", s->where, &request, SPAN_LIT("bare <LF> received"));
 	smtpd_reply(s, conf_int(s->setup->conf, CONF_smtpd_forbid_bare_newline_reject_code),
 	    "5.5.2", "%s Error: bare <LF> received", s->setup->hostname);
 	smtpd_enter(s, SMTPD_STATE_CLOSED);
@@ -132,9 +136,8 @@ smtpd_greet(struct smtpd_session *s)
 {
 	struct access_request request;
 
-	s->where = "CONNECT";
 	smtpd_access_request(s, &request);
-	s->access_denied = !smtpd_access_permits(s, ACCESS_CONNECT, "CONNECT", &request);
+	s->access_denied = !smtpd_access_permits(s, ACCESS_CONNECT, s->where, &request);
 	if (s->access_denied)
 		return;
 	smtpd_notice_said(s, buf_span(&s->setup->banner));
@@ -145,6 +148,8 @@ smtpd_greet(struct smtpd_session *s)
 void
 smtpd_client_changed(struct smtpd_session *s, bool first)
 {
+	if (first)
+		s->where = "CONNECT";
 	smtpd_setup_authorize(s, first);
 	if (smtpd_client_begin(s))
 		smtpd_greet(s);
@@ -220,6 +225,16 @@ smtpd_loop(struct smtpd_session *s)
 }
 
 static void
+smtpd_log_connect(const struct smtpd_session *s)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+	const struct mail_log_client client = smtpd_log_client(s);
+
+	mail_log_connect(&text, &client);
+	log_info("%s", buf_str(&text));
+}
+
+static void
 smtpd_log_disconnect(const struct smtpd_session *s)
 {
 	struct buf text CLEANUP(buf_done) = {0};
@@ -278,7 +293,8 @@ smtpd_read_proxy_header(struct smtpd_session *s)
 		return true;
 	stream_set_deadline(s->stream,
 	    clock_deadline(conf_time(s->setup->conf, CONF_smtpd_upstream_proxy_timeout)));
-	if (net_proxy_read(s->stream, &s->peer, &server, &err)) {
+	if (net_proxy_read(
+		s->stream, smtpd_setup_is_ipv4_only(s->setup), &s->peer, &server, &err)) {
 		if (server.len == 0)
 			return true;
 		net_addr_text(&server, s->server_address, sizeof(s->server_address));
@@ -286,24 +302,22 @@ smtpd_read_proxy_header(struct smtpd_session *s)
 		    s->server_port, sizeof(s->server_port), "%u", net_addr_port(&server));
 		return true;
 	}
-	log_warn("haproxy: %s", err.text);
+	smtpd_peer_find(s);
+	smtpd_log_connect(s);
+	log_warn("%s", err.text);
 	smtpd_give_up(s, "4.3.0", "Server local error");
 	stream_set_deadline(s->stream, clock_deadline(5 * CLOCK_SECOND));
 	(void)stream_flush(s->stream);
+	smtpd_log_disconnect(s);
 	return false;
 }
 
 static void
 smtpd_session_serve(struct smtpd_session *s)
 {
-	struct buf text CLEANUP(buf_done) = {0};
-	struct mail_log_client client;
-
 	smtpd_peer_find(s);
 	s->forbids_bare_lf = smtpd_setup_forbids_bare_lf(s->setup, &s->peer);
-	client = smtpd_log_client(s);
-	mail_log_connect(&text, &client);
-	log_info("%s", buf_str(&text));
+	smtpd_log_connect(s);
 	smtpd_client_changed(s, true);
 	smtpd_loop(s);
 	smtpd_notice_end(s);

@@ -5,9 +5,20 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/conf_level.h"
 #include "smtp/smtp_ehlo.h"
 #include "smtpd/smtpd_int.h"
 #include "table/table.h"
+
+/* HELP came to Postfix after 3.7: who asks for the behaviour of that release has no such command. */
+static bool
+smtpd_setup_has_help(struct conf *conf)
+{
+	int64_t level, last_without;
+
+	return conf_level_parse(span_str(conf_str(conf, CONF_compatibility_level)), &level) &&
+	       conf_level_parse(SPAN_LIT("3.7"), &last_without) && level > last_without;
+}
 
 /* What EHLO announces to everybody, and the keywords that the configuration discards. */
 static bool
@@ -116,6 +127,13 @@ smtpd_setup_authorize(struct smtpd_session *s, bool first)
 }
 
 bool
+smtpd_setup_is_ipv4_only(const struct smtpd_setup *setup)
+{
+	return !conf_has(setup->conf, CONF_inet_protocols, "all") &&
+	       !conf_has(setup->conf, CONF_inet_protocols, "ipv6");
+}
+
+bool
 smtpd_setup_forbids_bare_lf(const struct smtpd_setup *setup, const struct net_addr *peer)
 {
 	struct err err;
@@ -133,6 +151,7 @@ smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err)
 	setup->conf = conf_ref(conf);
 	setup->hostname = conf_str(conf, CONF_myhostname);
 	setup->message_size_limit = conf_size(conf, CONF_message_size_limit);
+	setup->has_help = smtpd_setup_has_help(conf);
 	setup->line_limit = conf_size(conf, CONF_line_length_limit);
 	setup->cleanup = cleanup_settings_from(conf);
 	setup->command_filter = table_list_of(conf, CONF_smtpd_command_filter, 0);

@@ -13,6 +13,8 @@ struct smtpd_session;
 
 bool smtpd_setup_new(struct conf *conf, struct smtpd_setup **ret, struct err *err) MUST_CHECK;
 struct smtpd_setup *smtpd_setup_ref(struct smtpd_setup *setup);
+/* inet_protocols = ipv4: IPv6 addresses are no addresses then, wherever they come from. */
+bool smtpd_setup_is_ipv4_only(const struct smtpd_setup *setup);
 /* Does smtpd_forbid_bare_newline hold for this client? */
 bool smtpd_setup_forbids_bare_lf(const struct smtpd_setup *setup, const struct net_addr *peer);
 /*

@@ -82,7 +82,7 @@ smtpd_quit(struct smtpd_session *s, struct span args UNUSED)
 	smtpd_enter(s, SMTPD_STATE_CLOSED);
 }
 
-/* RFC 5321 section 4.1.1.8: where help is to be had. */
+/* RFC 5321 section 4.1.1.8: where help is to be had. Not for a compatibility_level from before Postfix had it. */
 void
 smtpd_help(struct smtpd_session *s, struct span args UNUSED)
 {
@@ -91,8 +91,10 @@ smtpd_help(struct smtpd_session *s, struct span args UNUSED)
 
 /* Neither is offered: these are the answers of a server without TLS and SASL. */
 void
-smtpd_starttls(struct smtpd_session *s, struct span args UNUSED)
+smtpd_starttls(struct smtpd_session *s, struct span args)
 {
+	if (span_trim(args).len != 0)
+		return smtpd_reply(s, 501, "5.5.4", "Syntax: STARTTLS");
 	smtpd_reply(s, 502, "5.5.1", "Error: command not implemented");
 }
 

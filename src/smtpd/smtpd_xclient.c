@@ -12,6 +12,7 @@
 #include "mail/mail_addr.h"
 #include "smtp/smtp_ehlo.h"
 #include "smtpd/smtpd_int.h"
+#include "smtpd/smtpd_setup.h"
 
 #define SMTPD_ATTR_UNAVAILABLE "[UNAVAILABLE]"
 #define SMTPD_ATTR_TEMPORARY   "[TEMPUNAVAIL]"
@@ -53,11 +54,9 @@ smtpd_attr_parse(
 		smtpd_reply(s, 501, "5.5.4", "Error: attribute value too long");
 		return false;
 	}
-	if (!smtp_command_xtext_decode(word, value)) {
-		smtpd_reply(s, 501, "5.5.4", "Bad attribute value syntax: %.100s",
-		    span_head(word, 100).ptr);
-		return false;
-	}
+	/* What is no xtext is meant as it stands. */
+	if (!smtp_command_xtext_decode(word, value))
+		buf_add_span(value, word);
 	for (size_t i = 0; i < value->len; i++)
 		if ((unsigned char)value->ptr[i] < ' ' || value->ptr[i] == 127)
 			value->ptr[i] = '?';
@@ -72,16 +71,18 @@ smtpd_attr_is_port(const struct buf *value)
 	return value->len <= 5 && span_number(buf_span(value), 99999, &n);
 }
 
-/* A numeric address, with "IPv6:" in front where it is one; `ret` without it. */
+/* A numeric address of inet_protocols, with "IPv6:" in front where it is one; `ret` without it. */
 static bool
-smtpd_attr_is_address(const struct buf *value, struct span *ret)
+smtpd_attr_is_address(const struct smtpd_session *s, const struct buf *value, struct span *ret)
 {
+	bool six = !smtpd_setup_is_ipv4_only(s->setup);
+
 	*ret = buf_span(value);
 	if (span_starts_nocase(*ret, "IPv6:")) {
 		*ret = span_from(*ret, 5);
-		return mail_addr_is_ipv6(*ret);
+		return six && mail_addr_is_ipv6(*ret);
 	}
-	return mail_addr_is_ipv4(*ret) || mail_addr_is_ipv6(*ret);
+	return mail_addr_is_ipv4(*ret) || (six && mail_addr_is_ipv6(*ret));
 }
 
 /* ---- XCLIENT ---- */
@@ -143,7 +144,7 @@ smtpd_xclient_addr(struct smtpd_session *s, struct buf *value, struct smtpd_xcli
 		(void)snprintf(s->client_address, sizeof(s->client_address), "unknown");
 		return true;
 	}
-	if (!smtpd_attr_is_address(value, &bare) || !net_addr_parse(bare.ptr, 0, &s->peer))
+	if (!smtpd_attr_is_address(s, value, &bare) || !net_addr_parse(bare.ptr, 0, &s->peer))
 		return smtpd_attr_bad(s, "ADDR", value);
 	(void)snprintf(s->client_address, sizeof(s->client_address), "%s", bare.ptr);
 	return true;
@@ -213,7 +214,7 @@ smtpd_xclient_destaddr(
 	bool known = strcasecmp(buf_str(value), SMTPD_ATTR_UNAVAILABLE) != 0;
 	struct span bare = SPAN_LIT("unknown");
 
-	if (known && !smtpd_attr_is_address(value, &bare))
+	if (known && !smtpd_attr_is_address(s, value, &bare))
 		return smtpd_attr_bad(s, "DESTADDR", value);
 	smtpd_server_address(s);
 	(void)snprintf(s->server_address, sizeof(s->server_address), "%s", bare.ptr);
@@ -327,7 +328,7 @@ smtpd_forward_addr(struct smtpd_session *s, struct buf *value, const char **to)
 	struct span bare;
 
 	smtpd_attr_neuter(value);
-	if (!smtpd_attr_is_address(value, &bare))
+	if (!smtpd_attr_is_address(s, value, &bare))
 		return smtpd_attr_bad(s, "ADDR", value);
 	*to = arena_dup(&s->forward->arena, bare);
 	return true;

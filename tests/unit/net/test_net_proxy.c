@@ -103,7 +103,7 @@ check(struct stream *s, const struct header *h)
 	struct span line;
 
 	stream_set_deadline(s, clock_deadline(10 * CLOCK_SECOND));
-	if (!net_proxy_read(s, &client, &server, &err)) {
+	if (!net_proxy_read(s, false, &client, &server, &err)) {
 		MUST(h->expect == NULL && err.kind == ERR_TEMP && err.text[0] != '\0');
 		return;
 	}
@@ -172,7 +172,7 @@ wait_in_vain(void *arg)
 	struct stream *s = arg;
 
 	stream_set_deadline(s, clock_deadline(10 * CLOCK_MILLI));
-	MUST(!net_proxy_read(s, &client, &server, &err));
+	MUST(!net_proxy_read(s, false, &client, &server, &err));
 	MUST(strstr(err.text, "timeout") != NULL);
 	stream_free(&s);
 }
