@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "bounce/bounce_template.h"
 #include "mail/mail_addr.h"
 #include "mail/mail_log.h"
@@ -148,6 +149,16 @@ bounce_describe(const struct bounce_settings *s, const struct queue_bounce *b,
 	};
 }
 
+/* A header of the returned message counts as one of ours: who does not take UTF-8 there does not get the report. */
+static bool
+bounce_header_is_ascii(const struct queue_bounce *b)
+{
+	const char *end = memmem(b->content.ptr, b->content.len, "\n\n", 2);
+
+	return utf8_is_ascii(
+	    end != NULL ? span_head(b->content, (size_t)(end - b->content.ptr)) : b->content);
+}
+
 /* The report as a message of its own. */
 static void
 bounce_write(const struct bounce_settings *s, const struct queue_bounce *b,
@@ -172,7 +183,8 @@ bounce_write(const struct bounce_settings *s, const struct queue_bounce *b,
 	if (!report.settings.only_7bit)
 		attrs[attr_count++] = (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
 	if (report.smtputf8)
-		attrs[attr_count++] = (struct queue_attr){SPAN_LIT("smtputf8"), SPAN_LIT("yes")};
+		attrs[attr_count++] = (struct queue_attr){SPAN_LIT("smtputf8"),
+		    bounce_header_is_ascii(b) ? SPAN_LIT("yes") : SPAN_LIT("header")};
 	*ret = (struct queue_message){
 	    .envelope =
 		{

@@ -447,7 +447,7 @@ cleanup_detect_utf8(struct cleanup *c)
 	struct cleanup_envelope *e = &c->envelope;
 	bool needed = c->header_utf8 || !utf8_is_ascii(span_str(e->sender));
 
-	if (!c->settings->detect_utf8 || !e->local || e->smtputf8)
+	if (!(e->local ? c->settings->detect_utf8 : c->settings->detect_utf8_all) || e->smtputf8)
 		return;
 	for (size_t i = 0; i < c->rcpt_count; i++)
 		needed = needed || !utf8_is_ascii(span_str(c->rcpts[i].addr));

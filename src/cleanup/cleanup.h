@@ -60,6 +60,7 @@ struct cleanup_settings {
 	size_t dup_limit;      /* duplicate_filter_limit */
 	bool no_orig_rcpt;     /* enable_original_recipient = no */
 	bool detect_8bit;      /* detect_8bit_encoding_header */
+	bool detect_utf8_all;  /* smtputf8_autodetect_classes has all, and smtputf8_enable */
 	bool detect_utf8;      /* smtputf8_autodetect_classes has sendmail, and smtputf8_enable */
 	bool no_checks;        /* receive_override_options = no_header_body_checks */
 	bool no_mime;          /* disable_mime_input_processing */

@@ -270,7 +270,7 @@ cleanup_header_take(struct cleanup *c)
 	if (raw.len == 0 || c->failed || !mail_header_next(&iter, &h))
 		return;
 	if (!utf8_is_ascii(raw)) {
-		c->header_utf8 |= where == CLEANUP_PRIMARY;
+		c->header_utf8 = true;
 		if (c->settings->strict_headers)
 			return cleanup_check_refuse_mime(
 			    c, "improper use of 8-bit data in message header", text_of(raw));

@@ -85,9 +85,11 @@ read_mime(const struct conf *conf, struct cleanup_settings *s)
 	s->boundary_limit = conf_size(conf, CONF_mime_boundary_length_limit);
 	s->body_limit = conf_size(conf, CONF_body_checks_size_limit);
 	s->detect_8bit = conf_bool(conf, CONF_detect_8bit_encoding_header);
-	s->detect_utf8 = conf_bool(conf, CONF_smtputf8_enable) &&
-			 (conf_has(conf, CONF_smtputf8_autodetect_classes, "sendmail") ||
-			     conf_has(conf, CONF_smtputf8_autodetect_classes, "all"));
+	s->detect_utf8_all = conf_bool(conf, CONF_smtputf8_enable) &&
+			     conf_has(conf, CONF_smtputf8_autodetect_classes, "all");
+	s->detect_utf8 =
+	    s->detect_utf8_all || (conf_bool(conf, CONF_smtputf8_enable) &&
+				      conf_has(conf, CONF_smtputf8_autodetect_classes, "sendmail"));
 }
 
 struct cleanup_settings

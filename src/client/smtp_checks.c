@@ -172,7 +172,7 @@ smtp_checking_act(
 	} else if (span_equal_nocase_str(word, "INFO")) {
 		smtp_checking_log(x, "info", text, found);
 	} else if (!span_equal_nocase_str(word, "DUNNO") && !span_equal_nocase_str(word, "OK")) {
-		log_warn("%s: unsupported command in %s_%s_checks: %.*s", x->queue_id,
+		log_warn("unsupported command in %s_%s_checks map: %.*s",
 		    x->checks->lmtp ? "lmtp" : "smtp",
 		    x->where == SMTP_CHECKS_BODY ? "body" : "header", SPAN_ARG(action));
 	}

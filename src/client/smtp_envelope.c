@@ -47,13 +47,13 @@ smtp_envelope_write(struct smtp_session *session, struct buf *line)
 
 /* ---- XFORWARD (Postfix's XFORWARD_README) --------------------------------------------------------------------- */
 
-/* What the previous hop told us by XFORWARD goes on; else what we know ourselves. */
+/* What the previous hop told us by XFORWARD goes on, and only that; else what we know ourselves. */
 static struct span
 smtp_envelope_origin(const struct agent_job *job, const char *forwarded, const char *own)
 {
-	struct span value = smtp_envelope_attr(job, forwarded);
+	bool told = smtp_envelope_attr(job, "log_client_name").len != 0;
 
-	return value.len != 0 ? value : smtp_envelope_attr(job, own);
+	return smtp_envelope_attr(job, told ? forwarded : own);
 }
 
 static bool
@@ -64,7 +64,12 @@ smtp_envelope_add_xforward(const struct smtp_session *session, struct buf *line,
 	    span_equal_str(value, "unknown"))
 		return false;
 	buf_printf(line, " %s=", name);
-	smtp_command_xtext_encode(value, line);
+	/* xtext, but "=" means nothing in a value here. */
+	for (size_t i = 0; i < value.len; i++)
+		if (value.ptr[i] == '=')
+			buf_add_char(line, '=');
+		else
+			smtp_command_xtext_encode(span_of(value.ptr + i, 1), line);
 	return true;
 }
 
@@ -100,6 +105,7 @@ smtp_envelope_write_xforward_helo(struct smtp_session *session, const struct age
 	struct buf line CLEANUP(buf_done) = {0};
 	struct span ident = smtp_envelope_attr(job, "log_ident");
 	bool local = span_equal_str(smtp_envelope_attr(job, "rewrite_context"), "local");
+	bool remote = smtp_envelope_attr(job, "client_name").len != 0;
 	bool any;
 
 	if (!smtp_envelope_has_xforward(session))
@@ -110,7 +116,7 @@ smtp_envelope_write_xforward_helo(struct smtp_session *session, const struct age
 	any |= smtp_envelope_add_xforward(session, &line, SMTP_EHLO_XFORWARD_HELO, "HELO",
 	    smtp_envelope_origin(job, "log_helo_name", "helo_name"));
 	any |= smtp_envelope_add_xforward(session, &line, SMTP_EHLO_XFORWARD_IDENT, "IDENT",
-	    ident.len != 0 ? ident : job->request.queue_id);
+	    ident.len != 0 || !remote ? ident : job->request.queue_id);
 	any |= smtp_envelope_add_xforward(session, &line, SMTP_EHLO_XFORWARD_SOURCE, "SOURCE",
 	    local ? SPAN_LIT("LOCAL") : SPAN_LIT("REMOTE"));
 	if (any)
@@ -185,7 +191,7 @@ smtp_envelope_write_mail(struct smtp_session *session, const struct agent_job *j
 
 /* RFC 3461 section 4.2: what the client gave, or the address as it was before any rewriting. */
 static void
-smtp_envelope_add_orcpt(struct buf *line, const struct delivery_rcpt *r)
+smtp_envelope_add_orcpt(struct buf *line, const struct delivery_rcpt *r, bool utf8)
 {
 	struct buf external CLEANUP(buf_done) = {0};
 	struct span type = SPAN_LIT("rfc822");
@@ -199,11 +205,14 @@ smtp_envelope_add_orcpt(struct buf *line, const struct delivery_rcpt *r)
 	} else {
 		mail_addr_quote(&external, r->orig_addr.len != 0 ? r->orig_addr : r->addr);
 		addr = buf_span(&external);
-		if (!utf8_is_ascii(addr))
+		if (utf8 && !utf8_is_ascii(addr))
 			type = SPAN_LIT("utf-8");
 	}
 	buf_printf(line, " ORCPT=%.*s;", SPAN_ARG(type));
-	smtp_command_xtext_encode(addr, line);
+	if (span_equal_nocase_str(type, "utf-8"))
+		smtp_command_utf8_encode(addr, line);
+	else
+		smtp_command_xtext_encode(addr, line);
 }
 
 bool
@@ -215,7 +224,9 @@ smtp_envelope_write_rcpt(struct smtp_session *session, const struct agent_job *j
 	if (!smtp_envelope_add_path(session, SMTP_STEP_RCPT, r->addr, &line))
 		return false;
 	if (smtp_session_offers(session, SMTP_EHLO_DSN)) {
-		smtp_envelope_add_orcpt(&line, r);
+		smtp_envelope_add_orcpt(&line, r,
+		    smtp_session_offers(session, SMTP_EHLO_SMTPUTF8) &&
+			smtp_envelope_attr(job, "smtputf8").len != 0);
 		if (r->dsn_notify != 0)
 			buf_printf(&line, " NOTIFY=%s", smtp_command_notify_text(r->dsn_notify));
 	}

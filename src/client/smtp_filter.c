@@ -113,7 +113,7 @@ smtp_filter_status(struct smtp_filter *f, struct arena *arena, const char **dsn,
 		return;
 	rest = mail_dsn_split(buf_span(&value), "", code);
 	if (!smtp_filter_status_is_good(*dsn, code)) {
-		log_warn("%s_delivery_status_filter: bad status in \"%s\"",
+		log_warn("%s_delivery_status_filter: bad status code: %s",
 		    f->lmtp ? "lmtp" : "smtp", buf_str(&value));
 		return;
 	}

@@ -60,6 +60,9 @@ smtp_mail_write_xforward(struct smtp_transaction *t)
 	    (!smtp_mail_sent(t, SMTP_STEP_XFORWARD_NAME, timeout) ||
 		!smtp_mail_read_xforward(t, SMTP_STEP_XFORWARD_NAME, "name/address")))
 		return false;
+	/* Who does not want the one does not want the other. */
+	if (t->xforward_name && !t->pipelined && smtp_reply_class(&t->session->reply) != 2)
+		return true;
 	t->xforward_helo = smtp_envelope_write_xforward_helo(t->session, t->d->job);
 	if (t->xforward_helo && !t->pipelined &&
 	    (!smtp_mail_sent(t, SMTP_STEP_XFORWARD_HELO, timeout) ||
@@ -304,6 +307,21 @@ smtp_mail_check_utf8(struct smtp_session *session, const struct agent_job *job)
 	    session->address);
 }
 
+/* RFC 1870 section 6.2: what is larger than the server takes is not even tried. */
+static bool
+smtp_mail_check_size(struct smtp_session *session, const struct agent_job *job)
+{
+	uint64_t limit = session->ehlo.size;
+
+	if (!smtp_session_offers(session, SMTP_EHLO_SIZE) || limit == 0 ||
+	    job->request.size <= limit)
+		return true;
+	return smtp_session_object(session, SMTP_STEP_MAIL, "5.3.4",
+	    "message size %llu exceeds size limit %llu of server %s[%s]",
+	    (unsigned long long)job->request.size, (unsigned long long)limit, session->host.name,
+	    session->address);
+}
+
 bool
 smtp_mail(struct smtp_session *session, struct smtp_delivery *d)
 {
@@ -319,8 +337,8 @@ smtp_mail(struct smtp_session *session, struct smtp_delivery *d)
 	session->uses++;
 	session->ready = clock_real_us();
 	memset(d->accepted, 0, job->request.rcpt_count * sizeof(*d->accepted));
-	if (!smtp_mail_check_utf8(session, job) || !smtp_mail_envelope(&t) ||
-	    !smtp_mail_data(&t, &go))
+	if (!smtp_mail_check_size(session, job) || !smtp_mail_check_utf8(session, job) ||
+	    !smtp_mail_envelope(&t) || !smtp_mail_data(&t, &go))
 		return false;
 	if (job->request.verify_only)
 		return smtp_mail_probe(&t, go);

@@ -28,7 +28,7 @@ static const struct {
     [SMTP_STEP_EHLO] = {"performing the EHLO handshake", "EHLO command"},
     [SMTP_STEP_HELO] = {"performing the HELO handshake", "HELO command"},
     [SMTP_STEP_LHLO] = {"performing the LHLO handshake", "LHLO command"},
-    [SMTP_STEP_STARTTLS] = {"performing the STARTTLS handshake", "STARTTLS command"},
+    [SMTP_STEP_STARTTLS] = {"receiving the STARTTLS response", "STARTTLS command"},
     [SMTP_STEP_AUTH] = {"sending AUTH", "AUTH command"},
     [SMTP_STEP_XFORWARD_NAME] = {"sending XFORWARD name/address", "XFORWARD name/address command"},
     [SMTP_STEP_XFORWARD_HELO] = {"sending XFORWARD protocol/helo_name",
