@@ -4,6 +4,8 @@
  * while questions are open and ends with the last one; those who asked wait for a condition of their own question.
  */
 #include <ares.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -20,7 +22,6 @@
 
 #define TRY_TIMEOUT           (5 * CLOCK_SECOND)
 #define TRIES                 3
-#define ARES_TRIES_UNSET      4 /* what c-ares takes when resolv.conf says nothing */
 #define UDP_SIZE              1232
 #define RCODE_FORMAT_ERROR    1
 #define RCODE_NOT_IMPLEMENTED 4
@@ -67,26 +68,42 @@ on_socket_state(void *arg UNUSED, ares_socket_t fd, int readable, int writable)
 		(void)epoll_ctl(resolver.epoll, EPOLL_CTL_ADD, fd, &ev);
 }
 
-/*
- * "options timeout: attempts:" of resolv.conf, as c-ares reads it when nobody tells it otherwise; its own idea of tries
- * without that is no operator's wish.
- */
+/* "timeout:N attempts:N" among other words, bounded as resolv.conf(5) says. */
+static void
+resolv_option_words(struct span words)
+{
+	struct span word;
+	uint64_t n;
+
+	while (span_word(&words, " \t\r", &word)) {
+		if (span_starts(word, "timeout:") && span_number(span_from(word, 8), INT32_MAX, &n))
+			resolver.timeout_ms = (int)MIN(MAX(n, 1), 30) * 1000;
+		else if (span_starts(word, "attempts:") &&
+			 span_number(span_from(word, 9), INT32_MAX, &n))
+			resolver.tries = (int)MIN(MAX(n, 1), 5);
+	}
+}
+
+/* The "options" lines of resolv.conf and $RES_OPTIONS, which not every c-ares reads. */
 static void
 resolv_conf_options(void)
 {
-	struct ares_options seen = {0};
-	ares_channel probe;
-	int mask = 0;
+	FILE *f = resolver.timing_is_set ? NULL : fopen(RESOLV_CONF, "re");
+	const char *own = getenv("RES_OPTIONS");
+	char line[1024];
 
-	if (resolver.timing_is_set || ares_init_options(&probe, &seen, 0) != ARES_SUCCESS)
-		return;
-	if (ares_save_options(probe, &seen, &mask) == ARES_SUCCESS) {
-		resolver.timeout_ms = seen.timeout;
-		if (seen.tries != ARES_TRIES_UNSET)
-			resolver.tries = seen.tries;
-		ares_destroy_options(&seen);
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		struct span rest = span_str(line);
+		struct span word;
+
+		rest = span_head(rest, span_find(rest, '\n'));
+		if (span_word(&rest, " \t", &word) && span_equal_str(word, "options"))
+			resolv_option_words(rest);
 	}
-	ares_destroy(probe);
+	if (f != NULL)
+		(void)fclose(f);
+	if (own != NULL && !resolver.timing_is_set)
+		resolv_option_words(span_str(own));
 }
 
 static bool
