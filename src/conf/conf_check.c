@@ -93,6 +93,9 @@ check_not_yet(struct check *k, const char *file, int line, const char *name, con
 	if (!conf_param_find(span_str(name), &p) || conf_param_info(p)->status != CONF_NOTYET ||
 	    strcmp(conf_param_info(p)->def, value) == 0)
 		return;
+	/* Nobody is told of new mail: who does not want it gets what he asks for. */
+	if (p == CONF_biff && strcmp(value, "no") == 0)
+		return;
 	add(k, CONF_WARN, file, line, "parameter %s is not supported yet and has no effect", name);
 }
 

@@ -125,7 +125,7 @@ master_command_check_files(struct master_command *cmd, bool starting)
 	check_services(cmd, &r);
 	check_host(cmd, &r);
 	if (starting && r.warnings > 0)
-		log_warn("%d warnings about the configuration: rowpost -c %s check", r.warnings,
+		log_info("%d remarks on the configuration: rowpost -c %s check", r.warnings,
 		    cmd->conf_dir);
 	return r.errors > 0 ? 1 : 0;
 }

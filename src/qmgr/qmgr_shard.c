@@ -19,6 +19,7 @@
 #include "queue/queue_schema.h"
 #include "queue/queue_session.h"
 #include "service/service_database.h"
+#include "task/task.h"
 
 #define QMGR_TROUBLE_EVERY (10 * CLOCK_SECOND)
 
@@ -27,6 +28,9 @@ qmgr_shard_trouble(struct qmgr_shard *s, const struct err *err)
 {
 	int64_t now = clock_mono_us();
 
+	/* Our own end cuts waits short: no trouble. */
+	if (task_is_cancelled())
+		return;
 	if (s->trouble_logged != 0 && now - s->trouble_logged < QMGR_TROUBLE_EVERY)
 		return;
 	s->trouble_logged = now;

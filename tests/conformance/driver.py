@@ -849,7 +849,7 @@ def normalise(res, ctx):
     for pat in (r"queued as ([0-9A-Za-z]{6,20})",
                 r"(?:id|ID:?|Queue-ID:) ([0-9A-Za-z]{8,20})\b",
                 # a long id that only the log has: it is not all hexadecimal
-                r"smtpd\[[^]]*\]: ([0-9A-Za-z]{9,20}): client=",
+                r"\w\[\d+\]: (?:warning: )?([0-9A-Za-z]{9,20}): ",
                 r"\b([0-9A-F]{9,16})\b"):
         for m in re.finditer(pat, blob):
             w = m.group(1)
