@@ -15,7 +15,7 @@
 #include "base/utf8.h"
 #include "cleanup/cleanup_int.h"
 #include "mail/mail_addr.h"
-#include "mail/mail_log.h"
+#include "mail/mail_qp.h"
 #include "queue/queue_front.h"
 #include "queue/queue_upload.h"
 #include "rewrite/rewrite.h"
@@ -39,6 +39,8 @@ cleanup_new(const struct cleanup_settings *settings, struct queue_front *front)
 	c->front = front;
 	/* Whoever takes it will look at it. */
 	c->raw = c->completed = settings->store_elsewhere != NULL;
+	if (settings->make_7bit && !c->raw)
+		c->qp = mail_qp_new();
 	return c;
 }
 
@@ -51,6 +53,7 @@ cleanup_free(struct cleanup **cp)
 		return;
 	queue_upload_free(&c->upload);
 	cleanup_mime_done(&c->mime);
+	mail_qp_free(&c->qp);
 	buf_done(&c->in);
 	buf_done(&c->header);
 	buf_done(&c->content);
@@ -58,8 +61,6 @@ cleanup_free(struct cleanup **cp)
 	arena_done(&c->arena);
 	mem_free(c->rcpts);
 	mem_free(c->expanded);
-	mem_free(c->message_id);
-	mem_free(c->resent_id);
 	mem_free(c);
 	*cp = NULL;
 }
@@ -224,7 +225,7 @@ cleanup_looks_at_body(const struct cleanup *c)
 {
 	const struct cleanup_settings *s = c->settings;
 
-	if (s->strip_chars != NULL || s->reject_chars != NULL)
+	if (s->strip_chars != NULL || s->reject_chars != NULL || c->qp != NULL)
 		return true;
 	/* A part may have 8-bit text. */
 	if (s->detect_8bit && !s->no_mime && !c->envelope.body_8bit &&
@@ -297,6 +298,23 @@ cleanup_lines(struct cleanup *c, bool all)
 	c->counted = c->raw ? c->content.len : c->in.len;
 }
 
+/* What parts call 8-bit becomes quoted-printable, before anybody looks at it (force_mime_input_conversion). */
+static void
+cleanup_make_7bit(struct cleanup *c, size_t from, bool ends)
+{
+	struct buf made CLEANUP(buf_done) = {0};
+
+	mail_qp_write(c->qp, span_from(buf_span(&c->in), from), &made);
+	if (ends)
+		mail_qp_finish(c->qp, &made);
+	c->qp_left_8bit = c->qp_left_8bit || mail_qp_is_needed(buf_span(&made));
+	buf_truncate(&c->in, from);
+	buf_add_span(&c->in, buf_span(&made));
+	c->counted = c->in.len;
+	if (ends)
+		c->envelope.body_8bit = c->envelope.body_8bit && c->qp_left_8bit;
+}
+
 static size_t
 cleanup_length(const char *s)
 {
@@ -331,6 +349,8 @@ cleanup_added(struct cleanup *c)
 	c->counted += added.len;
 	if (c->failed)
 		return cleanup_fail(c);
+	if (c->qp != NULL)
+		cleanup_make_7bit(c, c->counted - added.len, false);
 	if (c->settings->message_size_limit != 0 &&
 	    c->size + cleanup_envelope_size(c) > c->settings->message_size_limit) {
 		(void)err_set_smtp(&c->err, ERR_PERM, 552, "5.3.4", "Error: message file too big");
@@ -355,6 +375,8 @@ static void
 cleanup_end(struct cleanup *c)
 {
 	cleanup_added(c);
+	if (c->qp != NULL && !c->failed)
+		cleanup_make_7bit(c, c->in.len, true);
 	if (!c->failed && !c->raw)
 		cleanup_lines(c, true);
 	if (!c->failed)
@@ -425,19 +447,6 @@ cleanup_attributes(const struct cleanup *c, struct queue_attr *attrs)
 	return n;
 }
 
-static void
-cleanup_log_ids(const struct cleanup *c)
-{
-	struct buf text CLEANUP(buf_done) = {0};
-
-	if (c->resent_id != NULL)
-		log_info_as(
-		    "cleanup", "%s: resent-message-id=%s", c->envelope.queue_id, c->resent_id);
-	mail_log_message_id(&text, c->envelope.queue_id, span_str(c->message_id));
-	log_info_as("cleanup", "%s", buf_str(&text));
-}
-
-/* Beside those about expanded recipients. */
 #define CLEANUP_ATTR_MAX 24
 
 /* Mail of sendmail(1) says nothing about SMTPUTF8: whether it needs it is seen (smtputf8_autodetect_classes). */
@@ -492,7 +501,9 @@ cleanup_finish(struct cleanup *c, struct err *err)
 	}
 	if (c->settings->store_elsewhere != NULL)
 		return cleanup_store(c, err);
-	cleanup_log_ids(c);
+	/* Mail without an id says so. */
+	if ((c->present >> MAIL_HEADER_MESSAGE_ID & 1) == 0)
+		log_info_as("cleanup", "%s: message-id=<>", c->envelope.queue_id);
 	if (c->discarded || c->envelope.discard)
 		return true;
 	cleanup_map_sender(c);

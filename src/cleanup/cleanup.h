@@ -64,6 +64,7 @@ struct cleanup_settings {
 	bool detect_utf8;      /* smtputf8_autodetect_classes has sendmail, and smtputf8_enable */
 	bool no_checks;        /* receive_override_options = no_header_body_checks */
 	bool no_mime;          /* disable_mime_input_processing */
+	bool make_7bit;        /* force_mime_input_conversion */
 	bool strict_headers;   /* strict_7bit_headers */
 	bool strict_body;      /* strict_8bitmime_body */
 	bool strict_domain;    /* strict_mime_encoding_domain */

@@ -81,7 +81,7 @@ add_from(const struct cleanup *c, struct buf *out)
 	if (e->sender[0] != '\0')
 		mail_addr_quote(&addr, span_str(e->sender));
 	else
-		buf_printf(&addr, "MAILER-DAEMON@%s", c->settings->origin);
+		buf_add_str(&addr, "MAILER-DAEMON");
 	if (name.len != 0 && !c->settings->from_obsolete) {
 		add_phrase(out, name);
 		buf_printf(out, " <%s>", buf_str(&addr));
@@ -114,6 +114,17 @@ add_undisclosed(struct cleanup *c)
 		buf_printf(&c->content, "%s\n", text);
 }
 
+/* Every id is logged where it stands: mail that is refused later is found by it too. */
+static void
+note_id(struct cleanup *c, enum mail_header_id id, struct span value)
+{
+	const char *title =
+	    id == MAIL_HEADER_RESENT_MESSAGE_ID ? "resent-message-id" : "message-id";
+
+	log_info_as(
+	    "cleanup", "%s: %s=%.*s", c->envelope.queue_id, title, SPAN_ARG(span_trim(value)));
+}
+
 /* The headers that a message must have, made up where a local client left them out (RFC 5322 section 3.6). */
 static void
 add_missing(struct cleanup *c)
@@ -130,10 +141,8 @@ add_missing(struct cleanup *c)
 		mail_msgid_write(&value, !c->settings->long_queue_ids, e->arrival / CLOCK_SECOND,
 		    e->queue_id, c->settings->hostname);
 		buf_printf(out, "%s: %s\n", mail_header_name(id), buf_str(&value));
-		if (c->resent)
-			c->resent_id = buf_take(&value);
-		else
-			c->message_id = buf_take(&value);
+		note_id(c, id, buf_span(&value));
+		c->present |= BIT(id);
 	}
 	if (!has(c, date)) {
 		buf_printf(out, "%s: ", mail_header_name(date));
@@ -201,13 +210,6 @@ note_encoding(struct cleanup *c, struct span value)
 		c->envelope.body_8bit = true;
 }
 
-static void
-note_id(char **ret, struct span value)
-{
-	if (*ret == NULL)
-		*ret = span_dup(span_trim(value));
-}
-
 /* A known header of the message itself. */
 static void
 take_primary(struct cleanup *c, const struct mail_header *h)
@@ -216,10 +218,8 @@ take_primary(struct cleanup *c, const struct mail_header *h)
 
 	c->present |= BIT(h->id);
 	c->resent |= (flags & MAIL_HEADER_RESENT) != 0;
-	if (h->id == MAIL_HEADER_MESSAGE_ID)
-		note_id(&c->message_id, h->value);
-	else if (h->id == MAIL_HEADER_RESENT_MESSAGE_ID)
-		note_id(&c->resent_id, h->value);
+	if (h->id == MAIL_HEADER_MESSAGE_ID || h->id == MAIL_HEADER_RESENT_MESSAGE_ID)
+		note_id(c, h->id, h->value);
 	else if (h->id == MAIL_HEADER_RECEIVED)
 		count_hop(c);
 	if (c->failed || is_dropped(c, h))

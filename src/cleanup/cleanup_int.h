@@ -31,10 +31,13 @@ struct cleanup_level {
 	bool digest;
 };
 
+struct mail_qp;
+
 struct cleanup_mime {
 	enum cleanup_class where; /* what the next line is part of */
 	struct cleanup_part part;
 	struct buf boundary;          /* of the part whose headers are being read */
+	struct buf type_header;       /* its Content-Type, for the log */
 	struct cleanup_level *levels; /* owned */
 	size_t depth;
 	uint64_t body_seen; /* bytes of this part's body, for body_checks_size_limit */
@@ -63,19 +66,21 @@ struct cleanup {
 	uint64_t stored_size;        /* bytes uploaded so far */
 	struct queue_upload *upload; /* owned; NULL while the content is small */
 	struct cleanup_mime mime;
-	uint64_t present;  /* primary headers: bits (1 << enum mail_header_id) */
+	uint64_t
+	    present; /* primary headers, and the Message-Id made here: bits (1 << enum mail_header_id) */
 	unsigned received; /* how many Received: */
 	bool resent;       /* a Resent- header was seen */
 	bool completed;    /* the primary header section is done */
 	bool header_utf8;  /* it has bytes that are not ASCII */
 	bool unchecked;    /* PASS, REJECT, DISCARD or REDIRECT: no further checks */
+	struct mail_qp
+	    *qp; /* force_mime_input_conversion: what makes quoted-printable of it; owned */
+	bool qp_left_8bit; /* text that nobody called 8-bit and is */
 	bool discarded;
 	const char *
 	    filter; /* what the checks ask for instead of the front end; in the arena; NULL: nothing */
 	const char *held;     /* in the arena; NULL: not on hold */
 	const char *redirect; /* in the arena; NULL: none */
-	char *message_id;     /* owned; for the log */
-	char *resent_id;      /* owned */
 	bool
 	    sender_mapped; /* envelope.sender is what canonical tables and masquerading made of it */
 	bool failed;

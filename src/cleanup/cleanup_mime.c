@@ -21,6 +21,8 @@ cleanup_mime_header(struct cleanup *c, const struct mail_header *h)
 		return;
 	if (h->id == MAIL_HEADER_CONTENT_TYPE) {
 		m->part.type = mail_mime_parse_type(h->value, &m->boundary);
+		buf_clear(&m->type_header);
+		buf_add_span(&m->type_header, span_trim(h->raw));
 	} else if (h->id == MAIL_HEADER_CONTENT_TRANSFER_ENCODING) {
 		m->part.is_8bit = mail_mime_parse_encoding(h->value) == MAIL_MIME_8BIT;
 		m->part.is_encoded = span_equal_nocase_str(value, "base64") ||
@@ -34,12 +36,10 @@ push_level(struct cleanup *c)
 	struct cleanup_mime *m = &c->mime;
 	size_t length = MIN(m->boundary.len, c->settings->boundary_limit);
 
-	if (m->depth >= c->settings->mime_depth) {
-		if (c->settings->strict_headers || c->settings->strict_body ||
-		    c->settings->strict_domain)
-			cleanup_check_refuse_mime(
-			    c, "MIME nesting exceeds safety limit", buf_span(&m->boundary));
-		return;
+	/* Postfix begins to count with the third. */
+	if (m->depth >= c->settings->mime_depth + 2) {
+		return cleanup_check_refuse_mime(
+		    c, "MIME nesting exceeds safety limit", buf_span(&m->type_header));
 	}
 	m->levels = mem_resize(m->levels, m->depth + 1, sizeof(*m->levels));
 	m->levels[m->depth++] = (struct cleanup_level){
@@ -72,9 +72,9 @@ begin_body(struct cleanup *c, struct span line)
 	if (m->part.is_encoded && c->settings->strict_domain)
 		return cleanup_check_refuse_mime(
 		    c, "invalid message/* or multipart/* encoding domain", line);
-	if (type == MAIL_MIME_MESSAGE)
+	if (type == MAIL_MIME_MESSAGE || type == MAIL_MIME_GLOBAL)
 		begin_headers(c, CLEANUP_NESTED, MAIL_MIME_LEAF);
-	else
+	else if (m->boundary.len != 0)
 		push_level(c);
 }
 
@@ -245,4 +245,5 @@ cleanup_mime_done(struct cleanup_mime *m)
 	pop_levels(m, 0);
 	mem_free(m->levels);
 	buf_done(&m->boundary);
+	buf_done(&m->type_header);
 }

@@ -78,6 +78,7 @@ read_mime(const struct conf *conf, struct cleanup_settings *s)
 
 	s->no_checks = conf_has(conf, CONF_receive_override_options, "no_header_body_checks");
 	s->no_mime = conf_bool(conf, CONF_disable_mime_input_processing);
+	s->make_7bit = !s->no_mime && conf_bool(conf, CONF_force_mime_input_conversion);
 	s->strict_headers = strict || conf_bool(conf, CONF_strict_7bit_headers);
 	s->strict_body = strict || conf_bool(conf, CONF_strict_8bitmime_body);
 	s->strict_domain = conf_bool(conf, CONF_strict_mime_encoding_domain);

@@ -245,11 +245,11 @@ smtp_checking_end_headers(struct smtp_checking *x, struct buf *out)
 {
 	if (!smtp_checking_end_field(x, out))
 		return false;
-	if (x->type == MAIL_MIME_MESSAGE) {
+	if (x->type == MAIL_MIME_MESSAGE || x->type == MAIL_MIME_GLOBAL) {
 		smtp_checking_begin(x, SMTP_CHECKS_NESTED);
 		return true;
 	}
-	if (x->type != MAIL_MIME_LEAF && x->depth < SMTP_CHECKS_DEPTH)
+	if (x->type != MAIL_MIME_LEAF && x->boundary.len != 0 && x->depth < SMTP_CHECKS_DEPTH)
 		x->stack[x->depth++] = mem_strdup(buf_str(&x->boundary));
 	smtp_checking_begin(x, SMTP_CHECKS_BODY);
 	return true;

@@ -111,15 +111,14 @@ mail_mime_parse_type(struct span value, struct buf *boundary)
 		subtype = mail_mime_token(&value);
 	if (span_equal_nocase_str(type, "multipart")) {
 		mail_mime_boundary(value, boundary);
-		if (boundary->len == 0)
-			return MAIL_MIME_LEAF;
 		return span_equal_nocase_str(subtype, "digest") ? MAIL_MIME_DIGEST
 								: MAIL_MIME_MULTIPART;
 	}
-	if (span_equal_nocase_str(type, "message") &&
-	    (span_equal_nocase_str(subtype, "rfc822") || span_equal_nocase_str(subtype, "global")))
-		return MAIL_MIME_MESSAGE;
-	return MAIL_MIME_LEAF;
+	if (!span_equal_nocase_str(type, "message"))
+		return MAIL_MIME_LEAF;
+	return span_equal_nocase_str(subtype, "rfc822")   ? MAIL_MIME_MESSAGE
+	       : span_equal_nocase_str(subtype, "global") ? MAIL_MIME_GLOBAL
+							  : MAIL_MIME_LEAF;
 }
 
 enum mail_mime_encoding

@@ -11,9 +11,10 @@
 
 enum mail_mime_type {
 	MAIL_MIME_LEAF,      /* anything that is not taken apart */
-	MAIL_MIME_MULTIPART, /* multipart/x with a boundary */
+	MAIL_MIME_MULTIPART, /* multipart/x; without a boundary it has no parts */
 	MAIL_MIME_DIGEST, /* multipart/digest: parts are message/rfc822 unless they say otherwise */
-	MAIL_MIME_MESSAGE, /* message/rfc822, message/global: a header section follows */
+	MAIL_MIME_MESSAGE, /* message/rfc822: a header section follows */
+	MAIL_MIME_GLOBAL, /* message/global: the same, and it may be encoded as a whole (RFC 6532 section 3.7) */
 };
 
 /* Longest boundary that is told apart; RFC 2046 section 5.1.1 allows 70. */

@@ -181,17 +181,21 @@ mail_qp_begin_headers(struct mail_qp *qp, bool in_digest)
 	qp->eight_bit = false;
 }
 
-/* The headers have ended: says how the part is encoded now, and what comes next. */
+/* The headers have ended, with an empty line (`blank`) or with one that is no header: says how the part is encoded now, and what comes
+ * next. */
 static void
-mail_qp_end_headers(struct mail_qp *qp, struct buf *out)
+mail_qp_end_headers(struct mail_qp *qp, bool blank, struct buf *out)
 {
 	mail_qp_end_field(qp, out);
+	if (qp->type == MAIL_MIME_GLOBAL)
+		qp->type = qp->eight_bit ? MAIL_MIME_LEAF : MAIL_MIME_MESSAGE;
 	if (qp->depth == MAIL_QP_DEPTH_MAX && qp->type != MAIL_MIME_MESSAGE)
 		qp->type = MAIL_MIME_LEAF;
 	if (qp->eight_bit)
 		buf_printf(out, "Content-Transfer-Encoding: %s\n",
 		    qp->type == MAIL_MIME_LEAF ? "quoted-printable" : "7bit");
-	buf_add_char(out, '\n');
+	if (blank)
+		buf_add_char(out, '\n');
 	if (qp->type == MAIL_MIME_MESSAGE)
 		return mail_qp_begin_headers(qp, false);
 	qp->state = MAIL_QP_BODY;
@@ -199,7 +203,8 @@ mail_qp_end_headers(struct mail_qp *qp, struct buf *out)
 		return;
 	/* What stands before the first boundary is nobody's text, and stays as it is. */
 	qp->eight_bit = false;
-	mail_qp_push(qp);
+	if (qp->boundary.len != 0)
+		mail_qp_push(qp);
 }
 
 /* ---- lines ---- */
@@ -265,7 +270,7 @@ mail_qp_header_line(struct mail_qp *qp, struct span line, bool line_end, struct 
 			buf_add_char(&qp->field, '\n');
 		return;
 	}
-	mail_qp_end_headers(qp, out);
+	mail_qp_end_headers(qp, line.len == 0, out);
 	if (line.len == 0)
 		return;
 	/* the first line of the body stands where the empty line should be */

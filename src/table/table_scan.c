@@ -70,7 +70,7 @@ table_scan_headers(struct table_scan_state *s, struct span *rest, bool part)
 			return;
 		type = table_scan_type(s, span_head(section, iter.at), part);
 		part = false;
-	} while (type == MAIL_MIME_MESSAGE && rest->len != 0);
+	} while ((type == MAIL_MIME_MESSAGE || type == MAIL_MIME_GLOBAL) && rest->len != 0);
 }
 
 /* Is it the boundary of an open multipart? Those within it end with it. */

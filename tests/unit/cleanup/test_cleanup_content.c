@@ -245,6 +245,9 @@ test_mime_structure(void **state UNUSED)
 	      "--bb\nContent-Type: message/rfc822\n\nSubject: inner\n\n--bb--\n");
 }
 
+#define PART(b) "Content-Type: multipart/x; boundary=" b "\n\n--" b "\n"
+#define CTE(x)  "Content-Transfer-Encoding: " x "\n"
+
 static void
 test_strictness(void **state UNUSED)
 {
@@ -258,10 +261,28 @@ test_strictness(void **state UNUSED)
 	assert_refused("strict_mime_encoding_domain = yes\n",
 	    H "Content-Type: multipart/x; boundary=b\nContent-Transfer-Encoding: base64\n\nx\n",
 	    550, "5.6.0", "invalid message/* or multipart/* encoding domain");
-	assert_refused("mime_nesting_limit = 1\nstrict_7bit_headers = yes\n",
-	    H "Content-Type: multipart/x; boundary=b\n\n--b\nContent-Type: multipart/x; "
-	      "boundary=c\n\n--c\n\nx\n",
+	assert_refused("mime_nesting_limit = 1\n", H PART("a") PART("b") PART("c") PART("d") "x\n",
 	    550, "5.6.0", "MIME nesting exceeds safety limit");
+	assert_content("mime_nesting_limit = 1\n", H PART("a") PART("b") PART("c") "x\n",
+	    H PART("a") PART("b") PART("c") "x\n");
+}
+
+static void
+test_make_7bit(void **state UNUSED)
+{
+	static const char text[] = H CTE("8bit") "\ncaf\xc3\xa9 = spam\n";
+
+	assert_content("force_mime_input_conversion = yes\n", text,
+	    H CTE("quoted-printable") "\ncaf=C3=A9 =3D spam\n");
+	/* The checks see what has become of it. */
+	assert_refused("force_mime_input_conversion = yes\nbody_checks = "
+		       "regexp:{{/=C3=A9 =3D/ REJECT}}\n",
+	    text, 550, "5.7.1", "message content rejected");
+	/* What nobody calls 8-bit stays as it is. */
+	assert_content(
+	    "force_mime_input_conversion = yes\n", H "\ncaf\xc3\xa9\n", H "\ncaf\xc3\xa9\n");
+	assert_content(
+	    "force_mime_input_conversion = yes\ndisable_mime_input_processing = yes\n", text, text);
 }
 
 static void
@@ -315,6 +336,7 @@ main(void)
 	    TEST(test_message_actions),
 	    TEST(test_mime_structure),
 	    TEST(test_strictness),
+	    TEST(test_make_7bit),
 	    TEST(test_rewriting),
 	    TEST(test_small_things),
 	};

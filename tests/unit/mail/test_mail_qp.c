@@ -23,15 +23,15 @@ test_type(void **state)
 	    {"multipart/mixed; boundary=bb", MAIL_MIME_MULTIPART, "bb"},
 	    {"Multipart/Alternative;\n\tcharset=x; BOUNDARY=\"a \\\"b\"; x=y", MAIL_MIME_MULTIPART,
 		"a \"b"},
-	    {"multipart (a comment) / mixed ; (b) boundary (c) = (d) =bb", MAIL_MIME_LEAF, ""},
+	    {"multipart (a comment) / mixed ; (b) boundary (c) = (d) =bb", MAIL_MIME_MULTIPART, ""},
 	    {"multipart (a comment) / mixed ; (b) boundary (c) = (d) bb", MAIL_MIME_MULTIPART,
 		"bb"},
 	    {"multipart/mixed; charset=\"a;boundary=x\"; boundary=y; boundary=z",
 		MAIL_MIME_MULTIPART, "y"},
-	    {"multipart/mixed", MAIL_MIME_LEAF, ""},
+	    {"multipart/mixed", MAIL_MIME_MULTIPART, ""},
 	    {"multipart/digest; boundary=d", MAIL_MIME_DIGEST, "d"},
 	    {"message/rfc822", MAIL_MIME_MESSAGE, ""},
-	    {"MESSAGE/GLOBAL", MAIL_MIME_MESSAGE, ""},
+	    {"MESSAGE/GLOBAL", MAIL_MIME_GLOBAL, ""},
 	    {"message/delivery-status", MAIL_MIME_LEAF, ""},
 	    {"", MAIL_MIME_LEAF, ""},
 	    {"(((", MAIL_MIME_LEAF, ""},
@@ -66,7 +66,7 @@ static const struct {
     {CTE8 "\nblank \ntab\t\nmid dle\r\n", CTEQP "\nblank=20\ntab=09\nmid dle=0D\n"},
     {"Content-Transfer-Encoding:\n binary\n\n\xff", CTEQP "\n=FF\n"},
     {"Content-Transfer-Encoding: base64\n\nAAAA\n", "Content-Transfer-Encoding: base64\n\nAAAA\n"},
-    {CTE8 "no empty line \xc3\xa9\n", CTEQP "\nno empty line =C3=A9\n"},
+    {CTE8 "no empty line \xc3\xa9\n", CTEQP "no empty line =C3=A9\n"},
     {"Content-Type: multipart/mixed; boundary=bb\n" CTE8 "\npre\xc3\xa9\n--bb\n"
      "Content-Type: text/plain; charset=utf-8\n" CTE8
      "\n\xc3\xbcml\n--bb\nContent-Type: text/plain\n"
@@ -87,7 +87,12 @@ static const struct {
 	"Content-Type: multipart/digest; boundary=d\n\n--d\n\nSubject: x\n" CTEQP
 	"\n=C3=A9\n--d--\n"},
     {"Content-Type: multipart/mixed; boundary=b\n\n--b\n" CTE8 "--b\n" CTE8 "\n\xc3\xa9\n",
-	"Content-Type: multipart/mixed; boundary=b\n\n--b\n" CTEQP "\n--b\n" CTEQP "\n=C3=A9\n"},
+	"Content-Type: multipart/mixed; boundary=b\n\n--b\n" CTEQP "--b\n" CTEQP "\n=C3=A9\n"},
+    /* message/global may be encoded as a whole, a multipart without boundary not at all */
+    {"Content-Type: message/global\n" CTE8 "\nX: \xc3\xa9\n" CTE8 "\nb\n",
+	"Content-Type: message/global\n" CTEQP "\nX: =C3=A9\n" CTE8 "\nb\n"},
+    {"Content-Type: multipart/mixed\n" CTE8 "\n--b\n" CTE8 "\n\xc3\xa9\n",
+	"Content-Type: multipart/mixed\n" CTE7 "\n--b\n" CTE8 "\n\xc3\xa9\n"},
     {CTE8
 	"\n0123456789012345678901234567890123456789012345678901234567890123456789\xc3\xa9\xc3\xa9\n",
 	CTEQP "\n0123456789012345678901234567890123456789012345678901234567890123456789=C3=\n"
