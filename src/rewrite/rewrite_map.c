@@ -10,6 +10,7 @@
 #include "conf/conf_param.h"
 #include "mail/mail_addr.h"
 #include "mail/mail_addr_list.h"
+#include "rewrite/domain_list.h"
 #include "rewrite/rewrite_int.h"
 
 #define REWRITE_CANONICAL_ROUNDS 10
@@ -32,7 +33,8 @@ struct rewrite_map {
 	struct conf *conf;             /* counted */
 	const struct rewrite *rewrite; /* borrowed */
 	struct rewrite_canonical canonical[REWRITE_CANONICAL_COUNT];
-	bool canonical_extends; /* propagate_unmatched_extensions */
+	struct domain_list *spared; /* masquerade_exceptions */
+	bool canonical_extends;     /* propagate_unmatched_extensions */
 	bool virtual_extends;
 	unsigned masquerade_places;
 	struct table_list *virtual;
@@ -79,6 +81,7 @@ struct rewrite_map *
 rewrite_map_new(struct conf *conf, const struct rewrite *rewrite)
 {
 	struct rewrite_map *m = mem_new(struct rewrite_map);
+	struct err err;
 
 	m->conf = conf_ref(conf);
 	m->rewrite = rewrite;
@@ -92,6 +95,9 @@ rewrite_map_new(struct conf *conf, const struct rewrite *rewrite)
 	m->virtual_extends = conf_has(conf, CONF_propagate_unmatched_extensions, "virtual");
 	if (conf_str(conf, CONF_masquerade_domains)[0] != '\0')
 		m->masquerade_places = rewrite_places(conf, CONF_masquerade_classes);
+	if (!domain_list_parse(conf, conf_str(conf, CONF_masquerade_exceptions),
+		"masquerade_exceptions", DOMAIN_LIST_EXACT, &m->spared, &err))
+		log_warn("%s", err.text);
 	m->virtual = table_list_of(conf, CONF_virtual_alias_maps, 0);
 	m->sender_bcc = table_list_of(conf, CONF_sender_bcc_maps, 0);
 	m->recipient_bcc = table_list_of(conf, CONF_recipient_bcc_maps, 0);
@@ -114,6 +120,7 @@ rewrite_map_free(struct rewrite_map **map)
 	table_list_close(&m->virtual);
 	table_list_close(&m->sender_bcc);
 	table_list_close(&m->recipient_bcc);
+	domain_list_free(&m->spared);
 	conf_unref(&m->conf);
 	mem_free(m);
 	*map = NULL;
@@ -133,13 +140,13 @@ rewrite_map_touches_headers(const struct rewrite_map *m)
 
 /* ---- what a table says ---------------------------------------------------------------------------------------------- */
 
-/* A table that failed: the client is to try again. */
+/* A table that failed: the client is to try again. `addr` NULL: the name of the table says enough. */
 static bool
 rewrite_mapping_fail(const struct rewrite_mapping *g, const char *addr)
 {
 	log_info_as("cleanup",
-	    "warning: %s: %s map lookup problem for %s -- message not accepted, try again later",
-	    g->queue_id, g->name, addr);
+	    "warning: %s: %s map lookup problem%s%s -- message not accepted, try again later",
+	    g->queue_id, g->name, addr != NULL ? " for " : "", addr != NULL ? addr : "");
 	return err_set_smtp(g->err, ERR_TEMP, 451, "4.3.0", "Error: queue file write error");
 }
 
@@ -303,13 +310,9 @@ rewrite_canonical(const struct rewrite_mapping *g, const char **addr)
 static bool
 rewrite_masquerade_spares(const struct rewrite_map *m, struct span user)
 {
-	struct span rest = span_str(conf_str(m->conf, CONF_masquerade_exceptions));
-	struct span name;
+	struct err err;
 
-	while (span_word(&rest, ", \t\r\n", &name))
-		if (span_equal_nocase(name, user))
-			return true;
-	return false;
+	return user.len != 0 && domain_list_has(m->spared, user, &err) == TABLE_FOUND;
 }
 
 /* The first domain in the list that is the address's or above it decides; '!' leaves the address alone. */
@@ -365,6 +368,7 @@ rewrite_map_address(const struct rewrite_map *m, struct arena *arena, const char
 struct rewrite_aliases {
 	struct rewrite_mapping mapping;
 	struct rewrite_addresses *out;
+	const char *asked;  /* what all comes from */
 	struct hmap selves; /* addresses that are among their own aliases */
 };
 
@@ -372,7 +376,7 @@ static bool
 rewrite_aliases_refuse(const struct rewrite_aliases *a, const char *what, const char *addr)
 {
 	log_info_as("cleanup",
-	    "warning: %s: unreasonable %s %s for %s -- message not accepted, try again later",
+	    "warning: %s: unreasonable %s %s %s -- message not accepted, try again later",
 	    a->mapping.queue_id, a->mapping.name, what, addr);
 	return err_set_smtp(a->mapping.err, ERR_TEMP, 451, "4.6.0", "Alias expansion error");
 }
@@ -397,7 +401,8 @@ rewrite_aliases_take(struct rewrite_aliases *a, size_t at, const struct rewrite_
 
 	for (size_t i = 0; i < found->count; i++) {
 		if (strlen(found->list[i]) > a->mapping.map->length_limit)
-			return rewrite_aliases_refuse(a, "result", found->list[i]);
+			return rewrite_aliases_refuse(a, "result",
+			    arena_printf(a->mapping.arena, "%.100s...", found->list[i]));
 		if (i == 0)
 			a->out->list[at] = found->list[i];
 		else
@@ -417,7 +422,7 @@ rewrite_aliases_expand(struct rewrite_aliases *a, size_t at)
 		struct rewrite_addresses found;
 
 		if (round >= a->mapping.map->recursion_limit)
-			return rewrite_aliases_refuse(a, "map nesting", a->out->list[at]);
+			return rewrite_aliases_refuse(a, "map nesting for", a->asked);
 		if (!rewrite_mapping_ask(&a->mapping, a->out->list[at], &found))
 			return false;
 		if (found.count == 0)
@@ -436,6 +441,7 @@ rewrite_map_aliases(const struct rewrite_map *m, struct arena *arena, const char
 	    .mapping = {m, arena, queue_id, m->virtual, "virtual_alias_maps", m->virtual_extends,
 		err},
 	    .out = ret,
+	    .asked = addr,
 	};
 	bool ok = true;
 
@@ -445,7 +451,7 @@ rewrite_map_aliases(const struct rewrite_map *m, struct arena *arena, const char
 		return true;
 	for (size_t i = 0; ok && i < ret->count; i++) {
 		if (ret->count > m->expansion_limit)
-			ok = rewrite_aliases_refuse(&a, "map expansion size", addr);
+			ok = rewrite_aliases_refuse(&a, "map expansion size for", addr);
 		else
 			ok = rewrite_aliases_expand(&a, i);
 	}
@@ -477,7 +483,7 @@ rewrite_map_bcc(const struct rewrite_map *m, struct arena *arena, const char *qu
 		return true;
 	switch (table_address_lookup(g.tables, &rules, span_str(addr), &value, NULL, err)) {
 	case TABLE_ERROR:
-		return rewrite_mapping_fail(&g, addr);
+		return rewrite_mapping_fail(&g, NULL);
 	case TABLE_FOUND:
 		*ret = arena_dup(arena, buf_span(&value));
 		return true;
