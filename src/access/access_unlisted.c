@@ -208,6 +208,7 @@ access_unlisted_check(struct access_unlisted *u)
 {
 	struct rewrite_route route;
 	enum rewrite_class class;
+	struct err err;
 
 	if (conf_has(
 		u->ctx->access->conf, CONF_receive_override_options, "no_unknown_recipient_checks"))
@@ -220,7 +221,9 @@ access_unlisted_check(struct access_unlisted *u)
 	case TABLE_NOT_FOUND:
 		break;
 	}
-	class = rewrite_class_of(u->ctx->access->rewrite, rewrite_domain_of(span_str(u->address)));
+	if (!rewrite_class_find(
+		u->ctx->access->rewrite, rewrite_domain_of(span_str(u->address)), &class, &err))
+		return access_reject_lookup(u->ctx, u->address);
 	if (u->ctx->access->routed_by_class && class != REWRITE_VIRTUAL_ALIAS &&
 	    !access_is_routed(u->ctx, span_str(u->address)))
 		return access_unlisted_in_class(u, class);
