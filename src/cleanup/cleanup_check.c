@@ -105,8 +105,7 @@ act_reject(struct check *k)
 	if (text.len == 0)
 		text = SPAN_LIT("message content rejected");
 	if (dsn[0] != '4' && dsn[0] != '5') {
-		warn("bad DSN action in %s: REJECT %.*s -- need 4.x.x or 5.x.x", titles[k->where],
-		    SPAN_ARG(k->arg));
+		warn("bad DSN action in %.*s -- need 4.x.x or 5.x.x", SPAN_ARG(k->arg));
 		dsn[0] = '4';
 	}
 	refuse(k, text, dsn[0] == '4' ? 451 : 550, dsn);

@@ -121,7 +121,7 @@ body_line(struct cleanup *c, struct span piece, bool starts, bool ends)
 	struct cleanup_mime *m = &c->mime;
 	struct span text = span_head(piece, piece.len - (ends && piece.len != 0 ? 1 : 0));
 	struct buf instead CLEANUP(buf_done) = {0};
-	bool was_seen = m->body_seen < c->settings->body_limit;
+	bool was_seen = c->settings->body_limit == 0 || m->body_seen < c->settings->body_limit;
 
 	if (c->settings->strict_body && !c->settings->no_mime && !m->part.is_8bit &&
 	    !utf8_is_ascii(piece))
@@ -130,8 +130,10 @@ body_line(struct cleanup *c, struct span piece, bool starts, bool ends)
 	m->body_seen += piece.len;
 	if (starts && !c->settings->no_mime)
 		follow_boundary(c, text);
-	switch (
-	    was_seen ? cleanup_check(c, CLEANUP_BODY, text, &c->content, &instead) : CLEANUP_KEEP) {
+	/* Nobody is asked about an empty line. */
+	switch (was_seen && text.len != 0
+		    ? cleanup_check(c, CLEANUP_BODY, text, &c->content, &instead)
+		    : CLEANUP_KEEP) {
 	case CLEANUP_KEEP:
 		buf_add_span(&c->content, piece);
 		break;

@@ -35,6 +35,7 @@ struct smtp_checking {
 	struct smtp_checks *checks; /* counted */
 	const char *queue_id;       /* borrowed */
 	enum smtp_checks_where where;
+	enum smtp_checks_where asked;   /* the table that spoke last */
 	enum mail_mime_type type;       /* of the present part */
 	struct buf boundary;            /* its boundary, while its headers are read */
 	char *stack[SMTP_CHECKS_DEPTH]; /* owned: boundaries of open multiparts */
@@ -146,6 +147,50 @@ smtp_checking_add(struct buf *out, struct span text)
 	buf_add_char(out, '\n');
 }
 
+/* The parameter whose table spoke. */
+static const char *
+smtp_checking_table(const struct smtp_checking *x)
+{
+	static const char *const names[][SMTP_CHECKS_COUNT] = {
+	    {
+		[SMTP_CHECKS_PRIMARY] = "smtp_header_checks",
+		[SMTP_CHECKS_MIME] = "smtp_mime_header_checks",
+		[SMTP_CHECKS_NESTED] = "smtp_nested_header_checks",
+		[SMTP_CHECKS_BODY] = "smtp_body_checks",
+	    },
+	    {
+		[SMTP_CHECKS_PRIMARY] = "lmtp_header_checks",
+		[SMTP_CHECKS_MIME] = "lmtp_mime_header_checks",
+		[SMTP_CHECKS_NESTED] = "lmtp_nested_header_checks",
+		[SMTP_CHECKS_BODY] = "lmtp_body_checks",
+	    },
+	};
+
+	return names[x->checks->lmtp][x->asked];
+}
+
+/* What stands behind PREPEND and REPLACE: in a header section it must be a header. */
+static bool
+smtp_checking_has_text(const struct smtp_checking *x, const char *action, struct span text)
+{
+	if (text.len == 0) {
+		log_warn("%s action without text in %s map", action, smtp_checking_table(x));
+		return false;
+	}
+	if (x->where == SMTP_CHECKS_BODY || mail_header_name_length(text) != 0)
+		return true;
+	log_warn("bad %s header text \"%.*s\" in %s map -- need \"headername: headervalue\"",
+	    action, SPAN_ARG(text), smtp_checking_table(x));
+	return false;
+}
+
+static bool
+smtp_checking_is_known(struct span word)
+{
+	return span_equal_nocase_str(word, "DUNNO") || span_equal_nocase_str(word, "OK") ||
+	       span_equal_nocase_str(word, "REPLACE") || span_equal_nocase_str(word, "PREPEND");
+}
+
 /* Does what the table says with `found`, which is appended, changed or not, with a line end. */
 static void
 smtp_checking_act(
@@ -158,23 +203,22 @@ smtp_checking_act(
 	text = span_trim(text);
 	if (span_equal_nocase_str(word, "IGNORE"))
 		return;
-	if (span_equal_nocase_str(word, "REPLACE") && text.len != 0) {
+	if (span_equal_nocase_str(word, "REPLACE") && smtp_checking_has_text(x, "REPLACE", text)) {
 		smtp_checking_log(x, "replace", text, found);
 		return smtp_checking_add(out, text);
 	}
 	if (span_equal_nocase_str(word, "STRIP"))
 		return smtp_checking_log(x, "strip", text, found);
-	if (span_equal_nocase_str(word, "PREPEND") && text.len != 0) {
+	if (span_equal_nocase_str(word, "PREPEND") && smtp_checking_has_text(x, "PREPEND", text)) {
 		smtp_checking_log(x, "prepend", text, found);
 		smtp_checking_add(out, text);
 	} else if (span_equal_nocase_str(word, "WARN")) {
 		smtp_checking_log(x, "warning", text, found);
 	} else if (span_equal_nocase_str(word, "INFO")) {
 		smtp_checking_log(x, "info", text, found);
-	} else if (!span_equal_nocase_str(word, "DUNNO") && !span_equal_nocase_str(word, "OK")) {
-		log_warn("unsupported command in %s_%s_checks map: %.*s",
-		    x->checks->lmtp ? "lmtp" : "smtp",
-		    x->where == SMTP_CHECKS_BODY ? "body" : "header", SPAN_ARG(action));
+	} else if (!smtp_checking_is_known(word)) {
+		log_warn("unsupported command in %s map: %.*s", smtp_checking_table(x),
+		    SPAN_ARG(action));
 	}
 	smtp_checking_add(out, found);
 }
@@ -192,6 +236,7 @@ smtp_checking_look_up(
 		case TABLE_ERROR:
 			return false;
 		case TABLE_FOUND:
+			x->asked = where;
 			smtp_checking_act(x, buf_span(&action), found, out);
 			return true;
 		case TABLE_NOT_FOUND:
