@@ -55,11 +55,11 @@ struct cleanup_settings {
 	const char *reject_chars; /* message_reject_characters, owned */
 	size_t strip_count;       /* their bytes: NUL may be among them */
 	size_t reject_count;
-	size_t line_limit;     /* line_length_limit */
-	size_t token_limit;    /* header_address_token_limit */
-	size_t dup_limit;      /* duplicate_filter_limit */
-	bool no_orig_rcpt;     /* enable_original_recipient = no */
-	bool detect_8bit;      /* detect_8bit_encoding_header */
+	size_t line_limit;  /* line_length_limit */
+	size_t token_limit; /* header_address_token_limit */
+	size_t dup_limit;   /* duplicate_filter_limit */
+	bool no_orig_rcpt;  /* enable_original_recipient = no: it does not tell recipients apart */
+	bool detect_8bit;   /* detect_8bit_encoding_header */
 	bool detect_utf8_all;  /* smtputf8_autodetect_classes has all, and smtputf8_enable */
 	bool detect_utf8;      /* smtputf8_autodetect_classes has sendmail, and smtputf8_enable */
 	bool no_checks;        /* receive_override_options = no_header_body_checks */

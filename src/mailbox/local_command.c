@@ -153,7 +153,8 @@ local_copy(const struct local_delivery *d, const struct local_context *c, unsign
 	    .flags = flags,
 	    .sender = c->sender,
 	    .null_from = "MAILER-DAEMON",
-	    .orig_rcpt = d->orig_addr,
+	    .orig_rcpt =
+		conf_bool(d->work->conf, CONF_enable_original_recipient) ? d->orig_addr : "",
 	    .delivered = c->delivered,
 	    .eol = "\n",
 	};

@@ -239,7 +239,9 @@ pipe_run_command(struct pipe_delivery *d, const char **words)
 	    .flags = pipe_copy_flags(d->args.flags),
 	    .sender = sender,
 	    .null_from = "MAILER-DAEMON",
-	    .orig_rcpt = r->orig_addr.len != 0 ? r->orig_addr.ptr : r->addr.ptr,
+	    .orig_rcpt = !conf_bool(w->conf, CONF_enable_original_recipient) ? ""
+			 : r->orig_addr.len != 0                             ? r->orig_addr.ptr
+									     : r->addr.ptr,
 	    .delivered = r->addr.ptr,
 	    .eol = d->args.eol,
 	};

@@ -125,7 +125,9 @@ virtual_find_and_deliver(
 	struct mailbox_copy copy = {
 	    .sender = w->request.sender.ptr,
 	    .null_from = "MAILER-DAEMON",
-	    .orig_rcpt = r->orig_addr.len != 0 ? r->orig_addr.ptr : r->addr.ptr,
+	    .orig_rcpt = !conf_bool(w->conf, CONF_enable_original_recipient) ? ""
+			 : r->orig_addr.len != 0                             ? r->orig_addr.ptr
+									     : r->addr.ptr,
 	    .delivered = r->addr.ptr,
 	    .eol = "\n",
 	};
