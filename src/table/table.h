@@ -28,7 +28,10 @@ enum table_flags {
 	TABLE_EXACT_CASE = 1 << 0,
 	/* $1 in results is refused: where what the peer wrote must not decide (aliases, transport). */
 	TABLE_NO_SUBSTITUTION = 1 << 1,
-	/* No proxy: between (uid, gid and mailbox tables): the table is opened in this process. */
+	/*
+	 * Nobody between, and no server that anybody may be (tables of files, commands and rights): the table is opened in
+	 * this process, without proxy:, tcp:, socketmap:, memcache:.
+	 */
 	TABLE_NO_PROXY = 1 << 2,
 	/* Results are names of files, given as "file, file": the value is what these hold (postmap -F). */
 	TABLE_FILE_VALUES = 1 << 3,

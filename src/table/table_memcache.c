@@ -88,10 +88,13 @@ static bool
 memcache_open(struct table *t, struct err *err)
 {
 	char *name CLEANUP(mem_free_str) = span_dup(t->argument);
-	struct table_memcache *m = mem_new(struct table_memcache);
+	struct table_memcache *m;
 	struct table_settings *s = NULL;
 	bool ok;
 
+	if (!table_net_is_trusted(t, err))
+		return false;
+	m = mem_new(struct table_memcache);
 	m->users = 1;
 	ok = table_query_settings(t->conf, name, &s, err) && memcache_read(m, t, s, err);
 	table_query_settings_free(&s);

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "dns/dns.h"
 #include "net/net_connect.h"
+#include "table/table_int.h"
 #include "task/task.h"
 
 /* Connections to one server at once; who comes later waits for one of them. */
@@ -324,6 +325,14 @@ table_net_ask(struct table_net *n, const struct table_net_rules *rules, table_ne
 	}
 	table_net_close(&held);
 	return r;
+}
+
+bool
+table_net_is_trusted(const struct table *t, struct err *err)
+{
+	return (t->flags & TABLE_NO_PROXY) == 0 ||
+	       err_set(err, ERR_CONFIG, "4.3.5",
+		   "%s map is not allowed for security-sensitive data", t->spec);
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #include "conf/conf.h"
 #include "net/net_addr.h"
 #include "net/stream.h"
+#include "table/table.h"
 
 struct table_net;
 
@@ -55,6 +56,12 @@ struct table_net_rules {
  */
 enum table_net_result table_net_ask(struct table_net *n, const struct table_net_rules *rules,
     table_net_talk *talk, void *arg, struct err *err);
+
+/*
+ * Nobody knows who answers: where results are commands, files or rights (TABLE_NO_PROXY) such a table cannot be used. False
+ * then.
+ */
+bool table_net_is_trusted(const struct table *t, struct err *err) MUST_CHECK;
 
 /* What a talk says of a failed read or write: "unexpected EOF", "timeout", the system's reason. */
 const char *table_net_reason(const struct stream *s, enum stream_result r);

@@ -127,6 +127,8 @@ socketmap_open(struct table *t, struct err *err)
 	struct table_socketmap *m;
 	struct table_net *net;
 
+	if (!table_net_is_trusted(t, err))
+		return false;
 	if (colon == t->argument.len)
 		return err_set(
 		    err, ERR_CONFIG, "4.3.5", "socketmap requires server:socketmap argument");

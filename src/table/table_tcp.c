@@ -144,7 +144,8 @@ tcp_open(struct table *t, struct err *err)
 {
 	struct table_net *net;
 
-	if (!table_net_open(t->conf, t->argument, false, &net, err))
+	if (!table_net_is_trusted(t, err) ||
+	    !table_net_open(t->conf, t->argument, false, &net, err))
 		return false;
 	t->state = net;
 	return true;

@@ -147,6 +147,22 @@ test_names(void **state UNUSED)
 	}
 }
 
+/* Who answers over the network must not choose commands, files or rights. */
+static void
+test_trust(void **state UNUSED)
+{
+	static const char *const specs[] = {"tcp:127.0.0.1:25", "socketmap:unix:/run/x:name",
+	    "memcache:/etc/x.cf", "unionmap:{tcp:127.0.0.1:25}"};
+
+	for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
+		struct table *t = table_open(conf, span_str(specs[i]), TABLE_NO_PROXY);
+
+		assert_non_null(
+		    strstr(table_trouble(t), "map is not allowed for security-sensitive data"));
+		table_close(&t);
+	}
+}
+
 static const char *
 look(struct table *t, const char *key)
 {
@@ -255,6 +271,7 @@ main(void)
 	    cmocka_unit_test(test_tcp_answer),
 	    cmocka_unit_test(test_socketmap_answer),
 	    cmocka_unit_test(test_names),
+	    cmocka_unit_test(test_trust),
 #ifdef HAVE_CDB
 	    cmocka_unit_test(test_cdb),
 	    cmocka_unit_test(test_cdb_broken),
