@@ -1,4 +1,6 @@
 """Lookup tables in PostgreSQL (pgsql_table(5)): who may send what where, asked of servers that come and go."""
+import os
+
 from session import equal, limit, match
 
 ALICE = "alice@client.example"
@@ -163,6 +165,18 @@ def test_settings(t):
     table(r, "live", pg, query="SELECT 'x' WHERE '%s' = 'two.test'")
     t.wait("the new settings", lambda: code(t, r, "x@two.test") == 250)
     equal(code(t, r, "x@one.test"), 454, "after")
+
+
+def test_settings_for_root_only(t):
+    """Passwords that no peer-facing process may read: proxymap has read them in time, and answers."""
+    pg = server(t)
+    r = t.relay(start=False)
+    spec = table(r, "domains", pg, query="SELECT name FROM domain WHERE name = '%s'")
+    os.chmod(spec.partition(":")[2], 0o600)
+    r.write_config(mynetworks="192.0.2.0/24", relay_domains=spec)
+    r.start()
+    equal(code(t, r, "x@here.test"), 250, "in the table")
+    equal(code(t, r, "x@there.test"), 454, "not in the table")
 
 
 def test_idle_connections(t):

@@ -265,6 +265,102 @@ test_errors_carry_sqlstate_and_leave_the_connection_usable(void **state UNUSED)
 	run_as_task(body_errors);
 }
 
+/* ---- SQL of somebody else ------------------------------------------------------------------------------------------ */
+
+static void
+expect_query(const char *sql, size_t rows, size_t columns, const char *first)
+{
+	struct db_result *r = NULL;
+	struct err err = {0};
+
+	if (!db_query(conn, sql, soon(), &r, &err))
+		fail_msg("%s: %s", sql, err.text);
+	assert_int_equal(db_result_rows(r), rows);
+	assert_int_equal(db_result_columns(r), columns);
+	if (first != NULL)
+		assert_true(span_equal_str(db_result_span(r, 0, 0), first));
+	db_result_free(&r);
+}
+
+static void
+body_query(void)
+{
+	struct db_result *r = NULL;
+	struct err err = {0};
+
+	connect_plain();
+	expect_query("SELECT 1, 'x', NULL UNION ALL SELECT 2, 'y', NULL ORDER BY 1", 2, 3, "1");
+	expect_query(
+	    "SELECT 1; SET work_mem = '1MB'; SELECT current_setting('work_mem')", 1, 1, "1MB");
+	expect_query("SELECT 1 WHERE false", 0, 1, NULL);
+	expect_query("SELECT 1; SET work_mem = '2MB'", 0, 0, NULL);
+	expect_query("", 0, 0, NULL);
+	assert_false(db_query(conn, "SELECT 1; SELECT 1/0; SELECT 2", soon(), &r, &err));
+	assert_string_equal(db_error_sqlstate(conn), "22012");
+	assert_null(r);
+	/* The connection still takes prepared statements. */
+	assert_int_equal(number(conn, "after_query", "SELECT 5"), 5);
+	/* A copy cannot be drained: the connection goes. */
+	assert_false(db_query(conn, "COPY pg_class TO STDOUT", soon(), &r, &err));
+	db_pool_give(pool, &conn);
+	conn = take(pool);
+	assert_false(
+	    db_query(conn, "SELECT pg_sleep(30)", clock_deadline(100 * CLOCK_MILLI), &r, &err));
+	db_pool_give(pool, &conn);
+	conn = take(pool);
+	expect_query("SELECT 7", 1, 1, "7");
+	disconnect();
+}
+
+static void
+test_queries_of_others(void **state UNUSED)
+{
+	run_as_task(body_query);
+}
+
+static void
+expect_quoted(struct span text)
+{
+	struct buf sql = {0};
+	struct buf bytes = {0};
+
+	buf_add_str(&sql, "SELECT '");
+	assert_true(db_quote(conn, text, &sql));
+	buf_add_char(&sql, '\'');
+	buf_add_span(&bytes, text);
+	expect_query(buf_str(&sql), 1, 1, buf_str(&bytes));
+	buf_done(&sql);
+	buf_done(&bytes);
+}
+
+static void
+body_quote(void)
+{
+	struct buf sql = {0};
+
+	connect_plain();
+	expect_quoted(SPAN_LIT("plain"));
+	expect_quoted(SPAN_LIT("O'Brien"));
+	expect_quoted(SPAN_LIT("'; DROP TABLE x; --"));
+	expect_quoted(SPAN_LIT("\\' OR 1=1"));
+	expect_quoted(SPAN_LIT("\\\\''\\"));
+	expect_quoted(SPAN_LIT("Gr\xc3\xbc\xc3\x9f"));
+	script(conn, "SET standard_conforming_strings = off; SET backslash_quote = on");
+	expect_quoted(SPAN_LIT("\\' OR 1=1"));
+	assert_false(db_quote(conn, SPAN_LIT("a\0b"), &sql));
+	assert_false(db_quote(conn, SPAN_LIT("\xc3("), &sql));
+	assert_false(db_quote(conn, SPAN_LIT("\xc3"), &sql));
+	assert_int_equal(sql.len, 0);
+	buf_done(&sql);
+	disconnect();
+}
+
+static void
+test_values_quoted(void **state UNUSED)
+{
+	run_as_task(body_quote);
+}
+
 /* ---- deadlines ------------------------------------------------------------------------------------------------- */
 
 static const struct db_statement sleep_long = {"sleep_long", "SELECT pg_sleep(30)"};
@@ -501,6 +597,8 @@ main(void)
 	    cmocka_unit_test(test_empty_null_and_nested_arrays),
 	    cmocka_unit_test(test_20_megabytes_both_ways),
 	    cmocka_unit_test(test_errors_carry_sqlstate_and_leave_the_connection_usable),
+	    cmocka_unit_test(test_queries_of_others),
+	    cmocka_unit_test(test_values_quoted),
 	    cmocka_unit_test(test_deadline_cancels_the_statement),
 	    cmocka_unit_test(test_server_that_never_answers),
 	    cmocka_unit_test(test_cancelled_task_stops_its_statement),
