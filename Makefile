@@ -16,14 +16,15 @@ Q           := $(if $(V),,@)
 PACKAGES := libpq libssl libcrypto libcares libpcre2-8 libevent_core lmdb libidn2
 HAVE_PKG := $(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes)
 # Types of tables that are built in when their libraries are there. What depends on it is made anew when that changes.
-OPTIONAL  := ldap libmariadb libcdb
+OPTIONAL  := ldap libmariadb sqlite3 libcdb
 HAVE_OPT  := $(foreach p,$(OPTIONAL),$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p)))
 OPT_FLAGS := $(if $(HAVE_OPT),$(shell pkg-config --cflags $(HAVE_OPT))) \
              $(if $(filter ldap,$(HAVE_OPT)),-DHAVE_LDAP=1) $(if $(filter libmariadb,$(HAVE_OPT)),-DHAVE_MYSQL=1) \
-             $(if $(filter libcdb,$(HAVE_OPT)),-DHAVE_CDB=1)
+             $(if $(filter sqlite3,$(HAVE_OPT)),-DHAVE_SQLITE=1) $(if $(filter libcdb,$(HAVE_OPT)),-DHAVE_CDB=1)
 OPT_LIBS  := $(if $(HAVE_OPT),$(shell pkg-config --libs $(HAVE_OPT)))
 LEFT_OUT  := $(if $(filter ldap,$(HAVE_OPT)),,$(wildcard src/table/table_ldap*.c)) \
-             $(if $(filter libmariadb,$(HAVE_OPT)),,$(wildcard src/table/table_mysql*.c))
+             $(if $(filter libmariadb,$(HAVE_OPT)),,$(wildcard src/table/table_mysql*.c)) \
+             $(if $(filter sqlite3,$(HAVE_OPT)),,src/table/table_sqlite.c)
 OPT_STAMP := $(BUILD)/.optional$(subst $(eval) ,,$(HAVE_OPT:%=-%))
 # Made here, for a rule's target that is missing would be taken for an intermediate file that nobody needs.
 $(shell [ -e $(OPT_STAMP) ] || { mkdir -p $(BUILD) && rm -f $(BUILD)/.optional* && touch $(OPT_STAMP); })
@@ -39,7 +40,9 @@ WARN     := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion \
             $(if $(WERROR),-Werror)
 # Keep a flag only when this compiler takes it.
 cc_option = $(shell $(CC) -Werror $(1) -x c -c -o /dev/null /dev/null 2>/dev/null && echo '$(1)')
-HARDEN   := -fstack-protector-strong -fno-common -fno-strict-overflow -fPIE \
+# Without -fno-strict-aliasing gcc 12 takes the end of a list in a struct for something that adding to another list cannot
+# change, and loops for ever.
+HARDEN   := -fstack-protector-strong -fno-common -fno-strict-overflow -fno-strict-aliasing -fPIE \
             $(call cc_option,-fstrict-flex-arrays=3) $(call cc_option,-fcf-protection)
 ifeq ($(SAN),)
 HARDEN   += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 \

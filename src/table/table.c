@@ -43,6 +43,9 @@ static const struct table_type *const table_types[] = {
     &table_random_type,
     &table_regexp_type,
     &table_socketmap_type,
+#ifdef HAVE_SQLITE
+    &table_sqlite_name,
+#endif
     &table_static_type,
     &table_tcp_type,
     &table_text_type,

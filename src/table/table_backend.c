@@ -1,5 +1,5 @@
 /*
- * table_backend.c - ldap and mysql by name: what every program knows of them. A table of such a type becomes one of the
+ * table_backend.c - ldap, mysql and sqlite by name: what every program knows of them. A table of such a type becomes one of the
  * type itself when it is opened, in a program that has it (table_backend_link.c).
  */
 #include "table/table_int.h"
@@ -52,3 +52,4 @@ table_backend_close(void *state UNUSED)
 
 const struct table_type table_ldap_name = TABLE_BACKEND("ldap");
 const struct table_type table_mysql_name = TABLE_BACKEND("mysql");
+const struct table_type table_sqlite_name = TABLE_BACKEND("sqlite");

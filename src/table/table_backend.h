@@ -1,5 +1,5 @@
 /*
- * table_backend.h - the types of tables that need a foreign library which blocks: ldap, mysql. Most programs know their
+ * table_backend.h - the types of tables that need a foreign library which blocks: ldap, mysql, sqlite. Most programs know their
  * names only and ask through proxymap; the library is loaded by those that link the types.
  */
 #ifndef TABLE_TABLE_BACKEND_H

@@ -1,5 +1,5 @@
 /*
- * table_backend_link.c - brings the libraries of ldap and mysql tables into the program that calls it, if there were any
+ * table_backend_link.c - brings the libraries of ldap, mysql and sqlite tables into the program that calls it, if there were any
  * when it was built.
  */
 #include "table/table_backend.h"
@@ -14,5 +14,8 @@ table_backend_link(void)
 #endif
 #ifdef HAVE_MYSQL
 	table_backend_add(&table_mysql_type);
+#endif
+#ifdef HAVE_SQLITE
+	table_backend_add(&table_sqlite_type);
 #endif
 }

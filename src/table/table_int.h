@@ -78,8 +78,8 @@ extern const struct table_type table_text_type, table_inline_type, table_static_
     table_proxy_type, table_memcache_type, table_socketmap_type, table_tcp_type;
 
 /* Types of which a program may know the name only, and what they really are: see table_backend.c. */
-extern const struct table_type table_ldap_name, table_mysql_name;
-extern const struct table_type table_ldap_type, table_mysql_type;
+extern const struct table_type table_ldap_name, table_mysql_name, table_sqlite_name;
+extern const struct table_type table_ldap_type, table_mysql_type, table_sqlite_type;
 void table_backend_add(const struct table_type *type);
 
 /* The type of that name, or NULL. */

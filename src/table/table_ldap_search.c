@@ -54,11 +54,9 @@ table_ldap_quote_dn(void *arg UNUSED, struct span text, struct buf *out)
 {
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.ptr[i];
-		bool edge = (i == 0 && (c == ' ' || c == '#')) || (i + 1 == text.len && c == ' ');
 
-		if (c == '\0')
-			buf_add_str(out, "\\00");
-		else if (edge || strchr("\t ,\\\"+<>;=", c) != NULL)
+		/* strchr() finds the NUL too. */
+		if (strchr("\t #,\\\"+<>;=", c) != NULL)
 			buf_printf(out, "\\%02X", (unsigned char)c);
 		else
 			buf_add_char(out, c);

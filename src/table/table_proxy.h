@@ -1,5 +1,5 @@
 /*
- * table_proxy.h - asking tables in another process. Tables that block (unix, ldap, mysql) and proxy:type:name are asked
+ * table_proxy.h - asking tables in another process. Tables that block (unix, ldap, mysql, sqlite) and proxy:type:name are asked
  * through the service proxymap, over its UNIX socket, by every process that has an event loop; a lookup then waits in its
  * task only. Programs that may block (postmap, the workers of proxymap) ask themselves: table_proxy_ask_directly().
  *

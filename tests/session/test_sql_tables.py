@@ -1,6 +1,7 @@
-"""ldap: and mysql: tables (ldap_table(5), mysql_table(5)) with real servers: what is found, addresses that try to be more than
+"""ldap:, mysql: and sqlite: tables (ldap_table(5), mysql_table(5), sqlite_table(5)) with real servers: what is found, addresses that try to be more than
 values, settings for root only, and servers that are away."""
 import os
+import sqlite3
 import subprocess
 
 from session import equal, limit, match
@@ -271,3 +272,43 @@ def test_mysql_in_service(t):
     t.send(r, recipients=["bob@here.test"])
     t.wait("bob's mail", lambda: any("bob@home.test" in m.recipients for m in sink.messages))
     r.wait_empty(60)
+
+
+def test_sqlite(t):
+    """Queries and results as sqlite_table(5) has them, by postmap and through proxymap; a database that is broken, and mended."""
+    r = t.relay(start=False)
+    path = os.path.join(r.conf, "mail.db")
+
+    def fill():
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE alias (address text, goto text)")
+            db.executemany("INSERT INTO alias VALUES (?, ?)", [("ann@here.test", "ann@home.test"), ("ann@here.test", "ann2@home.test"),
+                                                               ("o'neill@here.test", "neill@home.test"), ("none@here.test", None)])
+        db.close()
+
+    def table(**more):
+        settings = {"dbpath": path, "query": "SELECT goto FROM alias WHERE address = '%s'"}
+        settings.update(more)
+        return "sqlite:" + r.write_file("sqlite.cf", "".join("%s = %s\n" % i for i in settings.items() if i[1] is not None))
+
+    fill()
+    equal(ask(r, table(), "ann@here.test"), "ann@home.test,ann2@home.test")
+    equal(ask(r, table(), "o'neill@here.test"), "neill@home.test")
+    equal(ask(r, table(), "none@here.test"), None)
+    for key in EVIL:
+        equal(ask(r, table(), key), None, key)
+    equal(ask(r, table(query=None, table="alias", select_field="goto", where_field="address",
+                       additional_conditions="LIMIT 1", result_format="%u of %d"), "ann@here.test"), "ann of home.test")
+    match(ask(r, table(expansion_limit="1"), "ann@here.test"), "expansion limit exceeded")
+    match(ask(r, table(query="SELECT x FROM alias"), "ann@here.test"), "no such column")
+    match(ask(r, table(dbpath=None), "ann@here.test"), "dbpath: no database")
+    r.write_config(virtual_alias_domains="here.test", virtual_alias_maps=table(), mynetworks=STRANGERS)
+    r.start()
+    equal(code(t, r, "ann@here.test"), 250)
+    equal(code(t, r, "bob@here.test"), 550)
+    os.rename(path, path + ".away")
+    equal(code(t, r, "ann@here.test"), 451, "no database")
+    r.write_file("mail.db", "this is none, but as long as one might be " * 100)
+    equal(code(t, r, "ann@here.test"), 451, "no such database")
+    os.rename(path + ".away", path)
+    equal(code(t, r, "ann@here.test"), 250, "mended")
