@@ -4,6 +4,8 @@
  */
 #include "access/access.h"
 
+#include <arpa/inet.h>
+
 #include "access/access_int.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -96,6 +98,20 @@ access_expansion_filter(const struct access *a)
 	return buf_str(&a->expansion_filter);
 }
 
+/* The tables among the words of local_header_rewrite_clients, with or without check_address_map in front. */
+static struct table_list *
+access_rewrite_tables(struct conf *conf)
+{
+	struct span rest = span_str(conf_str(conf, CONF_local_header_rewrite_clients));
+	struct buf tables CLEANUP(buf_done) = {0};
+	struct span word;
+
+	while (span_word(&rest, ", \t\r\n", &word))
+		if (span_find(word, ':') < word.len)
+			buf_printf(&tables, "%.*s ", SPAN_ARG(word));
+	return table_list_open(conf, buf_str(&tables), "local_header_rewrite_clients", 0);
+}
+
 static bool
 access_compile(struct access *a, struct err *err)
 {
@@ -111,6 +127,7 @@ access_compile(struct access *a, struct err *err)
 	access_unescape(conf_str(conf, CONF_smtpd_expansion_filter), &a->expansion_filter);
 	a->rbl_replies = table_list_of(a->conf, CONF_rbl_reply_maps, 0);
 	a->sender_logins = table_list_of(a->conf, CONF_smtpd_sender_login_maps, 0);
+	a->rewrite_clients = access_rewrite_tables(a->conf);
 	return access_unlisted_open(a, err) &&
 	       table_nets_of(a->conf, CONF_mynetworks, &a->networks, err) &&
 	       table_nets_of(a->conf, CONF_permit_mx_backup_networks, &a->mx_networks, err) &&
@@ -152,6 +169,7 @@ access_free(struct access **a)
 	buf_done(&(*a)->expansion_filter);
 	table_list_close(&(*a)->rbl_replies);
 	table_list_close(&(*a)->sender_logins);
+	table_list_close(&(*a)->rewrite_clients);
 	access_unlisted_close(*a);
 	table_nets_free(&(*a)->networks);
 	table_nets_free(&(*a)->mx_networks);
@@ -543,6 +561,23 @@ access_is_mynetworks(const struct access *a, const struct sockaddr *client)
 	return client != NULL && table_nets_match(a->networks, client, &err) == TABLE_FOUND;
 }
 
+/* Does a table know the client's address? */
+static bool
+access_is_in_rewrite_tables(const struct access *a, const struct sockaddr *client)
+{
+	struct buf value CLEANUP(buf_done) = {0};
+	char address[INET6_ADDRSTRLEN];
+	const void *bytes = &((const struct sockaddr_in *)(const void *)client)->sin_addr;
+	struct err err;
+
+	if (client->sa_family == AF_INET6)
+		bytes = &((const struct sockaddr_in6 *)(const void *)client)->sin6_addr;
+	return !table_list_is_empty(a->rewrite_clients) &&
+	       inet_ntop(client->sa_family, bytes, address, sizeof(address)) != NULL &&
+	       table_list_lookup(a->rewrite_clients, span_str(address), TABLE_KEY_FULL, &value,
+		   &err) == TABLE_FOUND;
+}
+
 bool
 access_is_rewrite_client(const struct access *a, const struct sockaddr *client)
 {
@@ -557,5 +592,5 @@ access_is_rewrite_client(const struct access *a, const struct sockaddr *client)
 		    access_is_mynetworks(a, client))
 			return true;
 	}
-	return false;
+	return client != NULL && access_is_in_rewrite_tables(a, client);
 }

@@ -83,12 +83,13 @@ struct access_class {
 };
 
 struct access {
-	struct conf *conf;              /* counted */
-	const struct rewrite *rewrite;  /* borrowed */
-	struct table_nets *networks;    /* mynetworks */
-	struct table_nets *mx_networks; /* permit_mx_backup_networks */
-	struct conf_addresses own;      /* inet_interfaces */
-	struct conf_addresses proxy;    /* proxy_interfaces */
+	struct conf *conf;                  /* counted */
+	const struct rewrite *rewrite;      /* borrowed */
+	struct table_nets *networks;        /* mynetworks */
+	struct table_nets *mx_networks;     /* permit_mx_backup_networks */
+	struct conf_addresses own;          /* inet_interfaces */
+	struct table_list *rewrite_clients; /* the tables of local_header_rewrite_clients */
+	struct conf_addresses proxy;        /* proxy_interfaces */
 	struct access_list lists[ACCESS_LIST_COUNT];
 	struct access_class *classes; /* owned */
 	size_t class_count;
