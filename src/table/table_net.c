@@ -40,6 +40,7 @@ struct table_net {
 	uint16_t port;
 	int family; /* as inet_protocols says */
 	struct net_addr unix_addr;
+	bool away;   /* the last lookup got no connection: the next ones do not insist */
 	size_t busy; /* connections in use */
 	struct task_cond freed;
 	struct table_net_idle idle[TABLE_NET_MOST]; /* the last one was used last */
@@ -280,12 +281,13 @@ net_insist(struct table_net *n, const struct table_net_rules *rules, table_net_t
 {
 	int64_t began = clock_mono_us();
 
-	for (int left = rules->tries - 1;; left--) {
+	for (int left = n->away ? 0 : rules->tries - 1;; left--) {
 		enum table_net_result r = net_try(n, rules, talk, arg, err);
 		bool again = r == TABLE_NET_LOST || (r == TABLE_NET_AWAY && rules->until_there);
 
 		if (again && left > 0 && net_pause(rules, began))
 			continue;
+		n->away = r == TABLE_NET_AWAY;
 		if (r != TABLE_NET_OK)
 			log_warn("%s", err->text);
 		return r;

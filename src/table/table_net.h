@@ -51,8 +51,8 @@ struct table_net_rules {
 };
 
 /*
- * Asks over a kept connection, or over a new one when there is none or it turns out to be closed. Why it gave up is in `err`,
- * and has been logged. Waits; only in a task.
+ * Asks over a kept connection, or over a new one when there is none or it turns out to be closed. Once given up, a server that
+ * cannot be reached is tried once a lookup until it is back. Why it gave up is in `err`, and has been logged. Waits; only in a task.
  */
 enum table_net_result table_net_ask(struct table_net *n, const struct table_net_rules *rules,
     table_net_talk *talk, void *arg, struct err *err);

@@ -2,6 +2,8 @@
 import os
 import socket
 import threading
+import time
+import zlib
 
 
 class TableServer:
@@ -14,6 +16,7 @@ class TableServer:
         self.connections = 0
         self.port = 0
         self.say, self.drop = None, False
+        self.jitter = 0.0       # seconds: the most that an answer takes, by its key
         self.hold = threading.Event()
         self.hold.set()
         self._open = []
@@ -80,6 +83,7 @@ class TableServer:
                     return
                 self.keys.append(key)
                 self.hold.wait(60)
+                time.sleep(self.jitter * (zlib.crc32(key.encode()) % 100) / 100)
                 if self.drop:
                     return
                 c.sendall(self.say if self.say is not None else self._answer(key))

@@ -261,6 +261,40 @@ def test_memcache_settings_are_read_again(t):
     t.wait("the mended settings", lambda: code(t, r, "a@here.test") == 250)
 
 
+@limit(120)
+def test_many_at_once(t):
+    """Lookups of many sessions overtake each other in every table of a message's way; each message goes where it should."""
+    sinks = [t.sink() for _ in range(3)]
+    count = 60
+    entries = {}
+    for n in range(count):
+        entries["canonical from%d@client.example" % n] = "public%d@client.example" % n
+        entries["alias to%d@v.test" % n] = "one%d@dest.example, two%d@dest.example" % (n, n)
+        entries["bcc to%d@v.test" % n] = "copy%d@dest.example" % n
+        for who in ("one", "two", "copy"):
+            entries["transport %s%d@dest.example" % (who, n)] = "smtp:" + sinks[n % 3].nexthop
+    s = serve(t, "socketmap", entries, path=t.dir + "/maps")
+    s.jitter = 0.05
+    r = t.relay(main={"sender_canonical_maps": s.spec + ":canonical", "virtual_alias_domains": "v.test",
+                      "virtual_alias_maps": s.spec + ":alias", "recipient_bcc_maps": s.spec + ":bcc",
+                      "transport_maps": s.spec + ":transport",
+                      "smtpd_recipient_restrictions": "check_sender_access %s:access, permit_mynetworks, reject" % s.spec})
+
+    def some(first):
+        for n in range(first, count, 12):
+            t.send(r, sender="from%d@client.example" % n, recipients=["to%d@v.test" % n])
+    senders = [threading.Thread(target=some, args=(n,)) for n in range(12)]
+    for w in senders:
+        w.start()
+    for w in senders:
+        w.join()
+    r.wait_empty(60)
+    for i, sink in enumerate(sinks):
+        got = sorted((m.sender, rcpt) for m in sink.messages for rcpt in m.recipients)
+        equal(got, sorted(("public%d@client.example" % n, "%s%d@dest.example" % (who, n))
+                          for n in range(i, count, 3) for who in ("one", "two", "copy")), "at sink %d" % i)
+
+
 def test_check_names_broken_specs(t):
     """`rowpost check` says which table cannot be asked, and why."""
     r = t.relay(start=False, main={
