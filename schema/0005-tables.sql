@@ -71,6 +71,8 @@ BEGIN
 			UPDATE mailq.table_head SET version = nextval('mailq.table_seq'), txid = pg_current_xact_id(),
 				changed = clock_timestamp(), who = table_touch.who
 			WHERE name = table_name RETURNING * INTO h;
+			DELETE FROM mailq.table_change WHERE ctid = ANY (ARRAY(
+				SELECT ctid FROM mailq.table_change WHERE at < now() - interval '90 days' ORDER BY at LIMIT 10000));
 			RETURN h;
 		END IF;
 		INSERT INTO mailq.table_content (state) VALUES ('current') RETURNING content_id INTO fresh;
@@ -84,8 +86,6 @@ END $$;
 
 CREATE FUNCTION mailq.table_note(h mailq.table_head, verb text, who text, why text, entries int8, key text, was text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-	DELETE FROM mailq.table_change WHERE ctid = ANY (ARRAY(
-		SELECT ctid FROM mailq.table_change WHERE at < now() - interval '90 days' ORDER BY at LIMIT 100));
 	INSERT INTO mailq.table_change (name, version, verb, who, why, entries, key, was)
 	VALUES (h.name, h.version, verb, who, coalesce(why, ''), entries, key, was)
 $$;
