@@ -43,7 +43,6 @@ struct cleanup_settings {
 	unsigned hop_limit;
 	bool always_add_headers; /* always_add_missing_headers */
 	bool long_queue_ids;     /* enable_long_queue_ids: the shape of a Message-Id made here */
-	const char *origin;      /* myorigin */
 	bool from_obsolete;      /* header_from_format = obsolete */
 	const char *undisclosed; /* undisclosed_recipients_header; "" or NULL: none */
 	const char *

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cluster/cluster_table.h"
 #include "db/db.h"
+#include "mail/mail_queue_id.h"
 #include "queue/queue_front.h"
 #include "queue/queue_schema.h"
 #include "queue/queue_session.h"
@@ -93,6 +94,14 @@ cleanup_front_pick(struct cleanup_front *f, struct err *err)
 			return front;
 	}
 	return NULL;
+}
+
+struct queue_front *
+cleanup_front_of(const struct cleanup_front *f, int64_t msg_id)
+{
+	size_t shard = mail_queue_id_process(msg_id) / (MAIL_QUEUE_ID_PROCESS / f->shard_count);
+
+	return f->shards[MIN(shard, f->shard_count - 1)].front;
 }
 
 bool

@@ -38,6 +38,9 @@ void cleanup_front_open(struct cleanup_front *f, const struct service *s);
  */
 struct queue_front *cleanup_front_pick(struct cleanup_front *f, struct err *err);
 
+/* The front that minted this id, however ready it is: what has begun under it goes on there. */
+struct queue_front *cleanup_front_of(const struct cleanup_front *f, int64_t msg_id);
+
 /* Waits until one of them is ready, at most until `deadline`. */
 bool cleanup_front_wait_ready(
     struct cleanup_front *f, int64_t deadline, struct err *err) MUST_CHECK;

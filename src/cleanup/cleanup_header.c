@@ -70,7 +70,7 @@ add_comment(struct buf *out, struct span text)
 	buf_add_char(out, ')');
 }
 
-/* The value of a From: made here: the envelope sender, with his name if it is known. */
+/* The value of a From: made here: the envelope sender, with his name if it is known; "MAILER-DAEMON" alone where there is none. */
 static void
 add_from(const struct cleanup *c, struct buf *out)
 {
@@ -78,10 +78,11 @@ add_from(const struct cleanup *c, struct buf *out)
 	struct buf addr CLEANUP(buf_done) = {0};
 	struct span name = span_str(e->full_name);
 
-	if (e->sender[0] != '\0')
-		mail_addr_quote(&addr, span_str(e->sender));
-	else
-		buf_add_str(&addr, "MAILER-DAEMON");
+	if (e->sender[0] == '\0') {
+		buf_add_str(out, "MAILER-DAEMON");
+		return;
+	}
+	mail_addr_quote(&addr, span_str(e->sender));
 	if (name.len != 0 && !c->settings->from_obsolete) {
 		add_phrase(out, name);
 		buf_printf(out, " <%s>", buf_str(&addr));

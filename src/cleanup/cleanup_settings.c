@@ -104,7 +104,6 @@ cleanup_settings_from(struct conf *conf)
 	    .header_limit = conf_size(conf, CONF_header_size_limit),
 	    .hop_limit = (unsigned)conf_int(conf, CONF_hopcount_limit),
 	    .always_add_headers = conf_bool(conf, CONF_always_add_missing_headers),
-	    .origin = conf_str(conf, CONF_myorigin),
 	    .from_obsolete = conf_is(conf, CONF_header_from_format, "obsolete"),
 	    .undisclosed = conf_str(conf, CONF_undisclosed_recipients_header),
 	    .remote_domain = conf_str(conf, CONF_remote_header_rewrite_domain),

@@ -47,7 +47,7 @@ parse_priority(const char *name, enum log_level *ret)
 			return;
 		}
 	}
-	log_fatal(EX_USAGE, "invalid severity: %s", name);
+	log_fatal(1, "invalid severity: %s", name);
 }
 
 static void
@@ -72,7 +72,7 @@ parse(int argc, char **argv, struct request *r)
 			r->verbose++;
 			break;
 		default:
-			log_fatal(EX_USAGE,
+			log_fatal(1,
 			    "usage: postlog [-iv] [-c DIR] [-p PRIORITY] [-t TAG] [TEXT...]");
 		}
 	}

@@ -59,10 +59,8 @@ local_member_address(struct local_delivery *d, const struct local_item *item)
 	struct local_route route;
 	const char *text = item->text;
 
-	if (text[0] == '\\') {
-		next.no_expansion = true;
-		text++;
-	}
+	/* "\user" is "user": the parser of addresses takes the backslash away, as in Postfix. */
+	text += text[0] == '\\';
 	if (!mail_addr_unquote(&plain, span_str(text))) {
 		buf_clear(&plain);
 		buf_add_str(&plain, text);
@@ -92,7 +90,9 @@ local_member(struct local_delivery *d, const struct local_item *item)
 	const struct local_context *c = item->context;
 	const char *text = item->text;
 
-	if (strncasecmp(text, include, sizeof(include) - 1) == 0) {
+	if (item->is_address) {
+		local_member_address(d, item);
+	} else if (strncasecmp(text, include, sizeof(include) - 1) == 0) {
 		local_include(d, c, text + sizeof(include) - 1);
 	} else if (text[0] == '|') {
 		local_command(d, c, text + 1 + strspn(text + 1, " \t"));
@@ -161,7 +161,7 @@ local_alias_owner(struct local_delivery *d, const struct local_address *a, const
 	enum agent_work_lookup found = AGENT_WORK_ABSENT;
 	struct local_route route;
 
-	if (strncasecmp(name, "owner-", 6) != 0)
+	if (conf_bool(w->conf, CONF_owner_request_special))
 		found = agent_work_lookup(
 		    w, CONF_alias_maps, AGENT_WORK_ALIAS, span_str(owner), &value);
 	if (found == AGENT_WORK_TRY_AGAIN) {

@@ -106,7 +106,7 @@ local_env_fill(struct local_env *e, const struct local_context *c)
 	if (a->domain[0] != '\0')
 		local_env_add(e, "DOMAIN", a->domain);
 	local_env_add(e, "EXTENSION", a->extension);
-	local_env_add(e, "ORIGINAL_RECIPIENT", e->delivery->orig_addr);
+	local_env_add(e, "ORIGINAL_RECIPIENT", c->list ? NULL : e->delivery->orig_addr);
 	local_env_add_attr(e, "CLIENT_HOSTNAME", "client_name");
 	local_env_add_attr(e, "CLIENT_ADDRESS", "client_address");
 	local_env_add_attr(e, "CLIENT_HELO", "helo_name");
@@ -147,14 +147,11 @@ local_copy(const struct local_delivery *d, const struct local_context *c, unsign
 {
 	if (!conf_has(d->work->conf, CONF_prepend_delivered_header, delivered_for))
 		flags &= ~(unsigned)MAILBOX_COPY_DELIVERED;
-	if (!conf_bool(d->work->conf, CONF_enable_original_recipient))
-		flags &= ~(unsigned)MAILBOX_COPY_ORIG_RCPT;
 	return (struct mailbox_copy){
-	    .flags = flags,
+	    .flags = mailbox_copy_wanted(d->work->conf, flags),
 	    .sender = c->sender,
 	    .null_from = "MAILER-DAEMON",
-	    .orig_rcpt =
-		conf_bool(d->work->conf, CONF_enable_original_recipient) ? d->orig_addr : "",
+	    .orig_rcpt = c->list ? "" : d->orig_addr,
 	    .delivered = c->delivered,
 	    .eol = "\n",
 	};

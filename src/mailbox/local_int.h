@@ -70,7 +70,7 @@ struct local_item {
 	const struct local_context *context;
 	const char *text;
 	bool is_recipient; /* `text` is an address that is delivered by us */
-	bool no_expansion; /* it was written as \user */
+	bool is_address;   /* it stands where there is no command or file */
 };
 
 /* Recipients of a message that is queued anew. */

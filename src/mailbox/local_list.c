@@ -9,8 +9,8 @@
 #include "mail/mail_addr.h"
 
 /*
- * Length of the member at the front: up to a comma or line end outside of quotes, comments and brackets; with `words` up to
- * white space too.
+ * Length of the member at the front: up to a comma, a line end or the end of a group outside of quotes, comments and brackets;
+ * with `words` up to white space too.
  */
 static size_t
 local_member_length(struct span s, bool words)
@@ -34,7 +34,7 @@ local_member_length(struct span s, bool words)
 		else if (depth == 0 && (c == '<' || c == '>'))
 			angle = c == '<';
 		else if (depth == 0 && !angle &&
-			 (c == ',' || c == '\n' || (words && (c == ' ' || c == '\t'))))
+			 (c == ',' || c == ';' || c == '\n' || (words && (c == ' ' || c == '\t'))))
 			return i;
 	}
 	return s.len;
@@ -80,6 +80,21 @@ local_member_is_special(struct span s)
 				span_starts_nocase(s, ":include:"));
 }
 
+/* Without the name of a group, "name:", in front of its first member. */
+static struct span
+local_member_of_group(struct span s)
+{
+	bool quoted = false;
+
+	for (size_t i = 0; i < s.len && strchr("<[@", s.ptr[i]) == NULL; i++) {
+		if (s.ptr[i] == '"')
+			quoted = !quoted;
+		else if (s.ptr[i] == ':' && !quoted)
+			return span_trim(span_from(s, i + 1));
+	}
+	return s;
+}
+
 static struct span
 local_member_address(struct span s)
 {
@@ -114,7 +129,7 @@ local_list_next(struct span *rest, struct arena *arena)
 		size_t len;
 		bool special;
 
-		while (rest->len > 0 && strchr(" \t\r\n,", rest->ptr[0]) != NULL)
+		while (rest->len > 0 && strchr(" \t\r\n,;", rest->ptr[0]) != NULL)
 			*rest = span_from(*rest, 1);
 		len = local_member_length(*rest, false);
 		if (!local_has_brackets(span_head(*rest, len)))
@@ -125,7 +140,7 @@ local_list_next(struct span *rest, struct arena *arena)
 		local_member_clean(member, special, &clean);
 		text = span_trim(buf_span(&clean));
 		if (!special)
-			text = local_member_address(text);
+			text = local_member_address(local_member_of_group(text));
 		if (text.len > 0)
 			return arena_dup(arena, text);
 	}

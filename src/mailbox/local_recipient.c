@@ -1,5 +1,5 @@
 /*
- * local_recipient.c - what becomes of an address of ours, in this order: \user goes straight to the mailbox; aliases; resubmission
+ * local_recipient.c - what becomes of an address of ours, in this order: aliases; resubmission
  * where a list has an owner; the user's forward file; the mailbox; what is left for unknown users.
  */
 #include <errno.h>
@@ -116,11 +116,13 @@ local_value(void *arg, struct span name)
 		v->extension = v->extension || a->extension != NULL;
 		return a->extension;
 	}
-	if (span_equal_str(name, "recipient_delimiter") && a->extension != NULL) {
-		v->delimiter[0] = a->extension[-1];
-		return v->delimiter;
-	}
-	return NULL;
+	if (!span_equal_str(name, "recipient_delimiter"))
+		return NULL;
+	/* The one that was found, or all that might have been. */
+	if (a->extension == NULL)
+		return conf_str(v->delivery->work->conf, CONF_recipient_delimiter);
+	v->delimiter[0] = a->extension[-1];
+	return v->delimiter;
 }
 
 static void
@@ -177,6 +179,7 @@ local_unknown_relay(
 	local_push(d, &(struct local_item){
 			  .context = context,
 			  .text = arena_strdup(&d->work->arena, buf_str(&out)),
+			  .is_address = true,
 		      });
 	return true;
 }
@@ -250,18 +253,13 @@ void
 local_recipient(struct local_delivery *d, const struct local_item *item)
 {
 	struct local_address *a = arena_new(&d->work->arena, struct local_address);
-	bool plain = item->no_expansion || item->text[0] == '\\';
 
 	local_address_of(d, item->text + (item->text[0] == '\\'), a);
-	if (!local_first_time(d, "recipient %d %d %s", item->context->depth, plain, a->addr))
+	if (!local_first_time(d, "recipient %d %s", item->context->depth, a->addr))
 		return;
 	if (local_is_loop(d, a->addr)) {
 		local_note(d, a->addr, DELIVERY_BOUNCED, "5.4.6",
 		    arena_printf(&d->work->arena, "mail forwarding loop for %s", a->addr), NULL);
-		return;
-	}
-	if (plain) {
-		local_user_mailbox(d, item, a);
 		return;
 	}
 	if (local_alias(d, item, a, a->local, false) ||

@@ -15,6 +15,14 @@
 
 static const char mailbox_from[] = "From ";
 
+unsigned
+mailbox_copy_wanted(const struct conf *conf, unsigned flags)
+{
+	return conf_bool(conf, CONF_enable_original_recipient)
+		   ? flags
+		   : flags & ~(unsigned)MAILBOX_COPY_ORIG_RCPT;
+}
+
 static void
 mailbox_copy_line(const struct mailbox_copy *c, const char *name, const char *addr, bool brackets,
     struct buf *out)

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
+#include "conf/conf.h"
 
 enum mailbox_copy_flags {
 	MAILBOX_COPY_FROM = 1 << 0,        /* "From sender  date" in front */
@@ -26,6 +27,9 @@ enum mailbox_copy_flags {
 	(MAILBOX_COPY_RETURN_PATH | MAILBOX_COPY_ORIG_RCPT | MAILBOX_COPY_DELIVERED)
 #define MAILBOX_COPY_MBOX                                                                          \
 	(MAILBOX_COPY_MAILDIR | MAILBOX_COPY_FROM | MAILBOX_COPY_QUOTE_FROM | MAILBOX_COPY_BLANK)
+
+/* The flags without what the configuration does not want (enable_original_recipient). */
+unsigned mailbox_copy_wanted(const struct conf *conf, unsigned flags);
 
 /* Addresses in internal form. */
 struct mailbox_copy {

@@ -236,12 +236,10 @@ pipe_run_command(struct pipe_delivery *d, const char **words)
 	    .program = "pipe",
 	};
 	const struct mailbox_copy copy = {
-	    .flags = pipe_copy_flags(d->args.flags),
+	    .flags = mailbox_copy_wanted(w->conf, pipe_copy_flags(d->args.flags)),
 	    .sender = sender,
 	    .null_from = "MAILER-DAEMON",
-	    .orig_rcpt = !conf_bool(w->conf, CONF_enable_original_recipient) ? ""
-			 : r->orig_addr.len != 0                             ? r->orig_addr.ptr
-									     : r->addr.ptr,
+	    .orig_rcpt = r->orig_addr.len != 0 ? r->orig_addr.ptr : r->addr.ptr,
 	    .delivered = r->addr.ptr,
 	    .eol = d->args.eol,
 	};

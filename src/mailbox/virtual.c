@@ -70,14 +70,6 @@ virtual_id(struct agent_work *w, enum conf_param maps, const char *name, struct 
 
 /* ---- delivery ---- */
 
-static unsigned
-virtual_copy_flags(const struct agent_work *w, unsigned flags)
-{
-	return conf_bool(w->conf, CONF_enable_original_recipient)
-		   ? flags
-		   : flags & ~(unsigned)MAILBOX_COPY_ORIG_RCPT;
-}
-
 static bool
 virtual_to_maildir(struct agent_work *w, const char *path, uid_t uid, gid_t gid,
     struct mailbox_copy *copy, struct err *err)
@@ -90,7 +82,7 @@ virtual_to_maildir(struct agent_work *w, const char *path, uid_t uid, gid_t gid,
 	    .default_dsn = "4.2.0",
 	};
 
-	copy->flags = virtual_copy_flags(w, MAILBOX_COPY_MAILDIR);
+	copy->flags = mailbox_copy_wanted(w->conf, MAILBOX_COPY_MAILDIR);
 	return maildir_deliver(w, &dir, copy, err) || err_prefix(err, "maildir delivery failed");
 }
 
@@ -113,7 +105,7 @@ virtual_to_mailbox(struct agent_work *w, const char *path, uid_t uid, gid_t gid,
 	    .default_dsn = "4.2.0",
 	};
 
-	copy->flags = virtual_copy_flags(w, MAILBOX_COPY_MBOX);
+	copy->flags = mailbox_copy_wanted(w->conf, MAILBOX_COPY_MBOX);
 	return mailbox_deliver(w, &file, copy, err) ||
 	       err_prefix(err, "delivery failed to mailbox %s", path);
 }
@@ -125,9 +117,7 @@ virtual_find_and_deliver(
 	struct mailbox_copy copy = {
 	    .sender = w->request.sender.ptr,
 	    .null_from = "MAILER-DAEMON",
-	    .orig_rcpt = !conf_bool(w->conf, CONF_enable_original_recipient) ? ""
-			 : r->orig_addr.len != 0                             ? r->orig_addr.ptr
-									     : r->addr.ptr,
+	    .orig_rcpt = r->orig_addr.len != 0 ? r->orig_addr.ptr : r->addr.ptr,
 	    .delivered = r->addr.ptr,
 	    .eol = "\n",
 	};

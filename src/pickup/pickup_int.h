@@ -49,13 +49,13 @@ struct pickup_dir {
 	uint64_t synced;  /* ... and up to which they are durable */
 };
 
-/* Takes one file of maildrop into the queue and removes it. Waits. */
+/* Takes one file of maildrop into the queue, of any shard that is ready, and removes it. Waits. */
 enum pickup_done {
 	PICKUP_DONE, /* in the queue, or refused and its sender told, or no message at all: the file is gone */
 	PICKUP_KEPT,  /* not finished yet, or somebody else is at it */
 	PICKUP_AGAIN, /* temporary trouble: once more after a while */
 };
-enum pickup_done pickup_message_take(const struct pickup_setup *setup, struct queue_front *front,
+enum pickup_done pickup_message_take(const struct pickup_setup *setup, struct cleanup_front *fronts,
     struct pickup_dir *dir, const char *name);
 
 #endif

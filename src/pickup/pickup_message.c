@@ -32,7 +32,8 @@
 
 struct message {
 	const struct pickup_setup *setup;
-	struct queue_front *front;
+	struct cleanup_front *fronts;
+	struct queue_front *front; /* the one of them that minted the id */
 	struct pickup_dir *dir;
 	char name[128]; /* now */
 	struct span base;
@@ -123,7 +124,9 @@ name_file(struct message *m)
 {
 	char name[sizeof(m->name)];
 
-	if (!queue_front_mint(m->front, &m->msg_id, &m->err))
+	if (m->front == NULL)
+		m->front = cleanup_front_pick(m->fronts, &m->err);
+	if (m->front == NULL || !queue_front_mint(m->front, &m->msg_id, &m->err))
 		return false;
 	mail_queue_id_format(m->msg_id, m->queue_id);
 	if (snprintf(name, sizeof(name), "%.*s.%s", SPAN_ARG(m->base), m->queue_id) >=
@@ -165,9 +168,11 @@ take_rcpt(struct message *m, struct span rcpt)
 	const char *given = m->original != NULL ? m->original : arena_dup(&m->arena, rcpt);
 	const char *addr = rewrite_address(m->setup->rewrite, &m->arena, rcpt);
 
-	/* An address that needs quotes is named without them, as Postfix does. */
+	/* An address that needs quotes is named without them, as Postfix does; a bare name with the domain that makes it an address. */
 	if (m->orcpt == NULL && mail_addr_needs_quotes(mail_addr_split(span_str(given)).local))
 		m->orcpt = arena_printf(&m->arena, "rfc822;%s", given);
+	else if (m->orcpt == NULL && strchr(given, '@') == NULL)
+		m->orcpt = arena_printf(&m->arena, "rfc822;%s", addr);
 	/* Grown by doubling; bounded by the size of the file. */
 	if ((m->rcpt_count & (m->rcpt_count - 1)) == 0)
 		m->rcpts = mem_resize(
@@ -320,13 +325,19 @@ begin_message(struct message *m)
 	e->content_filter = conf_str(m->setup->conf, CONF_content_filter);
 }
 
-/* Is it in the queue already, from an earlier life? */
+/*
+ * Is it in the queue already, from an earlier life? All shards are asked, and have to answer: there may have been more or fewer of
+ * them in that life.
+ */
 static bool
 is_known(struct message *m, bool *ret)
 {
 	*ret = false;
-	return !m->is_old ||
-	       queue_known_ask(m->front, m->msg_id, clock_deadline(STORE_TIMEOUT), ret, &m->err);
+	for (size_t i = 0; m->is_old && !*ret && i < m->fronts->shard_count; i++)
+		if (!queue_known_ask(m->fronts->shards[i].front, m->msg_id,
+			clock_deadline(STORE_TIMEOUT), ret, &m->err))
+			return false;
+	return true;
 }
 
 /* Its sender is told what cleanup said; the bounce is stored in the message's place, under an id of its own. */
@@ -440,10 +451,10 @@ take(struct message *m)
 }
 
 enum pickup_done
-pickup_message_take(const struct pickup_setup *setup, struct queue_front *front,
+pickup_message_take(const struct pickup_setup *setup, struct cleanup_front *fronts,
     struct pickup_dir *dir, const char *name)
 {
-	struct message m = {.setup = setup, .front = front, .dir = dir, .fd = -1};
+	struct message m = {.setup = setup, .fronts = fronts, .dir = dir, .fd = -1};
 	enum pickup_done done;
 
 	err_clear(&m.err);
@@ -451,6 +462,8 @@ pickup_message_take(const struct pickup_setup *setup, struct queue_front *front,
 	if (!maildrop_parse_name(span_str(m.name), &m.base, &m.msg_id))
 		return PICKUP_KEPT;
 	m.is_old = m.msg_id != 0;
+	if (m.is_old)
+		m.front = cleanup_front_of(fronts, m.msg_id);
 	done = take(&m);
 	if (done == PICKUP_AGAIN && m.err.kind != ERR_NONE)
 		log_warn("%s/%s: %s", MAILDROP_DIR, m.name, m.err.text);

@@ -94,7 +94,7 @@ pickup_job_run(void *arg)
 	struct pickup_job *job = arg;
 	struct pickup *p = job->pickup;
 
-	if (pickup_message_take(job->setup, p->front.front, job->dir, job->name) == PICKUP_AGAIN)
+	if (pickup_message_take(job->setup, &p->front, job->dir, job->name) == PICKUP_AGAIN)
 		p->again = true;
 	p->working--;
 	task_cond_wake_all(&p->worked);
@@ -196,7 +196,7 @@ pickup_scan(void *arg)
 		uint64_t pokes = p->pokes;
 
 		p->again = false;
-		if (queue_front_wait_ready(p->front.front, clock_deadline(LOOK_EVERY), &err))
+		if (cleanup_front_wait_ready(&p->front, clock_deadline(LOOK_EVERY), &err))
 			pickup_look(p);
 		if (p->pokes == pokes && !p->service->leaving)
 			(void)task_cond_wait(

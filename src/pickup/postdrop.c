@@ -172,12 +172,12 @@ next(struct drop *d, struct maildrop_reader *in, struct maildrop_check *check,
 		return false;
 	case MAILDROP_BAD:
 		forget_file();
-		log_fatal(EX_DATAERR, "uid=%u: malformed input", d->uid);
+		log_fatal(1, "uid=%u: malformed input", d->uid);
 	}
 	if (maildrop_allow(check, ret, &err))
 		return true;
 	forget_file();
-	log_fatal(EX_DATAERR, "uid=%u: %s", d->uid, err.text);
+	log_fatal(1, "uid=%u: %s", d->uid, err.text);
 }
 
 /* Copies the message. POSTDROP_OK: all is in the file. Exits when the submission was cancelled. */
@@ -271,7 +271,7 @@ postdrop_main(int argc, char **argv)
 		else if (option == 'v')
 			verbose++;
 		else if (option != 'r')
-			log_fatal(EX_USAGE, "usage: postdrop [-c config_dir] [-rv]");
+			log_fatal(1, "usage: postdrop [-c config_dir] [-v]");
 	}
 	(void)umask(077);
 	conf = submit_conf_start("postdrop", dir, uid == 0 ? verbose : 0, EX_TEMPFAIL);

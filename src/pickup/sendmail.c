@@ -103,9 +103,9 @@ parse_ret(const char *text)
 static const char *
 parse_body(const char *text)
 {
-	if (span_equal_nocase_str(span_str(text), "8BITMIME"))
+	if (strcmp(text, "8BITMIME") == 0)
 		return "8BITMIME";
-	if (!span_equal_nocase_str(span_str(text), "7BIT"))
+	if (strcmp(text, "7BIT") != 0)
 		FATAL("-B option needs 8BITMIME or 7BIT");
 	return "7BIT";
 }

@@ -91,6 +91,28 @@ def test_absent_at_start(t):
     s.drained()
 
 
+@limit(180)
+def test_pickup_takes_the_other(t):
+    """What is submitted with sendmail goes through the database that is there, whichever is away."""
+    s = Shards(t)
+    submitted = []
+
+    def submit():
+        s.relay.must_run("sendmail", "-f", "s@client.test", "x@dest.test", stdin="Subject: s\n\nb\n")
+        submitted.append(1)
+
+    for dead in (0, 1):
+        alive = 1 - dead
+        s.servers[dead].kill9()
+        before = s.told(alive)
+        # A message that was on its way into the dead one waits for it; those behind it do not.
+        wait_until("mail through shard %d" % alive, lambda: submit() or s.told(alive) >= before + 2, 60, step=0.2)
+        s.servers[dead].start()
+    wait_until("all that was submitted", lambda: s.told(0) + s.told(1) >= len(submitted), 60, step=0.2)
+    s.drained()
+    equal(s.told(0) + s.told(1), len(submitted), "messages")
+
+
 @limit(120)
 def test_operators_see_both(t):
     """postqueue lists, and postsuper deletes, the mail of both; orders reach the scheduler of each."""

@@ -118,7 +118,6 @@ static const struct cleanup_settings defaults = {
     .header_limit = 102400,
     .hop_limit = 50,
     .long_queue_ids = true,
-    .origin = "here.test",
     .drop = UINT64_C(1) << MAIL_HEADER_BCC | UINT64_C(1) << MAIL_HEADER_RETURN_PATH |
 	    UINT64_C(1) << MAIL_HEADER_CONTENT_LENGTH | UINT64_C(1) << MAIL_HEADER_RESENT_BCC,
 };
