@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "client/smtp_filter.h"
 #include "client/smtp_int.h"
-#include "base/mem.h"
 
 /* ---- instead of the other files ---- */
 

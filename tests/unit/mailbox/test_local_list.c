@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "mailbox/local_list.h"
 #include "base/buf.h"
+#include "mailbox/local_list.h"
 
 /* The members of `list`, each in brackets. */
 static void

@@ -7,9 +7,9 @@
 
 #include <cmocka.h>
 
-#include "mailbox/pipe_args.h"
 #include "base/buf.h"
 #include "base/mem.h"
+#include "mailbox/pipe_args.h"
 
 static const struct pipe_args_rcpt one[] = {{"Us Er+Ext@Dom.Example", "Orig@Dom.Example"}};
 static const struct pipe_args_rcpt two[] = {
