@@ -20,8 +20,8 @@
 /* What a part's headers say. */
 struct cleanup_part {
 	enum mail_mime_type type;
-	bool is_8bit;    /* Content-Transfer-Encoding: 8bit or binary */
-	bool is_encoded; /* quoted-printable or base64 */
+	bool is_8bit;         /* Content-Transfer-Encoding: 8bit or binary */
+	const char *encoding; /* "quoted-printable" or "base64"; NULL: neither */
 };
 
 /* An open multipart. */

@@ -25,8 +25,10 @@ cleanup_mime_header(struct cleanup *c, const struct mail_header *h)
 		buf_add_span(&m->type_header, span_trim(h->raw));
 	} else if (h->id == MAIL_HEADER_CONTENT_TRANSFER_ENCODING) {
 		m->part.is_8bit = mail_mime_parse_encoding(h->value) == MAIL_MIME_8BIT;
-		m->part.is_encoded = span_equal_nocase_str(value, "base64") ||
-				     span_equal_nocase_str(value, "quoted-printable");
+		m->part.encoding = span_equal_nocase_str(value, "base64") ? "base64"
+				   : span_equal_nocase_str(value, "quoted-printable")
+				       ? "quoted-printable"
+				       : NULL;
 	}
 }
 
@@ -60,7 +62,7 @@ begin_headers(struct cleanup *c, enum cleanup_class where, enum mail_mime_type t
 
 /* The headers of a part have ended: what follows? */
 static void
-begin_body(struct cleanup *c, struct span line)
+begin_body(struct cleanup *c)
 {
 	struct cleanup_mime *m = &c->mime;
 	enum mail_mime_type type = m->part.type;
@@ -69,9 +71,9 @@ begin_body(struct cleanup *c, struct span line)
 	m->body_seen = 0;
 	if (type == MAIL_MIME_LEAF)
 		return;
-	if (m->part.is_encoded && c->settings->strict_domain)
-		return cleanup_check_refuse_mime(
-		    c, "invalid message/* or multipart/* encoding domain", line);
+	if (m->part.encoding != NULL && c->settings->strict_domain)
+		return cleanup_check_refuse_mime(c,
+		    "invalid message/* or multipart/* encoding domain", span_str(m->part.encoding));
 	if (type == MAIL_MIME_MESSAGE || type == MAIL_MIME_GLOBAL)
 		begin_headers(c, CLEANUP_NESTED, MAIL_MIME_LEAF);
 	else if (m->boundary.len != 0)
@@ -124,7 +126,7 @@ body_line(struct cleanup *c, struct span piece, bool starts, bool ends)
 	bool was_seen = c->settings->body_limit == 0 || m->body_seen < c->settings->body_limit;
 
 	if (c->settings->strict_body && !c->settings->no_mime && !m->part.is_8bit &&
-	    !utf8_is_ascii(piece))
+	    m->part.encoding == NULL && !utf8_is_ascii(piece))
 		return cleanup_check_refuse_mime(
 		    c, "improper use of 8-bit data in message body", text);
 	m->body_seen += piece.len;
@@ -203,7 +205,7 @@ end_headers(struct cleanup *c, struct span piece, bool blank, bool ends)
 		cleanup_header_end(c, true);
 	else if (blank)
 		buf_add_span(&c->content, piece);
-	begin_body(c, piece);
+	begin_body(c);
 	if (blank || c->failed)
 		return;
 	/* It may also be the end of the part. */

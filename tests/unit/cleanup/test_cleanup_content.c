@@ -258,6 +258,9 @@ test_strictness(void **state UNUSED)
 	assert_content("strict_8bitmime_body = yes\n",
 	    H "Content-Transfer-Encoding: 8bit\n\n\xc3\xa9\n",
 	    H "Content-Transfer-Encoding: 8bit\n\n\xc3\xa9\n");
+	/* Who says quoted-printable is not doubted. */
+	assert_content("strict_8bitmime_body = yes\n", H CTE("quoted-printable") "\n\xc3\xa9\n",
+	    H CTE("quoted-printable") "\n\xc3\xa9\n");
 	assert_refused("strict_mime_encoding_domain = yes\n",
 	    H "Content-Type: multipart/x; boundary=b\nContent-Transfer-Encoding: base64\n\nx\n",
 	    550, "5.6.0", "invalid message/* or multipart/* encoding domain");
