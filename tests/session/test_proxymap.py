@@ -20,6 +20,7 @@ def code(t, relay, rcpt):
     return reply(t, relay, rcpt).code
 
 
+@limit(120)
 def test_tables(t):
     """proxy:hash, proxy:unix and unix are asked through proxymap; patterns see whole keys, several tables are one."""
     r = t.relay(start=False)
@@ -40,6 +41,7 @@ def test_tables(t):
     assert r.pids("proxymap"), "no process"
 
 
+@limit(120)
 def test_change_is_seen(t):
     """A table behind proxy: is read again when it changes."""
     r = t.relay(start=False)
@@ -52,6 +54,7 @@ def test_change_is_seen(t):
     equal(code(t, r, "a@here.test"), 454, "the old entry")
 
 
+@limit(120)
 def test_unapproved(t):
     """A table that proxy_read_maps does not name is refused by proxymap, in Postfix's words; mail waits."""
     r = t.relay(main={"relay_domains": "proxy:inline:{here.test=x}", "proxy_read_maps": "proxy:inline:{other.test=x}",
@@ -66,6 +69,7 @@ def test_unapproved(t):
     t.wait("the approval", lambda: code(t, r, "a@here.test") == 250)
 
 
+@limit(120)
 def test_without_service(t):
     """No proxymap in master.cf: mail waits, and the log says why once, not for every lookup."""
     r = t.relay(start=False)

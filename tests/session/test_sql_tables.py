@@ -116,6 +116,7 @@ def test_ldap_lookups(t):
     equal(ask(r, table(server_host="127.0.0.1:1 ldap://127.0.0.1:%d" % server.port), "bob@here.test"), "bob@home.test")
 
 
+@limit(120)
 def test_ldap_in_main_cf(t):
     """Settings in main.cf, as Postfix had it before 2.1."""
     server = start_slapd(t)
@@ -124,6 +125,7 @@ def test_ldap_in_main_cf(t):
     equal(ask(r, "ldap:src", "bob@here.test"), "bob@home.test")
 
 
+@limit(120)
 def test_ldap_tls(t):
     """STARTTLS, and a certificate that does not convince."""
     cert, key = t.dir + "/cert.pem", t.dir + "/key.pem"
@@ -274,6 +276,7 @@ def test_mysql_in_service(t):
     r.wait_empty(60)
 
 
+@limit(120)
 def test_sqlite(t):
     """Queries and results as sqlite_table(5) has them, by postmap and through proxymap; a database that is broken, and mended."""
     r = t.relay(start=False)
