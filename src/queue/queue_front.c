@@ -24,6 +24,7 @@
 #define RETRY_PAUSE  (CLOCK_SECOND / 5) /* between tries to find out about a commit */
 #define SLOW_MEMORY  (10 * CLOCK_SECOND)
 #define SIZE_PAUSE   (5 * CLOCK_SECOND)
+#define FULL_MEMORY  CLOCK_SECOND /* after a commit that found no room; then the next one may try */
 
 struct waiter {
 	const struct queue_message *message; /* borrowed from the waiting task */
@@ -45,10 +46,11 @@ struct queue_front {
 	int64_t set_known; /* mono us when `set` was read; 0: never */
 	int64_t window_start;
 	size_t window_count;
-	bool busy;     /* in the last window */
-	int64_t begun; /* mono us: start of the commit in flight; 0: none */
-	int64_t ended; /* of the last one */
-	bool full;     /* the database is larger than size_limit */
+	bool busy;             /* in the last window */
+	int64_t begun;         /* mono us: start of the commit in flight; 0: none */
+	int64_t ended;         /* of the last one */
+	bool full;             /* the database is larger than size_limit */
+	int64_t no_room_until; /* mono us: a commit found its disk full; 0: none */
 	struct task_cond size_wake;
 	struct queue_front_stats stats;
 };
@@ -269,6 +271,8 @@ commit_once(
 		*ret_split = is_data_error(c) && b->ring.count + b->held.count > 1;
 		refused(c, err);
 		f->set_known = 0;
+		if (queue_error_is(c, "53"))
+			f->no_room_until = clock_deadline(FULL_MEMORY);
 	}
 	db_pool_give(f->settings.pool, &c);
 	if (done == DB_COMMIT_IN_DOUBT)
@@ -463,7 +467,7 @@ queue_front_is_ready(struct queue_front *f, struct err *err)
 
 	if (!queue_process_is_registered(f->process) || !db_pool_is_up(f->settings.pool))
 		return err_set(err, ERR_TEMP, "4.3.0", "queue database is away");
-	if (f->full)
+	if (f->full || now < f->no_room_until)
 		return err_set_smtp(err, ERR_TEMP, 452, "4.3.1", "queue database is full");
 	if (limit <= 0)
 		return true;

@@ -43,7 +43,8 @@ void queue_front_free(struct queue_front **f);
 
 /*
  * Would a message be taken now? False: ERR_TEMP "4.3.0" (451) while the database is away or this process has no number yet,
- * or "4.3.1" (452) while commits take longer than latency_limit or the database is larger than size_limit. Never waits: for the reply to MAIL.
+ * or "4.3.1" (452) while commits take longer than latency_limit, the database is larger than size_limit, or its disk was full a second ago.
+ * Never waits: for the reply to MAIL.
  */
 bool queue_front_is_ready(struct queue_front *f, struct err *err);
 

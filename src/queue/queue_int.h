@@ -166,6 +166,7 @@ struct queue_desk {
 	int64_t repair_at;
 	int64_t repair_after; /* destination where the next repair goes on */
 	int64_t reap_at;
+	int64_t drop_at;
 	int64_t notices_at;
 };
 

@@ -14,6 +14,9 @@
 #define HISTORY_PAUSE (600 * CLOCK_SECOND)
 #define NOTICE_PAUSE  (10 * CLOCK_SECOND)
 #define REAP_PAUSE    (30 * CLOCK_SECOND)
+#define DROP_PAUSE    CLOCK_SECOND
+#define DROP_SLICE    5                  /* large contents removed by one statement */
+#define DROP_TIME     (CLOCK_SECOND / 5) /* spent on them in one round */
 #define REPAIR_PAUSE  (10 * CLOCK_SECOND)
 #define REPAIR_SLICE  1000 /* destinations looked at in one round */
 #define SLICE         50
@@ -115,14 +118,29 @@ reap(struct round *k)
 {
 	int64_t timeout = k->desk->settings.upload_timeout;
 	int64_t history = MAX(k->desk->settings.history, 86400 * CLOCK_SECOND);
-	int64_t few = 5;
 
 	CRASH_POINT("keeper-reap");
 	run(k, &sql_abandoned, &timeout);
 	run(k, &sql_orphans, &timeout);
-	run(k, &sql_drop, &few);
 	run(k, &sql_nodes, NULL);
 	run(k, &sql_orders, &history);
+}
+
+/* Contents that are delivered, or were never finished: as fast as they come, but the other upkeep must not wait for them. */
+static void
+drop_dead(struct round *k)
+{
+	int64_t until = clock_deadline(DROP_TIME);
+	char n[DB_INT_SIZE];
+	struct db_param param = db_param_int8(n, DROP_SLICE);
+	uint64_t rows = DROP_SLICE;
+
+	while (rows >= DROP_SLICE && clock_mono_us() < until) {
+		CRASH_POINT("keeper-drop");
+		rows = 0;
+		if (!db_command(k->conn, &sql_drop, &param, 1, k->deadline, &rows, k->err))
+			k->failed = true;
+	}
 }
 
 static bool
@@ -227,6 +245,8 @@ queue_keeper_run(struct queue_desk *d, int64_t deadline, struct err *err)
 	}
 	if (!k.failed && is_due(&d->reap_at, REAP_PAUSE))
 		reap(&k);
+	if (!k.failed && is_due(&d->drop_at, DROP_PAUSE))
+		drop_dead(&k);
 	if (!k.failed && is_due(&d->repair_at, REPAIR_PAUSE))
 		repair(&k);
 	queue_desk_give(d, &k.conn);

@@ -99,6 +99,7 @@ SCENARIOS = {
     "expire-after-commit": LOAD,
     "expire-after": LOAD,
     "keeper-reap": SCHEDULER,
+    "keeper-drop": LOAD,
     "keeper-compose": LEFT,
     "keeper-history": SCHEDULER,
     "keeper-repair": SCHEDULER,

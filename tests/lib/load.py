@@ -93,6 +93,7 @@ class Load:
         self.accepted = 0
         self.by_kind = {}
         self.tempfails = 0
+        self.before_data = self.after_data = 0      # of them, by replies up to DATA, and to the final dot
         self.put_off = []           # why, the last few
         self.errors = []            # what no client should see
         self.lock = threading.Lock()
@@ -164,6 +165,8 @@ class Load:
                 if hello.code != 250:
                     return self._put_off(hello)
                 if not self._envelope(c, mail):
+                    with self.lock:
+                        self.before_data += 1
                     return False
                 c.send_raw(dot_stuffed(mail.text))
                 dot_sent = True
@@ -175,6 +178,9 @@ class Load:
             return self._put_off(e)
         self._check(reply)
         self.ledger.record(mail.id, mail.recipients, queue_id(reply) if reply.code == 250 else None)
+        if reply.code != 250:
+            with self.lock:
+                self.after_data += 1
         return reply.code == 250 or self._put_off(reply)
 
     def _envelope(self, c, mail):
