@@ -26,6 +26,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/master_cf.h"
 #include "db/db.h"
 #include "dns/dns.h"
 #include "master/master_command.h"
@@ -278,12 +279,37 @@ warn_table(void *arg UNUSED, const char *parameter, const char *table, const cha
 	(void)fprintf(stderr, "rowpost: warning: parameter %s: %s: %s\n", parameter, table, why);
 }
 
+static void
+warn_proxied(void *arg UNUSED, const char *parameter, const char *table)
+{
+	(void)fprintf(stderr,
+	    "rowpost: warning: parameter %s: %s is asked through proxymap, which master.cf does not "
+	    "start: mail would wait\n",
+	    parameter, table);
+}
+
+/* What cannot be read was told before. */
+static void
+check_proxymap(struct master_command *cmd)
+{
+	const char *name = conf_str(cmd->conf, CONF_proxymap_service_name);
+	struct master_cf services = {0};
+	struct err err;
+
+	if (!master_cf_load(cmd->conf_dir, &services, &err))
+		return;
+	if (master_cf_find(&services, name, "unix") == NULL)
+		table_check_proxied(cmd->conf, warn_proxied, NULL);
+	master_cf_done(&services);
+}
+
 static int
 command_check(struct master_command *cmd, int argc UNUSED, char **argv UNUSED)
 {
 	int status = master_command_check_files(cmd, false);
 
 	table_check(cmd->conf, warn_table, NULL);
+	check_proxymap(cmd);
 	/* The embedded database runs only while the system does. */
 	if (!service_database_is_embedded(cmd->conf) && check_database(cmd) != 0)
 		status = 1;

@@ -3,9 +3,11 @@
  */
 #include "table/table_check.h"
 
+#include "base/mem.h"
 #include "conf/conf_param.h"
 #include "conf/conf_value.h"
 #include "table/table_int.h"
+#include "table/table_proxy.h"
 
 /* "hash:/x", also behind proxy:. A name such as unix:/socket is no table. */
 static bool
@@ -43,6 +45,45 @@ table_check(struct conf *conf,
 			if (table_trouble(t) != NULL)
 				found(arg, info->name, table_name(t), table_trouble(t));
 			table_close(&t);
+		}
+	}
+}
+
+/* The value of local_recipient_maps counts also when it is the default, as long as there are local domains. */
+static bool
+table_check_counts(struct conf *conf, enum conf_param p)
+{
+	if (p == CONF_proxy_read_maps || p == CONF_proxy_write_maps)
+		return false;
+	if (p == CONF_local_recipient_maps)
+		return conf_str(conf, CONF_mydestination)[0] != '\0';
+	return conf_param_info(p)->type == CONF_TYPE_STR && conf_is_set(conf, p);
+}
+
+static bool
+table_check_is_proxied(struct span item)
+{
+	/* unix: is also a way to write sockets. */
+	if (span_starts(item, "unix:"))
+		return span_ends(item, ".byname");
+	return table_is_spec(item) && table_proxy_blocks(item);
+}
+
+void
+table_check_proxied(struct conf *conf,
+    void (*found)(void *arg, const char *parameter, const char *table), void *arg)
+{
+	for (size_t p = 0; p < CONF_COUNT; p++) {
+		struct span rest, item;
+
+		if (!table_check_counts(conf, (enum conf_param)p))
+			continue;
+		rest = span_str(conf_str(conf, (enum conf_param)p));
+		while (conf_value_item(&rest, &item)) {
+			char *spec CLEANUP(mem_free_str) = span_dup(item);
+
+			if (table_check_is_proxied(item))
+				found(arg, conf_param_info((enum conf_param)p)->name, spec);
 		}
 	}
 }

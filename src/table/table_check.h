@@ -14,4 +14,8 @@
 void table_check(struct conf *conf,
     void (*found)(void *arg, const char *parameter, const char *table, const char *why), void *arg);
 
+/* Calls `found` for each table of main.cf that services ask through proxymap: parameter, "type:name". */
+void table_check_proxied(struct conf *conf,
+    void (*found)(void *arg, const char *parameter, const char *table), void *arg);
+
 #endif

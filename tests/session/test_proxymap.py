@@ -2,7 +2,7 @@
 import os
 import signal
 
-from session import equal, limit
+from session import equal, limit, match
 
 ALICE = "alice@client.example"
 STRANGERS = "192.0.2.0/24"
@@ -75,6 +75,7 @@ def test_without_service(t):
     r = t.relay(start=False)
     r.base_master = "\n".join(ln for ln in r.base_master.splitlines() if "proxymap" not in ln) + "\n"
     r.write_config(relay_domains="proxy:inline:{here.test=x}", mynetworks=STRANGERS)
+    match(r.check().stderr, r"relay_domains: proxy:inline:\S+ is asked through proxymap, which master\.cf does not start")
     r.start()
     for _ in range(3):
         equal(code(t, r, "a@here.test"), 451)

@@ -38,11 +38,41 @@ test_check(void **state UNUSED)
 	conf_unref(&conf);
 }
 
+static void
+note_proxied(void *arg, const char *parameter, const char *table)
+{
+	buf_printf(arg, "%s %s\n", parameter, table);
+}
+
+static void
+expect_proxied(const char *text, const char *want)
+{
+	struct buf all CLEANUP(buf_done) = {0};
+	struct buf found CLEANUP(buf_done) = {0};
+	struct conf *conf;
+
+	buf_printf(&all, "compatibility_level = 3.6\nmyhostname = a.test\nalias_maps =\n%s", text);
+	conf = conf_from_text(buf_str(&all));
+	table_check_proxied(conf, note_proxied, &found);
+	assert_string_equal(buf_str(&found), want);
+	conf_unref(&conf);
+}
+
+static void
+test_proxied(void **state UNUSED)
+{
+	expect_proxied("mydestination =\nsmtpd_milters = unix:/x\ntransport_maps = hash:/x\n", "");
+	expect_proxied("mydestination = a\n", "local_recipient_maps proxy:unix:passwd.byname\n");
+	expect_proxied("mydestination =\nrelay_domains = a, unix:group.byname, proxy:hash:/x\n",
+	    "relay_domains unix:group.byname\nrelay_domains proxy:hash:/x\n");
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_check),
+	    cmocka_unit_test(test_proxied),
 	};
 
 	table_proxy_ask_directly();
