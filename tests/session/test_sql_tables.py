@@ -178,6 +178,10 @@ def test_ldap_in_service(t):
     r.log.wait_for(r"proxymap\[\d+\]: warning: ldap:\S+ lookup error for \"bob@here\.test\"")
     server.start()
     t.wait("the server again", lambda: code(t, r, "bob@here.test") == 250)
+    r.write_file("ldap.cf", ldap_settings(server, timeout="2", domain="other.test"))
+    equal(code(t, r, "bob@here.test"), 250, "what only root may read is read again by a reload")
+    r.must_run("rowpost", "reload")
+    t.wait("the new settings", lambda: code(t, r, "bob@here.test") == 550)
 
 
 ALIASES = """\
