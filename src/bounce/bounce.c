@@ -15,6 +15,7 @@
 #include "mail/mail_queue_id.h"
 #include "mail/mail_received.h"
 #include "mail/mail_report.h"
+#include "mail/mail_verp.h"
 
 struct bounce_settings
 bounce_settings_from(const struct conf *conf)
@@ -35,6 +36,7 @@ bounce_settings_from(const struct conf *conf)
 	    .lifetime = conf_time(conf, CONF_maximal_queue_lifetime),
 	    .threaded = conf_bool(conf, CONF_enable_threaded_bounces),
 	    .smtputf8 = conf_bool(conf, CONF_smtputf8_enable),
+	    .verp_bounces = !conf_bool(conf, CONF_disable_verp_bounces),
 	    .stamped_ids = !conf_bool(conf, CONF_enable_long_queue_ids),
 	    .templates = bounce_template_load(conf),
 	};
@@ -142,7 +144,7 @@ bounce_describe(const struct bounce_settings *s, const struct queue_bounce *b,
 	    .envid = queue_envelope_attr(e, "envid"),
 	    .arrival = e->arrival / CLOCK_SECOND,
 	    .smtputf8 = queue_envelope_attr(e, "smtputf8").len != 0,
-	    .headers_only = r->headers_only || !b->content_is_all,
+	    .headers_only = r->headers_only || !b->content_is_all || e->size > s->size_limit,
 	    .content = b->content,
 	    .rcpts = bounce_rcpts(b, arena),
 	    .rcpt_count = b->notice_count,
@@ -157,6 +159,16 @@ bounce_header_is_ascii(const struct queue_bounce *b)
 
 	return utf8_is_ascii(
 	    end != NULL ? span_head(b->content, (size_t)(end - b->content.ptr)) : b->content);
+}
+
+/* The address as it is, where its quoted form is another one: that is what Postfix's bounces say. NULL: nothing need be said. */
+static const char *
+bounce_own_orcpt(const char *addr, struct arena *arena)
+{
+	struct buf quoted CLEANUP(buf_done) = {0};
+
+	mail_addr_quote(&quoted, span_str(addr));
+	return strcmp(buf_str(&quoted), addr) != 0 ? arena_printf(arena, "rfc822;%s", addr) : NULL;
 }
 
 /* The report as a message of its own. */
@@ -180,6 +192,7 @@ bounce_write(const struct bounce_settings *s, const struct queue_bounce *b,
 	mail_received_write_internal(&text, s->hostname, s->mail_name, new_id, now / CLOCK_SECOND);
 	mail_report_write(&text, &report);
 	rcpt->addr = r->to;
+	rcpt->dsn_orcpt = bounce_own_orcpt(r->to, arena);
 	if (!report.settings.only_7bit)
 		attrs[attr_count++] = (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
 	if (report.smtputf8)
@@ -230,6 +243,22 @@ bounce_copy_to(const struct bounce_settings *s, const struct queue_bounce *b)
 	return b->kind == QUEUE_NOTIFY_DELAY && s->notify_delay ? s->delay_notice : NULL;
 }
 
+/* The sender; with VERP he is told of one recipient at a time, under the address that was used for it. */
+static const char *
+bounce_return_path(
+    const struct bounce_settings *s, const struct queue_bounce *b, struct arena *arena)
+{
+	const struct queue_notice *n = &b->notices[0];
+	struct buf verp CLEANUP(buf_done) = {0};
+
+	if (!s->verp_bounces || b->kind != QUEUE_NOTIFY_FAILURE || b->notice_count != 1 ||
+	    !mail_verp_write(&verp, queue_envelope_attr(b->envelope, "verp"),
+		span_str(b->envelope->sender),
+		span_str(n->orig_addr != NULL ? n->orig_addr : n->addr)))
+		return arena_strdup(arena, b->envelope->sender);
+	return arena_dup(arena, buf_span(&verp));
+}
+
 /* Who is to be told; at most two reports. */
 static size_t
 bounce_reports(const struct bounce_settings *s, const struct queue_bounce *b, const int64_t *ids,
@@ -238,9 +267,12 @@ bounce_reports(const struct bounce_settings *s, const struct queue_bounce *b, co
 	const char *sender = b->envelope->sender;
 	const char *copy_to = bounce_copy_to(s, b);
 	const char *postmaster = bounce_double_sender(s, arena);
+	char id[MAIL_QUEUE_ID_SIZE];
 
 	if (span_equal_nocase_str(span_str(sender), postmaster)) {
-		log_info_as("bounce", "warning: undeliverable postmaster notification discarded");
+		mail_queue_id_format(b->envelope->msg_id, id);
+		log_info_as(
+		    "bounce", "warning: %s: undeliverable postmaster notification discarded", id);
 		return 0;
 	}
 	if (sender[0] == '\0') {
@@ -257,7 +289,7 @@ bounce_reports(const struct bounce_settings *s, const struct queue_bounce *b, co
 	ret[0] = (struct bounce_report){
 	    .msg_id = ids[0],
 	    .sender = "",
-	    .to = arena_strdup(arena, sender),
+	    .to = bounce_return_path(s, b, arena),
 	    .headers_only = b->kind != QUEUE_NOTIFY_FAILURE ||
 			    span_equal_str(queue_envelope_attr(b->envelope, "ret"), "HDRS"),
 	};
@@ -279,11 +311,14 @@ bounce_compose(const struct bounce_settings *s, const struct queue_bounce *b, co
 {
 	struct bounce_report reports[2];
 	size_t count = bounce_reports(s, b, ids, reports, arena);
+	size_t kept = 0;
 
 	MUST(max >= ARRAY_LEN(reports));
 	for (size_t i = 0; i < count; i++) {
-		bounce_write(s, b, &reports[i], &ret[i], arena);
+		bounce_write(s, b, &reports[i], &ret[kept], arena);
 		bounce_log(b, &reports[i]);
+		if (s->cleanup == NULL || s->cleanup(s->cleanup_arg, &ret[kept], arena))
+			kept++;
 	}
-	return count;
+	return kept;
 }

@@ -28,9 +28,16 @@ struct bounce_settings {
 	int64_t delay_warning; /* us */
 	int64_t lifetime;      /* us */
 	bool threaded;
+	bool verp_bounces;                  /* not disable_verp_bounces */
 	bool smtputf8;                      /* smtputf8_enable */
 	bool stamped_ids;                   /* enable_long_queue_ids = no */
 	struct bounce_templates *templates; /* owned; NULL: the built-in texts */
+	/*
+	 * What cleanup makes of a report: other recipients, headers. Changes the message, with texts in the arena; false: it is
+	 * dropped. NULL: nothing.
+	 */
+	bool (*cleanup)(void *arg, struct queue_message *m, struct arena *arena);
+	void *cleanup_arg;
 };
 
 /* Reads bounce_template_file too: trouble with it is logged, and the built-in texts hold. */

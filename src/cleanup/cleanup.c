@@ -38,7 +38,7 @@ cleanup_new(const struct cleanup_settings *settings, struct queue_front *front)
 	c->settings = settings;
 	c->front = front;
 	/* Whoever takes it will look at it. */
-	c->raw = c->completed = settings->store_elsewhere != NULL;
+	c->raw = c->completed = settings->unchanged;
 	if (settings->make_7bit && !c->raw)
 		c->qp = mail_qp_new();
 	return c;
@@ -499,7 +499,7 @@ cleanup_finish(struct cleanup *c, struct err *err)
 		*err = c->err;
 		return false;
 	}
-	if (c->settings->store_elsewhere != NULL)
+	if (c->settings->unchanged)
 		return cleanup_store(c, err);
 	/* Mail without an id says so. */
 	if ((c->present >> MAIL_HEADER_MESSAGE_ID & 1) == 0)

@@ -71,7 +71,9 @@ struct cleanup_settings {
 	size_t boundary_limit; /* mime_boundary_length_limit */
 	size_t body_limit;     /* body_checks_size_limit */
 	struct table_list *checks[CLEANUP_CLASS_COUNT]; /* owned; header_checks, ..., body_checks */
-	/* Where messages go, unchanged, in a process without a way to the queue (sendmail -bs); NULL: to the queue. */
+	bool no_copies;                                 /* no BCC tables: mail of our own */
+	bool unchanged; /* nothing is looked at, nothing changes; only with ... */
+	/* ... where messages go in a process without a way to the queue of its own (sendmail -bs, qmgr); NULL: to the queue. */
 	bool (*store_elsewhere)(void *arg, const struct queue_message *m, struct err *err);
 	void *store_arg;
 	struct rewrite *rewrite; /* owned; NULL: header addresses stay as they are */

@@ -77,7 +77,9 @@ note_expanded(struct cleanup *c, const char *addr, const char *orig, const struc
 static void
 add_aliases(struct cleanup *c, const char *addr, const struct queue_rcpt *r)
 {
-	const char *orig = r->orig_addr != NULL ? r->orig_addr : r->addr;
+	/* Nobody gave an address of our own mail: it begins as the canonical one. */
+	const char *given = c->settings->no_copies ? addr : r->addr;
+	const char *orig = r->orig_addr != NULL ? r->orig_addr : given;
 	unsigned notify = r->dsn_notify;
 	struct rewrite_addresses found;
 
@@ -98,7 +100,7 @@ add_copy(struct cleanup *c, enum rewrite_bcc why, const char *addr)
 	struct queue_rcpt copy = {.dsn_notify = QUEUE_NOTIFY_NEVER};
 	const char *bcc, *mapped;
 
-	if (c->failed)
+	if (c->failed || c->settings->no_copies)
 		return;
 	if (!rewrite_map_bcc(
 		c->settings->map, &c->arena, c->envelope.queue_id, why, addr, &bcc, &c->err))

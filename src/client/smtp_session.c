@@ -125,6 +125,8 @@ smtp_session_reply(struct smtp_session *session, enum smtp_step step, int64_t ti
 		r = stream_read_line(session->stream, SMTP_REPLY_TEXT_MAX, &line, NULL);
 		if (r != STREAM_OK && r != STREAM_TOO_LONG)
 			return smtp_session_lost(session, step, r);
+		while (line.len != 0 && line.ptr[line.len - 1] == '\r')
+			line.len--;
 		if (!smtp_filter_reply(session->filter, &line, &filtered))
 			return smtp_session_table_trouble(session, step);
 		more = smtp_reply_line(&session->reply, line, false);

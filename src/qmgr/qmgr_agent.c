@@ -9,7 +9,7 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "mail/mail_addr.h"
+#include "mail/mail_verp.h"
 #include "qmgr/qmgr_content.h"
 #include "qmgr/qmgr_doubt.h"
 #include "qmgr/qmgr_forward.h"
@@ -124,15 +124,14 @@ qmgr_agent_verp(const struct qmgr_entry *e)
 {
 	const struct queue_envelope *env = e->message->envelope;
 	struct span delims = queue_envelope_attr(env, "verp");
-	struct mail_addr sender = mail_addr_split(span_str(env->sender));
-	struct mail_addr rcpt;
+	const struct queue_rcpt *rcpt = &env->rcpts[e->rcpts[0]];
+	struct buf out CLEANUP(buf_done) = {0};
 
-	if (delims.len != 2 || env->sender[0] == '\0' || e->rcpt_count != 1)
+	if (e->rcpt_count != 1 ||
+	    !mail_verp_write(&out, delims, span_str(env->sender),
+		span_str(rcpt->orig_addr != NULL ? rcpt->orig_addr : rcpt->addr)))
 		return NULL;
-	rcpt = mail_addr_split(span_str(env->rcpts[e->rcpts[0]].addr));
-	return mem_printf("%.*s%c%.*s%s%.*s%s%.*s", SPAN_ARG(sender.local), delims.ptr[0],
-	    SPAN_ARG(rcpt.local), rcpt.has_domain ? (char[]){delims.ptr[1], '\0'} : "",
-	    SPAN_ARG(rcpt.domain), sender.has_domain ? "@" : "", SPAN_ARG(sender.domain));
+	return mem_strdup(buf_str(&out));
 }
 
 static uint32_t

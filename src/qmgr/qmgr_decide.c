@@ -18,6 +18,7 @@ qmgr_decide_rules(const struct conf *conf)
 	    .backoff_min = conf_time(conf, CONF_minimal_backoff_time),
 	    .backoff_max = conf_time(conf, CONF_maximal_backoff_time),
 	    .soft_bounce = conf_bool(conf, CONF_soft_bounce),
+	    .confirm = conf_bool(conf, CONF_confirm_delay_cleared),
 	};
 }
 
@@ -60,6 +61,17 @@ qmgr_decide_notify(const struct queue_result *r)
 	if (r->outcome == QUEUE_SENT || r->outcome == QUEUE_DISCARDED)
 		return wanted & QUEUE_NOTIFY_SUCCESS;
 	return 0;
+}
+
+/* Was its sender warned of a delay? By the age that it had before this attempt; there is no other note of it. */
+static bool
+qmgr_decide_was_warned(const struct qmgr_rules *rules, const struct queue_result *r)
+{
+	unsigned wanted = r->rcpt->dsn_notify;
+
+	return rules->warning > 0 && r->envelope->sender[0] != '\0' && r->rcpt->attempts > 0 &&
+	       r->at - r->envelope->arrival > rules->warning &&
+	       (wanted == 0 || (wanted & QUEUE_NOTIFY_DELAY) != 0);
 }
 
 /* An operator's order instead of another attempt. True when it decides. */
@@ -123,6 +135,9 @@ qmgr_decide(const struct qmgr_rules *rules, enum queue_verb order, const struct 
 	r->notify = qmgr_decide_notify(r);
 	if (o->passed_on)
 		r->notify &= ~QUEUE_NOTIFY_SUCCESS;
+	/* Whoever was warned hears that it went well after all. */
+	if (rules->confirm && r->outcome == QUEUE_SENT && qmgr_decide_was_warned(rules, r))
+		r->notify = QUEUE_NOTIFY_SUCCESS;
 	if (o->told && r->outcome == QUEUE_BOUNCED)
 		r->notify = 0;
 }

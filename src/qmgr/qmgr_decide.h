@@ -20,6 +20,7 @@ struct qmgr_rules {
 	int64_t backoff_min;     /* minimal_backoff_time */
 	int64_t backoff_max;     /* maximal_backoff_time */
 	bool soft_bounce;
+	bool confirm; /* confirm_delay_cleared */
 };
 struct qmgr_rules qmgr_decide_rules(const struct conf *conf);
 

@@ -13,13 +13,13 @@
 #include "mail/mail_addr.h"
 #include "mail/mail_log.h"
 #include "mail/mail_received.h"
+#include "qmgr/qmgr_cleanup.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_receipt.h"
 #include "qmgr/qmgr_schedule.h"
 #include "queue/queue_content.h"
-#include "rewrite/rewrite_map.h"
 #include "service/delivery_forward.h"
 
 /* New messages that one recipient may become. */
@@ -128,7 +128,6 @@ struct qmgr_forward {
 	bool told; /* a failure that the report gives is among those that the records tell of */
 	struct queue_message *messages;
 	size_t count;
-	bool as_is; /* the last of them: it is passed on, not new mail */
 	struct queue_rcpt
 	    *rcpts; /* of all messages, in their order; owned until they are in the arena */
 	size_t rcpt_count;
@@ -137,85 +136,6 @@ struct qmgr_forward {
 	size_t failure_count;
 	const char *expanded; /* action of a report about that; NULL: none */
 };
-
-/* ---- tables ------------------------------------------------------------------------------------------------------ */
-
-/* What the tables make of addresses in new mail; of one configuration, and kept while somebody waits for an answer. */
-struct qmgr_forward_tables {
-	int users;
-	struct conf *conf;
-	struct rewrite *rewrite;
-	struct rewrite_map *map;
-};
-
-static struct qmgr_forward_tables *qmgr_tables;
-
-static void
-qmgr_tables_release(struct qmgr_forward_tables *t)
-{
-	if (--t->users > 0)
-		return;
-	rewrite_map_free(&t->map);
-	rewrite_free(&t->rewrite);
-	conf_unref(&t->conf);
-	mem_free(t);
-}
-
-/* The tables of the present configuration; for the caller to release. NULL: it cannot be used. */
-static struct qmgr_forward_tables *
-qmgr_tables_take(struct conf *conf, struct err *err)
-{
-	struct qmgr_forward_tables *t = qmgr_tables;
-
-	if (t == NULL || t->conf != conf) {
-		t = mem_new(struct qmgr_forward_tables);
-		if (!rewrite_new(conf, &t->rewrite, err)) {
-			mem_free(t);
-			return NULL;
-		}
-		t->conf = conf_ref(conf);
-		t->map = rewrite_map_new(conf, t->rewrite);
-		t->users = 1;
-		if (qmgr_tables != NULL)
-			qmgr_tables_release(qmgr_tables);
-		qmgr_tables = t;
-	}
-	t->users++;
-	return t;
-}
-
-/* Is there a table that could change a recipient? Else nothing need be asked, and nothing waits. */
-static bool
-qmgr_forward_has_tables(const struct conf *c)
-{
-	return conf_str(c, CONF_virtual_alias_maps)[0] != '\0' ||
-	       conf_str(c, CONF_canonical_maps)[0] != '\0' ||
-	       conf_str(c, CONF_recipient_canonical_maps)[0] != '\0';
-}
-
-/* A recipient of a new message as cleanup would have it. May wait. */
-static bool
-qmgr_forward_map(
-    struct qmgr_forward *f, const char *addr, struct rewrite_addresses *ret, struct err *err)
-{
-	struct conf *conf = f->qmgr->service->conf;
-	struct qmgr_forward_tables *t;
-	const char **one = arena_new(f->arena, const char *);
-	bool ok;
-
-	*one = addr;
-	*ret = (struct rewrite_addresses){.list = one, .count = 1};
-	if (!qmgr_forward_has_tables(conf))
-		return true;
-	t = qmgr_tables_take(conf, err);
-	if (t == NULL)
-		return false;
-	ok = rewrite_map_address(t->map, f->arena, f->message->queue_id, REWRITE_ENVELOPE_RECIPIENT,
-		 addr, &addr, err) &&
-	     rewrite_map_aliases(t->map, f->arena, f->message->queue_id, addr, ret, err);
-	qmgr_tables_release(t);
-	return ok;
-}
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
@@ -251,46 +171,47 @@ qmgr_forward_is_8bit(struct span content)
 	return false;
 }
 
-/* The attributes of the message that say something about its content, and not where it came from. */
-static void
-qmgr_forward_attrs(const struct qmgr_forward *f, struct span content, struct queue_envelope *e)
+/* What the message said should become of itself is over; where it came from goes with it, as in Postfix. */
+static struct queue_attr *
+qmgr_forward_attrs_kept(
+    const struct qmgr_forward *f, const char *const *dropped, struct queue_envelope *e)
 {
-	static const char *const kept[] = {"smtputf8", "message_id", "envid", "ret"};
-	struct queue_attr *attrs = arena_alloc(f->arena, (ARRAY_LEN(kept) + 1) * sizeof(*attrs));
-
-	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
-		struct span value = queue_envelope_attr(f->message->envelope, kept[i]);
-
-		if (value.len == 0)
-			continue;
-		attrs[e->attr_count].name = span_str(kept[i]);
-		attrs[e->attr_count++].value = value;
-	}
-	if (qmgr_forward_is_8bit(content))
-		attrs[e->attr_count++] =
-		    (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
-	e->attrs = attrs;
-}
-
-/* The same message, by another way. */
-static void
-qmgr_forward_attrs_as_is(const struct qmgr_forward *f, struct span pass, struct queue_envelope *e)
-{
-	static const char *const dropped[] = {"content_filter", "expanded"};
 	const struct queue_envelope *from = f->message->envelope;
 	struct queue_attr *attrs = arena_alloc(f->arena, (from->attr_count + 1) * sizeof(*attrs));
 
 	for (size_t i = 0; i < from->attr_count; i++) {
 		bool keep = true;
 
-		for (size_t k = 0; k < ARRAY_LEN(dropped); k++)
+		for (size_t k = 0; dropped[k] != NULL; k++)
 			keep = keep && !span_equal_str(from->attrs[i].name, dropped[k]);
 		if (keep)
 			attrs[e->attr_count++] = from->attrs[i];
 	}
+	e->attrs = attrs;
+	return attrs;
+}
+
+static void
+qmgr_forward_attrs(const struct qmgr_forward *f, struct span content, struct queue_envelope *e)
+{
+	static const char *const dropped[] = {
+	    "content_filter", "expanded", "encoding", "verp", "trace", NULL};
+	struct queue_attr *attrs = qmgr_forward_attrs_kept(f, dropped, e);
+
+	if (qmgr_forward_is_8bit(content))
+		attrs[e->attr_count++] =
+		    (struct queue_attr){SPAN_LIT("encoding"), SPAN_LIT("8bit")};
+}
+
+/* The same message, by another way. */
+static void
+qmgr_forward_attrs_as_is(const struct qmgr_forward *f, struct span pass, struct queue_envelope *e)
+{
+	static const char *const dropped[] = {"content_filter", "expanded", "trace", NULL};
+	struct queue_attr *attrs = qmgr_forward_attrs_kept(f, dropped, e);
+
 	attrs[e->attr_count++] =
 	    (struct queue_attr){SPAN_LIT("content_filter"), span_str(arena_dup(f->arena, pass))};
-	e->attrs = attrs;
 }
 
 /* With the headers that new mail gets. */
@@ -330,8 +251,7 @@ qmgr_forward_begin(struct qmgr_forward *f, const struct delivery_forward *from, 
 	f->count++;
 	m->envelope.sender = arena_dup(f->arena, from->sender);
 	m->envelope.arrival = clock_real_us();
-	f->as_is = from->pass.len != 0;
-	if (f->as_is) {
+	if (from->pass.len != 0) {
 		m->content = span_of(arena_dup(f->arena, content), content.len);
 		qmgr_forward_attrs_as_is(f, from->pass, &m->envelope);
 	} else {
@@ -362,18 +282,31 @@ qmgr_forward_add_rcpt(
 static bool
 qmgr_forward_rcpt(struct qmgr_forward *f, const struct delivery_forward_rcpt *from, struct err *err)
 {
-	struct rewrite_addresses to;
-
 	if (f->count == 0)
 		return err_set(err, ERR_TEMP, "4.3.0", "malformed forward");
-	if (f->as_is) {
-		qmgr_forward_add_rcpt(f, from, arena_dup(f->arena, from->addr));
+	qmgr_forward_add_rcpt(f, from, arena_dup(f->arena, from->addr));
+	return true;
+}
+
+/* New mail goes through cleanup; what is passed on as it is does not. May wait for tables. */
+static bool
+qmgr_forward_cleanup(struct qmgr_forward *f, struct err *err)
+{
+	struct conf *conf = f->qmgr->service->conf;
+	const struct qmgr_cleanup_way way = {
+	    .local = span_equal_str(
+		queue_envelope_attr(f->message->envelope, "rewrite_context"), "local"),
+	};
+
+	if (qmgr_cleanup_is_idle(conf))
 		return true;
+	for (size_t i = 0; i < f->count; i++) {
+		struct queue_message *m = &f->messages[i];
+
+		if (queue_envelope_attr(&m->envelope, "content_filter").len == 0 &&
+		    !qmgr_cleanup_run(conf, &way, m, f->arena, err))
+			return false;
 	}
-	if (!qmgr_forward_map(f, arena_dup(f->arena, from->addr), &to, err))
-		return false;
-	for (size_t i = 0; i < to.count; i++)
-		qmgr_forward_add_rcpt(f, from, to.list[i]);
 	return true;
 }
 
@@ -459,7 +392,7 @@ qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
 	f->failures = arena_alloc(f->arena, (failures + 1) * sizeof(*f->failures));
 	ok = qmgr_forward_records(f, content, err);
 	qmgr_forward_share(f);
-	return ok;
+	return ok && qmgr_forward_cleanup(f, err);
 }
 
 /* A report to the sender. */
@@ -486,12 +419,26 @@ qmgr_forward_tell(struct qmgr_forward *f, struct span content, unsigned kind,
 	return true;
 }
 
-/* Failures of addresses that the recipient expanded to, and that it was expanded at all. */
+/* Failures of addresses that the recipient expanded to. */
 static bool
 qmgr_forward_reports(struct qmgr_forward *f, struct span content, struct err *err)
 {
 	const struct queue_rcpt *rcpt = &f->message->envelope->rcpts[f->rcpt];
-	const struct queue_notice expanded = {
+
+	return f->failure_count == 0 ||
+	       (rcpt->dsn_notify != 0 && (rcpt->dsn_notify & QUEUE_NOTIFY_FAILURE) == 0) ||
+	       qmgr_forward_tell(
+		   f, content, QUEUE_NOTIFY_FAILURE, f->failures, f->failure_count, err);
+}
+
+/* That it was expanded goes into one report with what else succeeded. */
+static const struct queue_notice *
+qmgr_forward_expanded(struct qmgr_forward *f)
+{
+	const struct queue_rcpt *rcpt = &f->message->envelope->rcpts[f->rcpt];
+	struct queue_notice *n = arena_new(f->arena, struct queue_notice);
+
+	*n = (struct queue_notice){
 	    .rcpt_no = rcpt->rcpt_no,
 	    .kind = QUEUE_NOTIFY_SUCCESS,
 	    .action = f->expanded,
@@ -501,18 +448,9 @@ qmgr_forward_reports(struct qmgr_forward *f, struct span content, struct err *er
 	    .dsn_notify = rcpt->dsn_notify,
 	    .dsn = "2.0.0",
 	    .text = "delivery via local: alias expanded",
-	    .remote_mta = "",
-	    .diagnostic = "",
 	    .at = clock_real_us(),
 	};
-
-	if (f->failure_count != 0 &&
-	    (rcpt->dsn_notify == 0 || (rcpt->dsn_notify & QUEUE_NOTIFY_FAILURE) != 0) &&
-	    !qmgr_forward_tell(
-		f, content, QUEUE_NOTIFY_FAILURE, f->failures, f->failure_count, err))
-		return false;
-	return f->expanded == NULL ||
-	       qmgr_forward_tell(f, content, QUEUE_NOTIFY_SUCCESS, &expanded, 1, err);
+	return n;
 }
 
 /* ---- outcomes ---------------------------------------------------------------------------------------------------- */
@@ -568,6 +506,8 @@ qmgr_forward_add(struct qmgr_forward *f, const struct err *trouble)
 	    .nexthop = f->nexthop,
 	    .forwards = f->messages,
 	    .forward_count = f->count,
+	    .notices = f->expanded != NULL ? qmgr_forward_expanded(f) : NULL,
+	    .notice_count = f->expanded != NULL,
 	    .arena = f->arena,
 	    .receipt = f->receipt,
 	};
@@ -578,7 +518,7 @@ qmgr_forward_add(struct qmgr_forward *f, const struct err *trouble)
 		(void)snprintf(o.dsn, sizeof(o.dsn), "4.3.0");
 		o.text = arena_printf(f->arena, "cannot forward: %s", trouble->text);
 		o.program = "local";
-		o.forward_count = 0;
+		o.forward_count = o.notice_count = 0;
 	}
 	qmgr_outcome_add(f->qmgr, f->message, f->rcpt, &o);
 }
@@ -652,7 +592,7 @@ qmgr_forward_start(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
 	f->report.diagnostic = span_str(arena_dup(a, in->diagnostic));
 	f->report.forwards = span_of(arena_dup(a, forwards), forwards.len);
 	m->holds++;
-	if (m->claimed->content_here && !qmgr_forward_has_tables(q->service->conf)) {
+	if (m->claimed->content_here && qmgr_cleanup_is_idle(q->service->conf)) {
 		qmgr_forward_finish(f, m->claimed->content);
 	} else if (task_group_start(&q->tasks, "forward", qmgr_forward_run, f) == NULL) {
 		(void)err_set(&err, ERR_TEMP, "4.3.0", "too many tasks");

@@ -146,6 +146,8 @@ qmgr_outcome_add(
 	if (rec->result.outcome == QUEUE_SENT || rec->result.outcome == QUEUE_BOUNCED) {
 		rec->result.forwards = o->forwards;
 		rec->result.forward_count = o->forward_count;
+		rec->result.notices = o->notices;
+		rec->result.notice_count = o->notice_count;
 	}
 	qmgr_trace_add(m, &rec->result, &rec->arena);
 	m->notified |= rec->result.notice_count != 0;

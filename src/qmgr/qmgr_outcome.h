@@ -36,6 +36,8 @@ struct qmgr_outcome {
 	/* What a local agent makes of it, stored with it if it is settled; all in `arena`. NULL: nothing. */
 	const struct queue_message *forwards;
 	size_t forward_count;
+	const struct queue_notice *notices; /* what the sender is told beside, likewise */
+	size_t notice_count;
 	struct arena *arena; /* taken over by qmgr_outcome_add(); NULL: none */
 	struct qmgr_receipt
 	    *receipt; /* a reference that qmgr_outcome_add() takes over; NULL: none */

@@ -12,6 +12,7 @@
 #include "dns/dns.h"
 #include "net/net_connect.h"
 #include "qmgr/qmgr_agent.h"
+#include "qmgr/qmgr_cleanup.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_limit.h"
 #include "qmgr/qmgr_outcome.h"
@@ -100,6 +101,8 @@ qmgr_configure(struct qmgr *q)
 	q->rewrite = rewrite;
 	bounce_settings_done(&q->bounce);
 	q->bounce = bounce_settings_from(q->service->conf);
+	q->bounce.cleanup = qmgr_cleanup_bounce;
+	q->bounce.cleanup_arg = q;
 	qmgr_transport_configure_all(q);
 	if (conf_time(q->service->conf, CONF_bounce_queue_lifetime) >
 	    conf_time(q->service->conf, CONF_maximal_queue_lifetime))

@@ -63,6 +63,9 @@ qmgr_shard_open_pool(const struct qmgr_shard *s)
 	});
 }
 
+/* Bytes of a message that are read for a bounce at least. */
+#define QMGR_BOUNCE_MIN ((size_t)65536)
+
 static size_t
 qmgr_compose(void *arg, const struct queue_bounce *b, const int64_t *ids, struct queue_message *ret,
     size_t max, struct arena *arena)
@@ -92,7 +95,9 @@ qmgr_shard_open_desk(struct qmgr_shard *s)
 	    .set_limit = conf_size(conf, CONF_ring_set_limit),
 	    .history = conf_time(conf, CONF_queue_history_time),
 	    .upload_timeout = conf_time(conf, CONF_queue_upload_timeout),
-	    .bounce_bytes = conf_size(conf, CONF_bounce_size_limit),
+	    /* The header section goes into it whatever the limit is. */
+	    .bounce_bytes = MAX(conf_size(conf, CONF_bounce_size_limit), QMGR_BOUNCE_MIN),
+	    .bounce_singly_with = conf_bool(conf, CONF_disable_verp_bounces) ? NULL : "verp",
 	    .compose = qmgr_compose,
 	    .compose_arg = s,
 	});

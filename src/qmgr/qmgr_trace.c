@@ -63,13 +63,16 @@ qmgr_trace_add(const struct qmgr_message *m, struct queue_result *result, struct
 		return;
 	if (*arena == NULL)
 		*arena = mem_new(struct arena);
-	notices = arena_alloc(*arena, count * sizeof(*notices));
+	notices = arena_alloc(*arena, (count + result->notice_count) * sizeof(*notices));
+	for (size_t i = 0; i < result->notice_count; i++)
+		notices[count + i] = result->notices[i];
 	result->notices = notices;
-	for (size_t i = 0; i < e->attr_count; i++) {
+	result->notice_count += count;
+	for (size_t i = 0, n = 0; i < e->attr_count; i++) {
 		if (!span_equal_str(e->attrs[i].name, "expanded"))
 			continue;
-		result->notice_count++;
-		qmgr_trace_expanded(e->attrs[i].value, -(int32_t)result->notice_count, result->at,
-		    *arena, notices++);
+		qmgr_trace_expanded(
+		    e->attrs[i].value, -(int32_t)(n + 1), result->at, *arena, &notices[n]);
+		n++;
 	}
 }

@@ -153,6 +153,17 @@ same_group(const struct db_result *r, size_t a, size_t b)
 	       db_result_int(r, a, COL_KIND) == db_result_int(r, b, COL_KIND);
 }
 
+/* Of a message with VERP each failed recipient is told of by itself. */
+static bool
+is_alone(const struct compose *c, size_t row)
+{
+	struct span attrs = db_result_span(c->rows, row, COL_ATTRS);
+
+	return c->desk->settings.bounce_singly_with != NULL &&
+	       db_result_int(c->rows, row, COL_KIND) == QUEUE_NOTIFY_FAILURE &&
+	       queue_attrs_have(attrs, c->desk->settings.bounce_singly_with);
+}
+
 /* False: no message ids at hand; what is not in `told` then waits for the janitor. */
 static bool
 compose_rows(struct compose *c)
@@ -166,7 +177,8 @@ compose_rows(struct compose *c)
 
 		if (id != db_result_int(c->rows, content, COL_MSG_ID))
 			content = first;
-		for (end = first + 1; end < rows && same_group(c->rows, first, end);)
+		end = first + 1;
+		while (end < rows && !is_alone(c, first) && same_group(c->rows, first, end))
 			end++;
 		if (!compose_one(c, content, first, end))
 			return false;

@@ -61,9 +61,12 @@ struct queue_desk_settings {
 	int64_t history;        /* queue_history_time, us: 30 d; negative: keep none */
 	int64_t upload_timeout; /* queue_upload_timeout, us: 1 h */
 	size_t bounce_bytes;    /* bounce_size_limit: 50000 */
+	/* A message with this attribute has one bounce for each recipient: "verp"; NULL: none has */
+	const char *bounce_singly_with;
 	/*
 	 * Composes what a bounce becomes: fills up to `max` messages in ret (in `arena`; msg_id from `ids`, which has `max`
-	 * fresh ones) and returns their number; 0: nobody is to be told. Called inside a transaction: must not wait.
+	 * fresh ones) and returns their number; 0: nobody is to be told. Called inside a transaction: may wait for tables, not
+	 * for this queue.
 	 */
 	size_t (*compose)(void *arg, const struct queue_bounce *b, const int64_t *ids,
 	    struct queue_message *ret, size_t max, struct arena *arena);

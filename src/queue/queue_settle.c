@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "queue/queue_history.h"
 #include "queue/queue_int.h"
+#include "queue/queue_large.h"
 
 enum plan {
 	PLAN_RING,
@@ -656,17 +657,33 @@ end_large(struct settle *s)
 
 /* ---- 5: what follows from it ----------------------------------------------------------------------------------------- */
 
+/* A large content goes beside the ring (rule 2). */
+static bool
+add_forward(struct settle *s, struct queue_store *store, const struct queue_message *m)
+{
+	struct queue_message large = *m;
+
+	if (m->content.len > QUEUE_LARGE_MIN) {
+		large.content = (struct span){0};
+		if (!queue_large_store(s->conn, m->envelope.msg_id, m->content, s->deadline,
+			&large.content_id, s->err))
+			return false;
+	}
+	queue_store_add(store, &large);
+	return true;
+}
+
 static bool
 store_forwards(struct settle *s)
 {
 	struct queue_store store = {0};
 	bool ok = true;
 
-	for (size_t i = 0; i < s->count; i++)
+	for (size_t i = 0; i < s->count && ok; i++)
 		if (is_valid(s, i))
-			for (size_t k = 0; k < s->results[i]->forward_count; k++)
-				queue_store_add(&store, &s->results[i]->forwards[k]);
-	if (store.count > 0) {
+			for (size_t k = 0; k < s->results[i]->forward_count && ok; k++)
+				ok = add_forward(s, &store, &s->results[i]->forwards[k]);
+	if (ok && store.count > 0) {
 		ok = queue_store_run(
 		    &store, s->conn, queue_desk_open_set(s->desk), s->deadline, s->err);
 		CRASH_POINT("forward-stored");

@@ -196,6 +196,9 @@ queue_store_add(struct queue_store *s, const struct queue_message *m)
 	if (m->upload != NULL) {
 		db_array_add_int(&s->content_ids, DB_INT8, queue_upload_content_id(m->upload));
 		db_array_add_null(&s->contents);
+	} else if (m->content_id != 0) {
+		db_array_add_int(&s->content_ids, DB_INT8, m->content_id);
+		db_array_add_null(&s->contents);
 	} else {
 		db_array_add_null(&s->content_ids);
 		db_array_add_bytes(&s->contents, m->content);

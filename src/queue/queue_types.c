@@ -92,3 +92,16 @@ queue_attrs_parse(
 		attrs[i].value = cut_line(&text);
 	}
 }
+
+bool
+queue_attrs_have(struct span text, const char *name)
+{
+	while (text.len > 0) {
+		struct span line = cut_line(&text);
+
+		if (span_equal_str(line, name))
+			return true;
+		(void)cut_line(&text);
+	}
+	return false;
+}

@@ -70,6 +70,7 @@ struct queue_message {
 	struct queue_envelope envelope;
 	struct span content;         /* all of it; empty when it was uploaded */
 	struct queue_upload *upload; /* a finished upload (queue_upload.h) instead; NULL: none */
+	int64_t content_id;          /* or what queue_large.h stored; 0: nothing */
 	const char *hold;            /* not NULL: to be put on hold, for this reason */
 };
 
@@ -93,6 +94,8 @@ struct span queue_envelope_attr(const struct queue_envelope *e, const char *name
  * the parsed array is in `arena` and points into `text`.
  */
 void queue_attrs_write(struct buf *out, const struct queue_attr *attrs, size_t count);
+/* Is there an attribute `name` in the text? */
+bool queue_attrs_have(struct span text, const char *name);
 void queue_attrs_parse(
     struct span text, struct arena *arena, const struct queue_attr **ret, size_t *ret_count);
 

@@ -112,6 +112,7 @@ serve(struct conf *conf, int sock,
 	if (!smtpd_setup_new(conf, &a->server.setup, &err))
 		log_fatal(EX_CONFIG, "%s", err.text);
 	a->server.setup->cleanup.store_elsewhere = drop;
+	a->server.setup->cleanup.unchanged = true;
 	a->server.setup->cleanup.store_arg = conf;
 	/* The proxy of a listener has no part in this. */
 	a->server.setup->haproxy = false;
