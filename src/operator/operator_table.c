@@ -25,18 +25,20 @@ table_editor(void *arg, struct cluster_table_editor *ret, struct err *err)
 	return ret->conn != NULL;
 }
 
+/* Trouble is told when everything is closed again. */
 static bool
-table_work(struct operator_session *s, void *arg, struct err *err UNUSED)
+table_work(struct operator_session *s, void *arg, struct err *err)
 {
 	struct table_work *work = arg;
 	struct table_command *c = &work->options.command;
+	bool ok;
 
 	c->editor = table_editor;
 	c->editor_arg = s;
 	cluster_table_start(&(struct cluster_table_settings){.pool = operator_session_pool(s, 0)});
-	work->status = table_options_run(&work->options, work->conf);
+	ok = table_options_run(&work->options, work->conf, &work->status, err);
 	cluster_table_stop();
-	return true;
+	return ok;
 }
 
 int

@@ -101,30 +101,30 @@ table_options_parse(int argc, char **argv, bool aliases, struct table_options *r
 		table_options_usage(aliases);
 }
 
-int
-table_options_run(struct table_options *o, struct conf *conf)
+bool
+table_options_run(struct table_options *o, struct conf *conf, int *ret_status, struct err *err)
 {
 	struct table_command *c = &o->command;
 	bool found = true, ok;
-	struct err err = {0};
 
 	c->conf = conf;
 	if (o->remove != NULL)
 		ok = table_command_delete(
-		    c, strcmp(o->remove, "-") == 0 ? NULL : o->remove, &found, &err);
+		    c, strcmp(o->remove, "-") == 0 ? NULL : o->remove, &found, err);
 	else if (o->query != NULL && strcmp(o->query, "-") == 0)
-		ok = table_command_query_input(c, &found, &err);
+		ok = table_command_query_input(c, &found, err);
 	else if (o->query != NULL)
-		ok = table_command_query(c, o->query, &found, &err);
+		ok = table_command_query(c, o->query, &found, err);
 	else if (o->list)
-		ok = table_command_list(c, &found, &err);
+		ok = table_command_list(c, &found, err);
 	else if (o->incremental)
-		ok = table_command_add(c, &err);
+		ok = table_command_add(c, err);
 	else
-		ok = table_command_build(c, &err);
+		ok = table_command_build(c, err);
 	if (!ok)
-		log_fatal(1, "%s", err.text);
+		return false;
 	if (fflush(stdout) != 0)
-		log_fatal(1, "write error");
-	return found ? 0 : 1;
+		return err_set(err, ERR_TEMP, "", "write error");
+	*ret_status = found ? 0 : 1;
+	return true;
 }

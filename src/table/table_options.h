@@ -1,6 +1,6 @@
 /*
- * table_options.h - the command lines of postmap(1) and postalias(1). Trouble ends the program with Postfix's words and exit
- * status 1.
+ * table_options.h - the command lines of postmap(1) and postalias(1). Trouble with the words ends the program with Postfix's
+ * words and exit status 1.
  */
 #ifndef TABLE_TABLE_OPTIONS_H
 #define TABLE_TABLE_OPTIONS_H
@@ -21,7 +21,8 @@ struct table_options {
 /* Reads the words; the result borrows from argv. `aliases`: postalias. */
 void table_options_parse(int argc, char **argv, bool aliases, struct table_options *ret);
 
-/* Does what they say with `conf`; returns the exit status. */
-int table_options_run(struct table_options *o, struct conf *conf);
+/* Does what they say with `conf`; *ret_status is the exit status. May wait. False: `err` is what to end with. */
+bool table_options_run(
+    struct table_options *o, struct conf *conf, int *ret_status, struct err *err) MUST_CHECK;
 
 #endif
