@@ -17,6 +17,9 @@
 /* How often a file is looked at, and how young a change makes a second reading worth while. */
 #define TABLE_CHECK_EVERY CLOCK_SECOND
 
+/* The same for files that are read whole, each time they have changed. */
+#define TABLE_READ_EVERY (4 * CLOCK_SECOND)
+
 static const struct table_type *const table_types[] = {
     &table_btree_type,
 #ifdef HAVE_CDB
@@ -139,7 +142,8 @@ table_refresh(struct table *t)
 	int64_t now = clock_mono_us();
 
 	table_open_now(t);
-	if (t->path == NULL || now - t->checked < TABLE_CHECK_EVERY)
+	if (t->path == NULL ||
+	    now - t->checked < (t->type->suffix[0] != '\0' ? TABLE_CHECK_EVERY : TABLE_READ_EVERY))
 		return;
 	t->checked = now;
 	if (table_has_changed(t))

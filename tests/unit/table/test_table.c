@@ -129,7 +129,7 @@ test_texthash(void **state UNUSED)
 	expect(spec, "novalue", "-");
 }
 
-/* The file is looked at once a second, and a table that breaks defers until it is whole again. */
+/* A file that is read whole is looked at each four seconds, and a table that breaks defers until it is whole again. */
 static void
 test_change(void **state UNUSED)
 {
@@ -144,19 +144,19 @@ test_change(void **state UNUSED)
 	assert_string_equal(ask(t, "k", TABLE_KEY_FULL), "one");
 	write_file("c", "k three\n");
 	assert_string_equal(ask(t, "k", TABLE_KEY_FULL), "one");
-	clock_fake(now + CLOCK_SECOND, real);
+	clock_fake(now + 4 * CLOCK_SECOND, real);
 	assert_string_equal(ask(t, "k", TABLE_KEY_FULL), "three");
 	/* Same length within the same second: the time of change may not tell. */
 	write_file("c", "k seven\n");
-	clock_fake(now + 2 * CLOCK_SECOND, real);
+	clock_fake(now + 8 * CLOCK_SECOND, real);
 	assert_string_equal(ask(t, "k", TABLE_KEY_FULL), "seven");
 	assert_int_equal(unlink(path), 0);
-	clock_fake(now + 3 * CLOCK_SECOND, real);
+	clock_fake(now + 12 * CLOCK_SECOND, real);
 	assert_string_equal(ask(t, "k", TABLE_KEY_FULL), "!");
 	assert_non_null(table_trouble(t));
 	write_file("c", "k back\n");
 	assert_string_equal(ask(t, "k", TABLE_KEY_FULL), "!");
-	clock_fake(now + 4 * CLOCK_SECOND, real);
+	clock_fake(now + 16 * CLOCK_SECOND, real);
 	assert_string_equal(ask(t, "k", TABLE_KEY_FULL), "back");
 	assert_null(table_trouble(t));
 	table_close(&t);
