@@ -162,6 +162,38 @@ put_rcpt(struct enqueue *e, struct span addr)
 	e->rcpts++;
 }
 
+/* Length of the word at the front: up to white space outside of quotes. */
+static size_t
+word_length(struct span s)
+{
+	bool quoted = false;
+	size_t n = 0;
+
+	for (; n < s.len && (quoted || strchr(" \t\r\n", s.ptr[n]) == NULL); n++) {
+		if (s.ptr[n] == '"')
+			quoted = !quoted;
+		else if (s.ptr[n] == '\\' && n + 1 < s.len)
+			n++;
+	}
+	return MIN(n, s.len);
+}
+
+/* "a@x b@y", no address as a whole: each word is one, so that nobody is forgotten for a missing comma. */
+static void
+put_words(struct enqueue *e, struct span text)
+{
+	struct buf addr CLEANUP(buf_done) = {0};
+
+	for (text = span_trim(text); text.len != 0; text = span_trim(text)) {
+		struct mail_addr_item item = {.addr = span_head(text, word_length(text))};
+
+		buf_clear(&addr);
+		if (mail_addr_list_internal(&item, &addr))
+			put_rcpt(e, buf_span(&addr));
+		text = span_from(text, item.addr.len);
+	}
+}
+
 /* All addresses in a header value or an argument. */
 static void
 put_rcpts(struct enqueue *e, struct span text)
@@ -175,6 +207,8 @@ put_rcpts(struct enqueue *e, struct span text)
 		buf_clear(&addr);
 		if (mail_addr_list_internal(&item, &addr))
 			put_rcpt(e, buf_span(&addr));
+		else if (!item.bracketed)
+			put_words(e, item.addr);
 	}
 }
 
