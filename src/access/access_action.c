@@ -66,8 +66,8 @@ access_action_dsn(struct span text, const char *fallback, char dsn[12])
 }
 
 /* What an X.1.Z code about an address becomes where it does not fit: at senders, at recipients, elsewhere (RFC 3463 section 3.2). */
-static void
-access_fit_dsn(enum access_thing thing, char dsn[12])
+void
+access_action_fit_dsn(enum access_thing thing, char dsn[12])
 {
 	static const char senders[] = "0787707780";
 	static const char rcpts[] = "0123456320";
@@ -88,7 +88,7 @@ access_act_reject(const struct access_act *act, int code, const char *fallback_d
 	char dsn[12];
 	struct span text = access_action_dsn(act->text, fallback_dsn, dsn);
 
-	access_fit_dsn(act->thing, dsn);
+	access_action_fit_dsn(act->thing, dsn);
 	if (text.len == 0)
 		text = SPAN_LIT("Access denied");
 	return access_reject_thing(act->ctx, act->thing, code, dsn, "%.*s", SPAN_ARG(text));
@@ -102,7 +102,7 @@ access_act_defer_if(const struct access_act *act, bool permit)
 	struct buf reason CLEANUP(buf_done) = {0};
 	int code = conf_int(act->ctx->access->conf, CONF_access_map_defer_code);
 
-	access_fit_dsn(act->thing, dsn);
+	access_action_fit_dsn(act->thing, dsn);
 	if (text.len == 0)
 		text = SPAN_LIT("Service unavailable");
 	buf_add_span(&reason, text);

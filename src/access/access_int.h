@@ -240,6 +240,8 @@ enum access_result access_action(
 
 /* Cuts "X.Y.Z" off the front of `text`; returns it in `dsn` if it is there, else `fallback`. */
 struct span access_action_dsn(struct span text, const char *fallback, char dsn[12]);
+/* What an X.1.Z code about an address becomes where it does not fit: at senders, at recipients, elsewhere (RFC 3463 section 3.2). */
+void access_action_fit_dsn(enum access_thing thing, char dsn[12]);
 
 /* ---- access_dns.c: what DNS says of names ---- */
 

@@ -44,13 +44,13 @@ access_defer_if_reject_all(struct access_context *ctx, const struct access_item 
 
 /* sleep SECONDS: for tests of clients, mostly. */
 static enum access_result
-access_sleep(struct access_context *ctx UNUSED, const struct access_item *item)
+access_sleep(struct access_context *ctx, const struct access_item *item)
 {
 	uint64_t seconds;
 
 	if (!span_number(span_str(item->argument), 86400, &seconds)) {
-		log_warn("restriction sleep: bad argument \"%s\"", item->argument);
-		return ACCESS_DUNNO;
+		log_warn("restriction sleep must be followed by number");
+		return access_reject_broken(ctx);
 	}
 	(void)task_sleep_until(clock_deadline((int64_t)seconds * CLOCK_SECOND));
 	return ACCESS_DUNNO;
@@ -320,7 +320,8 @@ access_reject_non_fqdn_helo(struct access_context *ctx, const struct access_item
 {
 	const char *helo = ctx->request->helo;
 
-	if (helo == NULL || access_is_fqdn(span_str(helo)))
+	/* A bare address is no name. */
+	if (helo == NULL || (access_is_fqdn(span_str(helo)) && !mail_addr_is_ipv4(span_str(helo))))
 		return ACCESS_DUNNO;
 	return access_reject_thing(ctx, ACCESS_THING_HELO,
 	    conf_int(ctx->access->conf, CONF_non_fqdn_reject_code), "4.5.2",
@@ -352,6 +353,8 @@ access_reject_invalid_helo(struct access_context *ctx, const struct access_item 
 	if (helo == NULL)
 		return ACCESS_DUNNO;
 	name = span_str(helo);
+	if (name.len > 1 && name.ptr[name.len - 1] == '.')
+		name.len--;
 	literal = helo[0] == '[';
 	if (literal ? mail_addr_is_literal(name, NULL)
 		    : mail_addr_is_ipv4(name) || mail_addr_is_ipv6(name) || mail_addr_is_host(name))

@@ -3,7 +3,12 @@
  * (postfix-features 3.7). What the table says is done in access_action.c.
  */
 #include "access/access_int.h"
+
+#include <string.h>
+
 #include "base/log.h"
+#include "base/mem.h"
+#include "mail/mail_addr.h"
 #include "table/table_address.h"
 
 /* Does what the lookup came to. */
@@ -119,6 +124,7 @@ access_check_address_table(struct access_context *ctx, const struct access_item 
 	    .owner_request_split = !conf_bool(a->conf, CONF_owner_request_special),
 	};
 	struct buf value CLEANUP(buf_done) = {0};
+	char *folded CLEANUP(mem_free_str) = NULL;
 	enum access_result result;
 	enum table_result table_found;
 	struct err err;
@@ -128,8 +134,11 @@ access_check_address_table(struct access_context *ctx, const struct access_item 
 		return ACCESS_DUNNO;
 	if (address[0] == '\0')
 		return access_check_null_sender(ctx, item);
+	/* In lower case for every kind of table: "$1" of a pattern is that too. */
+	folded = mem_strdup(address);
+	mail_addr_fold(folded, strlen(folded));
 	table_found =
-	    table_address_lookup(item->tables, &rules, span_str(address), &value, NULL, &err);
+	    table_address_lookup(item->tables, &rules, span_str(folded), &value, NULL, &err);
 	result = access_table_result(ctx, item, table_found, buf_str(&value), &found);
 	/* A recipient with routing inside is not what the table knows. */
 	if (result == ACCESS_OK && thing == ACCESS_THING_RCPT &&

@@ -171,9 +171,10 @@ access_unlisted_error(const struct access_unlisted *u, const struct rewrite_rout
 	struct span text =
 	    access_action_dsn(span_str(route->nexthop), retry ? "4.1.1" : usual, dsn);
 
-	/* RFC 3463: X.1.1, X.1.3 and X.1.6 are about a recipient, X.1.7 about a sender; X.1.2 and X.1.8 as well. */
-	if (u->thing == ACCESS_THING_SENDER && strlen(dsn) == 5 && strncmp(dsn + 1, ".1.", 3) == 0)
-		dsn[4] = dsn[4] == '2' ? '8' : strchr("136", dsn[4]) != NULL ? '7' : dsn[4];
+	access_action_fit_dsn(u->thing, dsn);
+	/* "error:" without a text has the domain for one. */
+	if (span_equal_nocase(text, rewrite_domain_of(span_str(u->address))))
+		text = SPAN_LIT("Address is undeliverable");
 	if (route->address_class == REWRITE_VIRTUAL_ALIAS && span_starts(text, "User unknown"))
 		code = conf_int(u->ctx->access->conf, CONF_unknown_virtual_alias_reject_code);
 	return access_reject_thing(u->ctx, u->thing, code, dsn, "%.*s", SPAN_ARG(text));

@@ -284,6 +284,10 @@ smtpd_xclient(struct smtpd_session *s, struct span args)
 
 	if (!smtpd_proxy_allowed(s, args, "XCLIENT", SMTP_EHLO_XCLIENT))
 		return;
+	/* What is not well formed as a whole changes nothing. */
+	for (struct span rest = args; span_word(&rest, " \t", &word);)
+		if (!smtpd_attr_parse(s, word, SIZE_MAX, &name, &value))
+			return;
 	while (span_word(&args, " \t", &word))
 		if (!smtpd_attr_parse(s, word, SIZE_MAX, &name, &value) ||
 		    !smtpd_xclient_set(s, name, &value, &given))
