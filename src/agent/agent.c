@@ -5,6 +5,8 @@
  */
 #include "agent/agent.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "agent/agent_content.h"
@@ -236,6 +238,19 @@ agent_job_run(void *arg)
 	task_cond_wake_all(&a->idle);
 }
 
+/* By domain, then by local part: the order in which Postfix's agents, and those behind them, see recipients. */
+static int
+agent_compare_rcpts(const void *a, const void *b)
+{
+	const struct delivery_rcpt *x = a;
+	const struct delivery_rcpt *y = b;
+	size_t at_x = span_find_last(x->addr, '@');
+	size_t at_y = span_find_last(y->addr, '@');
+	int domains = strcasecmp(x->addr.ptr + at_x, y->addr.ptr + at_y);
+
+	return domains != 0 ? domains : strcasecmp(x->addr.ptr, y->addr.ptr);
+}
+
 static bool
 agent_start_job(struct agent *a, uint32_t delivery, struct span payload)
 {
@@ -250,6 +265,9 @@ agent_start_job(struct agent *a, uint32_t delivery, struct span payload)
 		mem_free(job);
 		return false;
 	}
+	if (job->request.rcpt_count > 1)
+		qsort(job->request.rcpts, job->request.rcpt_count, sizeof(*job->request.rcpts),
+		    agent_compare_rcpts);
 	job->outcomes = arena_alloc(&job->arena, job->request.rcpt_count * sizeof(*job->outcomes));
 	for (size_t i = 0; i < job->request.rcpt_count; i++)
 		job->outcomes[i].rcpt_no = job->request.rcpts[i].rcpt_no;

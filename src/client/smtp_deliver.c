@@ -268,32 +268,6 @@ smtp_deliver_to(struct smtp_delivery *d, struct span nexthop)
 	smtp_deliver_inet(d, nexthop);
 }
 
-/* By domain, then by local part: the order in which Postfix's servers see them. */
-static int
-smtp_deliver_compare_rcpts(const void *a, const void *b)
-{
-	const struct delivery_rcpt *x = a;
-	const struct delivery_rcpt *y = b;
-	size_t at_x = span_find_last(x->addr, '@');
-	size_t at_y = span_find_last(y->addr, '@');
-	int domains = strcasecmp(x->addr.ptr + at_x, y->addr.ptr + at_y);
-
-	return domains != 0 ? domains : strcasecmp(x->addr.ptr, y->addr.ptr);
-}
-
-/* Before there is any outcome. */
-static void
-smtp_deliver_sort(struct agent_job *job)
-{
-	struct delivery_request *r = &job->request;
-
-	if (r->rcpt_count < 2)
-		return;
-	qsort(r->rcpts, r->rcpt_count, sizeof(*r->rcpts), smtp_deliver_compare_rcpts);
-	for (size_t i = 0; i < r->rcpt_count; i++)
-		job->outcomes[i].rcpt_no = r->rcpts[i].rcpt_no;
-}
-
 static void
 smtp_deliver(struct agent_job *job)
 {
@@ -310,7 +284,6 @@ smtp_deliver(struct agent_job *job)
 
 	struct conf *conf = conf_ref(s->conf); /* a reload must not take the texts away */
 
-	smtp_deliver_sort(job);
 	smtp_cache_begin(s, nexthop);
 	if (smtp_flags_allow(&d))
 		smtp_deliver_kept(&d, nexthop);

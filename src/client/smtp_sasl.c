@@ -80,6 +80,7 @@ smtp_sasl_find(const struct smtp_session *session, const struct agent_job *job,
 	const struct table_address_rules rules = {
 	    .forms = TABLE_ADDRESS_FULL | TABLE_ADDRESS_AT_DOMAIN};
 	enum table_result r = TABLE_NOT_FOUND;
+	struct span nexthop = job->request.nexthop;
 	struct err err;
 
 	if (smtp_sasl_by_sender(a) && job->request.sender.len != 0)
@@ -88,9 +89,11 @@ smtp_sasl_find(const struct smtp_session *session, const struct agent_job *job,
 	if (r == TABLE_NOT_FOUND)
 		r = table_list_lookup(
 		    a->passwords, span_str(session->host.name), TABLE_KEY_FULL, ret, &err);
+	/* lmtp's "inet:" says how to go there, not where. */
+	if (a->lmtp && span_starts(nexthop, "inet:"))
+		nexthop = span_from(nexthop, 5);
 	if (r == TABLE_NOT_FOUND)
-		r = table_list_lookup(
-		    a->passwords, job->request.nexthop, TABLE_KEY_FULL, ret, &err);
+		r = table_list_lookup(a->passwords, nexthop, TABLE_KEY_FULL, ret, &err);
 	return r;
 }
 

@@ -168,10 +168,13 @@ static void
 smtp_tls_find_policy(const struct smtp_tls *t, struct span nexthop, struct smtp_tls_policy *ret)
 {
 	struct buf value CLEANUP(buf_done) = {0};
-	bool plain =
-	    nexthop.len != 0 && nexthop.ptr[0] != '[' && span_find(nexthop, ':') == nexthop.len;
 	enum table_result r;
 	struct err err;
+	bool plain;
+
+	if (t->lmtp && span_starts(nexthop, "inet:"))
+		nexthop = span_from(nexthop, 5);
+	plain = nexthop.len != 0 && nexthop.ptr[0] != '[' && span_find(nexthop, ':') == nexthop.len;
 
 	ret->level = t->level;
 	if (table_list_is_empty(t->policies))
