@@ -137,11 +137,16 @@ def test_mailbox_transport(t):
 
 @limit(90)
 def test_forward_large(t):
-    """A message that does not come with its claim is forwarded whole."""
-    sink = t.sink()
+    """A message that does not come with its claim is forwarded whole, and its new content is kept in chunks, too."""
+    sink = t.sink().on("rcpt", "450 4.2.0 busy", match="remote@", times=1)
     r = local_relay(t, "a remote@dest.example\n", sink=sink)
     body = "0123456789abcdef\n" * 80000
     t.send(r, recipients=["a@rp.test"], message="Subject: large\n\n" + body)
+    r.log.wait_for(r"smtp\[.*to=<remote@dest.example>.*status=deferred")
+    t.wait("a deferred message with its content in chunks", lambda: r.sql(
+        "SELECT count(*) FROM mailq.deferred_message m JOIN mailq.large l USING (content_id) "
+        "WHERE m.content IS NULL AND l.state = 'queued' AND l.msg_id = m.msg_id") == [["1"]])
+    r.must_run("postqueue", "-f")
     sink.wait(1)
     got = sink.messages[0].data.decode().replace("\r\n", "\n")
     assert got.endswith("\n\n" + body), len(got)

@@ -154,6 +154,40 @@ soft_bounce(void **state UNUSED)
 	assert_int_equal(r.notify, FAIL);
 }
 
+/* confirm_delay_cleared: who was warned, and wanted to be, hears of the success. */
+static void
+confirm_delay_cleared(void **state UNUSED)
+{
+	struct qmgr_rules how = rules;
+	static const struct {
+		int64_t age;
+		unsigned wanted;
+		int32_t attempts;
+		unsigned notify;
+	} cases[] = {
+	    {20000 * S, 0, 3, OK},
+	    {20000 * S, DELAY, 1, OK},
+	    {20000 * S, FAIL, 3, 0},
+	    {20000 * S, 0, 0, 0},
+	    {100 * S, 0, 3, 0},
+	};
+
+	how.confirm = true;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const struct queue_envelope envelope = {
+		    .sender = "s@x.test", .arrival = NOW - cases[i].age};
+		const struct queue_rcpt rcpt = {
+		    .dsn_notify = cases[i].wanted, .attempts = cases[i].attempts};
+		const struct qmgr_outcome o = {.status = DELIVERY_SENT};
+		struct queue_result r = {.envelope = &envelope, .rcpt = &rcpt, .at = NOW};
+
+		qmgr_decide(&how, 0, &o, &r);
+		assert_int_equal(r.notify, cases[i].notify);
+		qmgr_decide(&rules, 0, &o, &r);
+		assert_int_equal(r.notify, 0);
+	}
+}
+
 int
 main(void)
 {
@@ -162,6 +196,7 @@ main(void)
 	    cmocka_unit_test(times_of_a_deferral),
 	    cmocka_unit_test(no_attempt_was_made),
 	    cmocka_unit_test(soft_bounce),
+	    cmocka_unit_test(confirm_delay_cleared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
