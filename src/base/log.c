@@ -27,6 +27,7 @@ static struct {
 	bool also_stderr;
 	char *stderr_tag;
 	int verbose;
+	const char *acting; /* log_act_as(); NULL: as ourselves */
 	bool ready;
 	bool buffered;
 	unsigned generation; /* calls of log_reopen() */
@@ -246,8 +247,14 @@ log_line(enum log_level level, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	log_vline(level, NULL, fmt, args);
+	log_vline(level, log_state.acting, fmt, args);
 	va_end(args);
+}
+
+void
+log_act_as(const char *program)
+{
+	log_state.acting = program;
 }
 
 void

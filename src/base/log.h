@@ -59,6 +59,12 @@ void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
  */
 void log_info_as(const char *program, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/*
+ * From here on all lines go under the name of `program` (a constant), until log_act_as(NULL). Not to be waited in between: the
+ * other tasks' lines would go there too.
+ */
+void log_act_as(const char *program);
+
 #define log_debug(...)                                                                             \
 	do {                                                                                       \
 		if (UNLIKELY(log_is_verbose()))                                                    \

@@ -120,7 +120,7 @@ cleanup_settings_from(struct conf *conf)
 	s.strip_chars = read_characters(conf, CONF_message_strip_characters, &s.strip_count);
 	s.reject_chars = read_characters(conf, CONF_message_reject_characters, &s.reject_count);
 	for (size_t i = 0; i < CLEANUP_CLASS_COUNT; i++)
-		s.checks[i] = table_list_of(conf, checks[i], 0);
+		s.checks[i] = table_list_of(conf, checks[i], TABLE_BYTES | TABLE_OF_CLEANUP);
 	/* Whoever uses these settings compiles the same lists and refuses the configuration. */
 	if (!rewrite_new(conf, &s.rewrite, &err))
 		s.rewrite = NULL;

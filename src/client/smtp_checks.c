@@ -53,14 +53,14 @@ smtp_checks_new(struct conf *conf, bool lmtp)
 	c->refs = 1;
 	c->conf = conf_ref(conf);
 	c->lmtp = lmtp;
-	c->tables[SMTP_CHECKS_PRIMARY] =
-	    table_list_of(conf, lmtp ? CONF_lmtp_header_checks : CONF_smtp_header_checks, 0);
+	c->tables[SMTP_CHECKS_PRIMARY] = table_list_of(
+	    conf, lmtp ? CONF_lmtp_header_checks : CONF_smtp_header_checks, TABLE_BYTES);
 	c->tables[SMTP_CHECKS_MIME] = table_list_of(
-	    conf, lmtp ? CONF_lmtp_mime_header_checks : CONF_smtp_mime_header_checks, 0);
-	c->tables[SMTP_CHECKS_NESTED] = table_list_of(
-	    conf, lmtp ? CONF_lmtp_nested_header_checks : CONF_smtp_nested_header_checks, 0);
+	    conf, lmtp ? CONF_lmtp_mime_header_checks : CONF_smtp_mime_header_checks, TABLE_BYTES);
+	c->tables[SMTP_CHECKS_NESTED] = table_list_of(conf,
+	    lmtp ? CONF_lmtp_nested_header_checks : CONF_smtp_nested_header_checks, TABLE_BYTES);
 	c->tables[SMTP_CHECKS_BODY] =
-	    table_list_of(conf, lmtp ? CONF_lmtp_body_checks : CONF_smtp_body_checks, 0);
+	    table_list_of(conf, lmtp ? CONF_lmtp_body_checks : CONF_smtp_body_checks, TABLE_BYTES);
 	c->body_limit = conf_size(conf, CONF_body_checks_size_limit);
 	return c;
 }

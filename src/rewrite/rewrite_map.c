@@ -73,8 +73,8 @@ rewrite_places(const struct conf *conf, enum conf_param p)
 static struct rewrite_canonical
 rewrite_canonical_of(struct conf *conf, enum conf_param maps, enum conf_param classes)
 {
-	return (struct rewrite_canonical){table_list_of(conf, maps, 0), conf_param_info(maps)->name,
-	    rewrite_places(conf, classes)};
+	return (struct rewrite_canonical){table_list_of(conf, maps, TABLE_OF_CLEANUP),
+	    conf_param_info(maps)->name, rewrite_places(conf, classes)};
 }
 
 struct rewrite_map *
@@ -98,9 +98,9 @@ rewrite_map_new(struct conf *conf, const struct rewrite *rewrite)
 	if (!domain_list_parse(conf, conf_str(conf, CONF_masquerade_exceptions),
 		"masquerade_exceptions", DOMAIN_LIST_EXACT, &m->spared, &err))
 		log_warn("%s", err.text);
-	m->virtual = table_list_of(conf, CONF_virtual_alias_maps, 0);
-	m->sender_bcc = table_list_of(conf, CONF_sender_bcc_maps, 0);
-	m->recipient_bcc = table_list_of(conf, CONF_recipient_bcc_maps, 0);
+	m->virtual = table_list_of(conf, CONF_virtual_alias_maps, TABLE_OF_CLEANUP);
+	m->sender_bcc = table_list_of(conf, CONF_sender_bcc_maps, TABLE_OF_CLEANUP);
+	m->recipient_bcc = table_list_of(conf, CONF_recipient_bcc_maps, TABLE_OF_CLEANUP);
 	m->always_bcc = conf_str(conf, CONF_always_bcc);
 	m->expansion_limit = conf_size(conf, CONF_virtual_alias_expansion_limit);
 	m->recursion_limit = conf_size(conf, CONF_virtual_alias_recursion_limit);

@@ -111,6 +111,8 @@ table_load(struct table *t)
 	struct err err = {0};
 	void *before = t->state;
 
+	if (t->path != NULL && (t->flags & TABLE_OF_CLEANUP) != 0)
+		log_act_as("cleanup");
 	table_note_file(t);
 	t->state = NULL;
 	if (t->type->open(t, &err)) {
@@ -119,6 +121,7 @@ table_load(struct table *t)
 		table_set_trouble(t, err.text);
 		t->state = NULL;
 	}
+	log_act_as(NULL);
 	if (before != NULL)
 		t->type->close(before);
 }
@@ -268,11 +271,14 @@ table_is_utf8(const struct table *t)
 static enum table_result
 table_fail(const struct table *t, struct span key, struct err *err)
 {
+	if ((t->flags & TABLE_OF_CLEANUP) != 0)
+		log_act_as("cleanup");
 	if (t->trouble != NULL)
 		log_warn("%s is unavailable. %s", t->spec, t->trouble);
 	else if (err->text[0] != '\0')
 		log_warn("%s: %s", t->spec, err->text);
 	log_warn("%s lookup error for \"%.*s\"", t->spec, SPAN_ARG(span_head(key, 100)));
+	log_act_as(NULL);
 	(void)err_set(err, ERR_TEMP, "4.3.0", "%s: %s", t->spec,
 	    t->trouble != NULL ? t->trouble : "lookup error");
 	return TABLE_ERROR;

@@ -37,6 +37,8 @@ enum table_flags {
 	TABLE_FILE_VALUES = 1 << 3,
 	/* Keys are bytes, not text in UTF-8: header and body checks. */
 	TABLE_BYTES = 1 << 4,
+	/* What is wrong with it is logged under the name of cleanup, whose table it is in Postfix. */
+	TABLE_OF_CLEANUP = 1 << 5,
 };
 
 /* What the key is: a part of an address is never asked of a pattern table, which sees the whole key only. */
