@@ -155,7 +155,7 @@ LEAVE_NOTICE = """
 # Either node may be the one that comes there.
 EITHER = (DEATH, EXPIRE, LEFT, OLD, MAILBOX, FORWARD, DOUBT, ORDER, QMQP, LMTP)
 # Something must happen before something else: on a busy machine it takes more than one try.
-WINDOW = (FACT, DOUBT, ORDER, SLOW)
+WINDOW = (FACT, DOUBT, ORDER, SLOW, EXPIRE)
 SUBJECTS = itertools.count(1)
 
 
@@ -423,7 +423,7 @@ def test_stop_at_every_fenced_point(t):
     finish(t, nodes, load)
 
 
-WALK_ROUNDS = 40 if FULL else 3
+WALK_ROUNDS = 40 if FULL else 2
 WALK_PROGRESS = 25
 
 

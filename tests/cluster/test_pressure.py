@@ -6,7 +6,7 @@ import re
 
 import netns
 import pgtest
-from cluster import Gate, Nodes, RssWatch
+from cluster import Gate, Nodes, RssWatch, full
 from deadline import wait_until
 from load import Load, mail_sink
 from session import equal, limit
@@ -72,6 +72,7 @@ def fill(path, leave):
             left -= f.write(b"x" * min(left, 1 << 20))
 
 
+@full
 @limit(300)
 def test_disk_full(t):
     """PostgreSQL has no room on its disk: 452 before DATA, until there is room again. If PostgreSQL itself gives up, it is started

@@ -116,7 +116,7 @@ def test_reported_and_not_recorded(t):
     equal(nodes.account().doubled, [], "second copies")
 
 
-KILLS = 40 if FULL else 6
+KILLS = 40 if FULL else 3
 
 
 @limit(600 if FULL else 150)
