@@ -191,22 +191,6 @@ mail_log_non_smtp(struct buf *out, const struct mail_log_client *client, struct 
 /* ---- cleanup, pickup ---- */
 
 void
-mail_log_message_id(struct buf *out, const char *queue_id, struct span message_id)
-{
-	mail_log_id(out, queue_id);
-	buf_add_str(out, "message-id=");
-	buf_add_span(out, message_id.len != 0 ? message_id : SPAN_LIT("<>"));
-}
-
-void
-mail_log_resent_message_id(struct buf *out, const char *queue_id, struct span message_id)
-{
-	mail_log_id(out, queue_id);
-	buf_add_str(out, "resent-message-id=");
-	buf_add_span(out, message_id);
-}
-
-void
 mail_log_content(struct buf *out, const struct mail_log_content *content)
 {
 	mail_log_id(out, content->queue_id);

@@ -76,11 +76,6 @@ void mail_log_non_smtp(struct buf *out, const struct mail_log_client *client, st
 
 /* ---- cleanup, pickup ---- */
 
-/* "QID: message-id=<...>"; an empty one is written as message-id=<>. */
-void mail_log_message_id(struct buf *out, const char *queue_id, struct span message_id);
-/* "QID: resent-message-id=<...>" */
-void mail_log_resent_message_id(struct buf *out, const char *queue_id, struct span message_id);
-
 /*
  * A header or body action: "QID: reject: header Subject: x from NAME[ADDR]; from=<s> to=<r> proto=P helo=<h>: text".
  * `origin` is "NAME[ADDR]" or "local"; content is cut at 200 bytes; NULL = left out.
