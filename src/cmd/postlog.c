@@ -72,8 +72,8 @@ parse(int argc, char **argv, struct request *r)
 			r->verbose++;
 			break;
 		default:
-			log_fatal(1,
-			    "usage: postlog [-iv] [-c DIR] [-p PRIORITY] [-t TAG] [TEXT...]");
+			log_fatal(
+			    1, "usage: postlog [-iv] [-c DIR] [-p PRIORITY] [-t TAG] [TEXT...]");
 		}
 	}
 }
