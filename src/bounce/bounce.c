@@ -121,6 +121,8 @@ bounce_describe(const struct bounce_settings *s, const struct queue_bounce *b,
 	const struct queue_envelope *e = b->envelope;
 	enum mail_report_kind kind = bounce_report_kind(b->kind);
 
+	if (kind == MAIL_REPORT_SUCCESS && queue_envelope_attr(e, "trace").len != 0)
+		kind = MAIL_REPORT_VERIFY;
 	return (struct mail_report){
 	    .kind = kind,
 	    .settings =

@@ -431,6 +431,7 @@ cleanup_attributes(const struct cleanup *c, struct queue_attr *attrs)
 	n = cleanup_attribute(attrs, n, SPAN_LIT("content_filter"),
 	    c->filter != NULL ? c->filter : e->content_filter);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("verp"), e->verp);
+	n = cleanup_attribute(attrs, n, SPAN_LIT("trace"), e->trace);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("envid"), e->envid);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("ret"), e->ret);
 	if (e->smtputf8)

@@ -253,6 +253,9 @@ take_record(struct message *m, const struct maildrop_record *r)
 	case MAILDROP_VERP:
 		e->verp = arena_dup(&m->arena, r->data);
 		break;
+	case MAILDROP_PURPOSE:
+		e->trace = arena_dup(&m->arena, r->data);
+		break;
 	case MAILDROP_NOTIFY:
 		m->notify = (unsigned)number_of(r->data);
 		break;
@@ -280,7 +283,6 @@ take_record(struct message *m, const struct maildrop_record *r)
 		m->orcpt = arena_dup(&m->arena, r->data);
 		break;
 	case MAILDROP_VERSION:
-	case MAILDROP_PURPOSE:
 	case MAILDROP_END:
 		break;
 	}

@@ -352,6 +352,9 @@ check(struct sendmail *s)
 		FATAL("-qR can be used only in delivery mode");
 	if (s->id != NULL && s->mode != MODE_ENQUEUE)
 		FATAL("-qI can be used only in delivery mode");
+	/* Twice is for debugging only. */
+	if (s->request.verbose == 1 && s->mode == MODE_ENQUEUE)
+		s->request.purpose = "record";
 	if (!s->verify)
 		return;
 	if (s->request.extract)

@@ -5,6 +5,7 @@
 #include "qmgr/qmgr_trace.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "qmgr/qmgr_int.h"
@@ -48,31 +49,68 @@ qmgr_trace_expanded(
 	ret->dsn_orcpt = qmgr_trace_text(qmgr_trace_field(&value), arena);
 }
 
+/* How the first attempt ended, for whoever wants to know it (sendmail -v). */
+static void
+qmgr_trace_attempt(const struct queue_result *r, struct arena *arena, struct queue_notice *ret)
+{
+	const struct queue_rcpt *rcpt = r->rcpt;
+	const char *action = r->outcome == QUEUE_DEFERRED ? "delayed" : r->action;
+	bool via = r->relay != NULL && r->relay[0] != '\0' && strcmp(r->relay, "none") != 0;
+
+	*ret = (struct queue_notice){
+	    .rcpt_no = rcpt->rcpt_no,
+	    .kind = QUEUE_NOTIFY_SUCCESS,
+	    .action = arena_strdup(arena, action),
+	    .addr = rcpt->addr,
+	    .orig_addr = rcpt->orig_addr,
+	    .dsn_orcpt = rcpt->dsn_orcpt,
+	    .dsn_notify = rcpt->dsn_notify,
+	    .dsn = r->dsn,
+	    .text = arena_printf(arena, "%s%s%s%s", via ? "delivery via " : "", via ? r->relay : "",
+		via ? ": " : "", r->text != NULL ? r->text : ""),
+	    .remote_mta = r->remote_mta,
+	    .diagnostic = r->diagnostic,
+	    .at = r->at,
+	};
+}
+
+static size_t
+qmgr_trace_count(const struct queue_envelope *e, const struct queue_rcpt *rcpt)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < e->attr_count && rcpt->rcpt_no == 0; i++)
+		count += span_equal_str(e->attrs[i].name, "expanded");
+	return count;
+}
+
 void
 qmgr_trace_add(const struct qmgr_message *m, struct queue_result *result, struct arena **arena)
 {
 	const struct queue_envelope *e = m->envelope;
+	bool record = queue_envelope_attr(e, "trace").len != 0;
+	size_t expanded = qmgr_trace_count(e, result->rcpt);
+	size_t given = result->notice_count;
 	struct queue_notice *notices;
 	size_t count = 0;
 
-	if (result->rcpt->rcpt_no != 0 || result->rcpt->attempts != 0 || result->no_attempt)
-		return;
-	for (size_t i = 0; i < e->attr_count; i++)
-		count += span_equal_str(e->attrs[i].name, "expanded");
-	if (count == 0)
+	if (result->rcpt->attempts != 0 || result->no_attempt || (expanded == 0 && !record))
 		return;
 	if (*arena == NULL)
 		*arena = mem_new(struct arena);
-	notices = arena_alloc(*arena, (count + result->notice_count) * sizeof(*notices));
-	for (size_t i = 0; i < result->notice_count; i++)
-		notices[count + i] = result->notices[i];
-	result->notices = notices;
-	result->notice_count += count;
-	for (size_t i = 0, n = 0; i < e->attr_count; i++) {
+	notices = arena_alloc(*arena, (expanded + given + record) * sizeof(*notices));
+	for (size_t i = 0; expanded != 0 && i < e->attr_count; i++) {
 		if (!span_equal_str(e->attrs[i].name, "expanded"))
 			continue;
 		qmgr_trace_expanded(
-		    e->attrs[i].value, -(int32_t)(n + 1), result->at, *arena, &notices[n]);
-		n++;
+		    e->attrs[i].value, -(int32_t)(count + 1), result->at, *arena, &notices[count]);
+		count++;
 	}
+	for (size_t i = 0; i < given; i++)
+		notices[count++] = result->notices[i];
+	/* One of its own has the same key. */
+	if (record && given == 0 && result->notify != QUEUE_NOTIFY_SUCCESS)
+		qmgr_trace_attempt(result, *arena, &notices[count++]);
+	result->notices = notices;
+	result->notice_count = count;
 }

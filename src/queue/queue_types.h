@@ -46,6 +46,7 @@ struct queue_rcpt {
  *	rewrite_context          "local" or "remote"
  *	content_filter, redirect
  *	message_id               for the log
+ *	trace                    "record" (sendmail -v): the sender hears what became of each recipient at the first attempt
  *	expanded                 one for each recipient that became others and wanted a report of success: NOTIFY bits of that
  *	                         recipient, its address, the one first given and ORCPT, with TAB between them
  */
