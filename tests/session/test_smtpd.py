@@ -21,7 +21,8 @@ def test_xclient(t):
     """A proxy speaks for another client: relay rights go by that one, and XFORWARD is for the log."""
     sink = t.sink()
     relay = t.relay(sink=sink, main={"smtpd_authorized_xclient_hosts": "127.0.0.1",
-                                     "smtpd_authorized_xforward_hosts": "127.0.0.1"})
+                                     "smtpd_authorized_xforward_hosts": "127.0.0.1",
+                                     "inet_protocols": "all"})
     c = t.client(relay)
     assert "XCLIENT" in c.ehlo()
     c.cmd("XCLIENT NAME=far.example ADDR=192.0.2.9 PORT=[UNAVAILABLE]", 220)
@@ -42,7 +43,7 @@ def test_xclient(t):
 
 def test_haproxy(t):
     """What a load balancer says of its client is believed where it is asked for, and nothing else is served."""
-    relay = t.relay(smtpd_opts=["smtpd_upstream_proxy_protocol=haproxy"])
+    relay = t.relay(smtpd_opts=["smtpd_upstream_proxy_protocol=haproxy"], main={"inet_protocols": "all"})
     c = t.client(relay, greet=False)
     c.send_raw(b"PROXY TCP6 2001:db8::9 2001:db8::1 4000 25\r\n")
     c.expect(220)
