@@ -22,9 +22,9 @@ OPT_FLAGS := $(if $(HAVE_OPT),$(shell pkg-config --cflags $(HAVE_OPT))) \
              $(if $(filter ldap,$(HAVE_OPT)),-DHAVE_LDAP=1) $(if $(filter libmariadb,$(HAVE_OPT)),-DHAVE_MYSQL=1) \
              $(if $(filter sqlite3,$(HAVE_OPT)),-DHAVE_SQLITE=1) $(if $(filter libcdb,$(HAVE_OPT)),-DHAVE_CDB=1)
 OPT_LIBS  := $(if $(HAVE_OPT),$(shell pkg-config --libs $(HAVE_OPT)))
-LEFT_OUT  := $(if $(filter ldap,$(HAVE_OPT)),,$(wildcard src/table/table_ldap*.c)) \
-             $(if $(filter libmariadb,$(HAVE_OPT)),,$(wildcard src/table/table_mysql*.c)) \
-             $(if $(filter sqlite3,$(HAVE_OPT)),,src/table/table_sqlite.c)
+LEFT_OUT  := $(if $(filter ldap,$(HAVE_OPT)),,$(wildcard src/backend/table_ldap*.c)) \
+             $(if $(filter libmariadb,$(HAVE_OPT)),,$(wildcard src/backend/table_mysql*.c)) \
+             $(if $(filter sqlite3,$(HAVE_OPT)),,src/backend/table_sqlite.c)
 OPT_STAMP := $(BUILD)/.optional$(subst $(eval) ,,$(HAVE_OPT:%=-%))
 # Made here, for a rule's target that is missing would be taken for an intermediate file that nobody needs.
 $(shell [ -e $(OPT_STAMP) ] || { mkdir -p $(BUILD) && rm -f $(BUILD)/.optional* && touch $(OPT_STAMP); })
@@ -83,7 +83,7 @@ $(BUILD)/lib/%.a:
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D); $(if $(V),,echo "CC $<")
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
-$(patsubst %.c,$(BUILD)/%.o,$(wildcard src/table/*.c)): $(OPT_STAMP)
+$(patsubst %.c,$(BUILD)/%.o,$(wildcard src/table/*.c src/backend/*.c)): $(OPT_STAMP)
 # It changes stacks, which a shadow stack would take for an attack: not marked as fit for one, so that none is set up.
 $(BUILD)/src/task/task_switch.o: HARDEN += $(call cc_option,-fcf-protection=branch)
 # A NULL that a test follows is a failed test.

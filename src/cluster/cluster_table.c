@@ -240,6 +240,19 @@ cluster_table_stop(void)
 	release();
 }
 
+/* As schema/0005-tables.sql has it. */
+bool
+cluster_table_is_name(struct span name)
+{
+	static const char good[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+
+	for (size_t i = 0; i < name.len; i++)
+		if (strchr(good, name.ptr[i]) == NULL)
+			return false;
+	return name.len != 0 && name.len <= CLUSTER_TABLE_NAME_MAX;
+}
+
 bool
 cluster_table_is_started(void)
 {

@@ -19,6 +19,9 @@
 /* Longest key, bytes; a longer one is in no table. */
 #define CLUSTER_TABLE_KEY_MAX 2000
 
+/* Longest name of a table. */
+#define CLUSTER_TABLE_NAME_MAX 200
+
 struct cluster_table_settings {
 	struct db_pool *pool; /* borrowed until cluster_table_stop(); best used by nobody else */
 	size_t cache_size;    /* bytes of kept answers; 0: 16 MiB */
@@ -32,6 +35,9 @@ void cluster_table_start(const struct cluster_table_settings *settings);
 void cluster_table_stop(void);
 
 bool cluster_table_is_started(void);
+
+/* Can a table have this name? Letters, digits, "_", "." and "-". */
+bool cluster_table_is_name(struct span name);
 
 enum cluster_table_found {
 	CLUSTER_TABLE_FOUND,

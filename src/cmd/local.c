@@ -2,11 +2,11 @@
  * local.c - the local delivery agent; started by master.
  */
 #include "mailbox/local.h"
-#include "table/table_backend.h"
+#include "backend/backend.h"
 
 int
 main(int argc, char **argv)
 {
-	table_backend_link();
+	backend_link_all();
 	return agent_main(argc, argv, &local_agent_kind);
 }

@@ -5,6 +5,7 @@
  *
  * Takes all options of sendmail, of which only these mean something here.
  */
+#include "backend/backend.h"
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -43,6 +44,7 @@ work(struct operator_session *s, void *arg UNUSED, struct err *err)
 int
 main(int argc, char **argv)
 {
+	backend_link();
 	struct operator_program p = {.name = "sendmail", .shown = "mailq", .failure = EX_TEMPFAIL};
 	struct conf *conf;
 	struct err err;

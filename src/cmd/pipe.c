@@ -2,11 +2,11 @@
  * pipe.c - the agent that delivers to commands; started by master.
  */
 #include "mailbox/pipe.h"
-#include "table/table_backend.h"
+#include "backend/backend.h"
 
 int
 main(int argc, char **argv)
 {
-	table_backend_link();
+	backend_link_all();
 	return agent_main(argc, argv, &pipe_agent_kind);
 }

@@ -1,14 +1,14 @@
 /*
  * postalias.c - build and query alias databases (postalias(1)).
  */
+#include "backend/backend.h"
 #include "operator/operator_table.h"
-#include "table/table_backend.h"
 #include "table/table_proxy.h"
 
 int
 main(int argc, char **argv)
 {
-	table_backend_link();
+	backend_link_all();
 	table_proxy_ask_directly();
 	return operator_table_main(argc, argv, true);
 }

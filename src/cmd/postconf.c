@@ -2,6 +2,7 @@
  * postconf.c - show and edit the configuration (postconf(1)).
  */
 #include "conf/postconf.h"
+#include "backend/backend.h"
 
 #include "base/buf.h"
 #include "base/log.h"
@@ -11,6 +12,7 @@
 int
 main(int argc, char **argv)
 {
+	backend_link();
 	struct buf map_types CLEANUP(buf_done) = {0};
 	struct postconf_lists lists = {
 	    .lock_types = "flock\nfcntl\ndotlock\n",

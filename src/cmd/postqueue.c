@@ -5,6 +5,7 @@
  *
  * Whatever fails gives EX_UNAVAILABLE, as with Postfix; a database without our schema EX_CONFIG.
  */
+#include "backend/backend.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -123,6 +124,7 @@ fail(const struct request *r, const struct err *err)
 int
 main(int argc, char **argv)
 {
+	backend_link();
 	struct request r = {.program = {.name = "postqueue", .failure = EX_UNAVAILABLE}};
 	struct conf *conf;
 	struct err err;

@@ -2,11 +2,11 @@
  * proxymap.c - the lookup service; started by master.
  */
 #include "proxymap/proxymap.h"
-#include "table/table_backend.h"
+#include "backend/backend.h"
 
 int
 main(int argc, char **argv)
 {
-	table_backend_link();
+	backend_link_all();
 	return service_main(argc, argv, &proxymap_kind);
 }

@@ -24,6 +24,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "backend/backend.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/master_cf.h"
@@ -36,7 +37,6 @@
 #include "queue/queue_session.h"
 #include "service/service_database.h"
 #include "service/service_log.h"
-#include "table/table_backend.h"
 #include "table/table_check.h"
 #include "table/table_proxy.h"
 #include "task/task.h"
@@ -379,7 +379,7 @@ main(int argc, char **argv)
 	const char *dir = getenv("MAIL_CONFIG");
 	int option;
 
-	table_backend_link();
+	backend_link_all();
 	table_proxy_ask_directly();
 	while ((option = getopt(argc, argv, "+c:vD")) != -1) {
 		if (option == 'c')

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "cluster/cluster_table.h"
 #include "operator/operator_session.h"
-#include "table/table_options.h"
+#include "operator/table_options.h"
 
 struct table_work {
 	struct table_options options;

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 /* How often a file is looked at, and how young a change makes a second reading worth while. */
 #define TABLE_CHECK_EVERY CLOCK_SECOND
@@ -26,7 +26,7 @@ static const struct table_type *const table_types[] = {
     &table_cdb_type,
 #endif
     &table_cidr_type,
-    &table_cluster_type,
+    &table_cluster_name,
     &table_environ_type,
     &table_fail_type,
     &table_hash_type,
@@ -35,22 +35,22 @@ static const struct table_type *const table_types[] = {
     &table_ldap_name,
 #endif
     &table_lmdb_type,
-    &table_memcache_type,
+    &table_memcache_name,
 #ifdef HAVE_MYSQL
     &table_mysql_name,
 #endif
     &table_pcre_type,
-    &table_pgsql_type,
+    &table_pgsql_name,
     &table_pipe_type,
     &table_proxy_type,
     &table_random_type,
     &table_regexp_type,
-    &table_socketmap_type,
+    &table_socketmap_name,
 #ifdef HAVE_SQLITE
     &table_sqlite_name,
 #endif
     &table_static_type,
-    &table_tcp_type,
+    &table_tcp_name,
     &table_text_type,
     &table_union_type,
     &table_unix_type,
@@ -68,6 +68,10 @@ table_type_name(size_t index)
 const struct table_type *
 table_type_find(struct span name)
 {
+	const struct table_type *linked = table_backend_find(name);
+
+	if (linked != NULL)
+		return linked;
 	for (size_t i = 0; i < ARRAY_LEN(table_types); i++)
 		if (span_equal_str(name, table_types[i]->name))
 			return table_types[i];

@@ -4,7 +4,7 @@
 #include "table/table_address.h"
 
 #include "mail/mail_addr.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 /* One lookup of an address under way. */
 struct table_search {

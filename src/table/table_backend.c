@@ -1,10 +1,10 @@
 /*
- * table_backend.c - ldap, mysql and sqlite by name: what every program knows of them. A table of such a type becomes one of the
- * type itself when it is opened, in a program that has it (table_backend_link.c).
+ * table_backend.c - the types that ask somebody else, by name: what a program knows of them that does not link the type itself
+ * (room backend).
  */
-#include "table/table_int.h"
+#include "table/table_type.h"
 
-static const struct table_type *table_backends[4];
+static const struct table_type *table_backends[16];
 
 void
 table_backend_add(const struct table_type *type)
@@ -17,15 +17,18 @@ table_backend_add(const struct table_type *type)
 	table_backends[i] = type;
 }
 
+const struct table_type *
+table_backend_find(struct span name)
+{
+	for (size_t i = 0; table_backends[i] != NULL; i++)
+		if (span_equal_str(name, table_backends[i]->name))
+			return table_backends[i];
+	return NULL;
+}
+
 static bool
 table_backend_open(struct table *t, struct err *err)
 {
-	for (size_t i = 0; table_backends[i] != NULL; i++) {
-		if (strcmp(table_backends[i]->name, t->type->name) != 0)
-			continue;
-		t->type = table_backends[i];
-		return t->type->open(t, err);
-	}
 	return err_set(err, ERR_CONFIG, "4.3.5",
 	    "this program asks %s: tables through proxymap only", t->type->name);
 }
@@ -50,6 +53,11 @@ table_backend_close(void *state UNUSED)
 		.close = table_backend_close, .suffix = "", .settings = true, .blocks = true       \
 	}
 
+const struct table_type table_cluster_name = TABLE_BACKEND("cluster");
 const struct table_type table_ldap_name = TABLE_BACKEND("ldap");
+const struct table_type table_memcache_name = TABLE_BACKEND("memcache");
 const struct table_type table_mysql_name = TABLE_BACKEND("mysql");
+const struct table_type table_pgsql_name = TABLE_BACKEND("pgsql");
+const struct table_type table_socketmap_name = TABLE_BACKEND("socketmap");
 const struct table_type table_sqlite_name = TABLE_BACKEND("sqlite");
+const struct table_type table_tcp_name = TABLE_BACKEND("tcp");

@@ -3,7 +3,7 @@
  */
 #include "base/log.h"
 #include "base/mem.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 static const char table_base64_letters[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

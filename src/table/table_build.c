@@ -15,7 +15,7 @@
 
 #include "base/hmap.h"
 #include "base/mem.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 struct table_entry {
 	struct span key;   /* owned */

@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 #include "table/table_build.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 /* ---- reading -------------------------------------------------------------------------------------------------------- */
 

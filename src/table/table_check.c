@@ -6,8 +6,8 @@
 #include "base/mem.h"
 #include "conf/conf_param.h"
 #include "conf/conf_value.h"
-#include "table/table_int.h"
 #include "table/table_proxy.h"
+#include "table/table_type.h"
 
 /* "hash:/x", also behind proxy:. A name such as unix:/socket is no table. */
 static bool

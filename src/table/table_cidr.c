@@ -7,7 +7,7 @@
 #include <arpa/inet.h>
 
 #include "base/mem.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 struct table_net {
 	int family; /* AF_INET or AF_INET6; 0: none */

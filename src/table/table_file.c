@@ -17,7 +17,7 @@
 #include "base/utf8.h"
 #include "conf/conf_value.h"
 #include "conf/main_cf.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 #define TABLE_READ_STEP 65536
 

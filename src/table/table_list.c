@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "conf/conf_param.h"
 #include "conf/conf_value.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 struct table_list {
 	struct table **tables; /* owned */

@@ -10,7 +10,7 @@
 
 #include "base/mem.h"
 #include "table/table_build.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 struct table_lmdb {
 	MDB_env *env;

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "conf/conf_value.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 struct table_multi {
 	struct table **tables; /* owned; unionmap, pipemap */

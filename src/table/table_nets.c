@@ -7,7 +7,7 @@
 #include "conf/conf_net_list.h"
 #include "conf/conf_param.h"
 #include "table/table_address.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 struct table_nets {
 	struct conf *conf; /* counted */

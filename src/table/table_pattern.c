@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 struct table_pattern {
 	const struct table_engine *engine;

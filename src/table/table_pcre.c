@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 /* A match of an honest pattern needs a few thousand steps; one that runs away is cut off. */
 #define TABLE_PCRE_MATCH_LIMIT 1000000

@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "conf/conf_value.h"
 #include "net/net_connect.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 #include "task/task.h"
 
 #define PROXY_CONNECTIONS 50

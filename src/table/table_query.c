@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "conf/conf_value.h"
 #include "conf/main_cf.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 /* The most labels of a domain that templates reach. */
 #define TABLE_QUERY_PARTS 9

@@ -4,7 +4,7 @@
 #include <regex.h>
 
 #include "base/mem.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 /* Groups that a pattern may have; and the space for what they matched. */
 #define TABLE_REGEXP_GROUPS_MAX 99

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 /* ---- static:value, static:{value with white space} -------------------------------------------------------------- */
 

@@ -11,7 +11,7 @@
 #include "base/utf8.h"
 #include "conf/conf_value.h"
 #include "conf/main_cf.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 struct table_text {
 	struct hmap values; /* key to value, both folded as the table is */

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 static void
 test_request(void **state UNUSED)

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "table/table_build.h"
-#include "table/table_int.h"
+#include "table/table_type.h"
 
 static char dir[] = "/tmp/table-types-XXXXXX";
 static struct conf *conf;
