@@ -1,5 +1,5 @@
 """Two queue databases: mail of one flows while the other is away, and nothing is lost when it comes back."""
-from cluster import MAIN, SHORT_LEASE, untold
+from cluster import MAIN, SHORT_LEASE, send, untold
 from deadline import wait_until
 from load import Load, mail_sink
 from pgtest import run_sql
@@ -49,6 +49,18 @@ def loaded(s):
 def grows(what, count, more, seconds=30):
     was = count()
     wait_until(lambda: "%s: %d, from %d on" % (what, count(), was), lambda: count() >= was + more, seconds)
+
+
+@limit(90)
+def test_messages_go_to_them_in_turn(t):
+    """One front end fills both, and the node's scheduler empties both."""
+    s = Shards(t)
+    wait_until("both ready", lambda: all(s.sql(n, "SELECT count(*) FROM mailq.process WHERE program = 'smtpd'") == [["1"]] for n in (0, 1)))
+    send(t, s.relay, 40)
+    s.drained()
+    equal(s.account().doubled, [], "second copies")
+    # The first few go where the front end was ready first.
+    assert min(s.told(0), s.told(1)) >= 15, "ends in each: %d and %d" % (s.told(0), s.told(1))
 
 
 @limit(180)
