@@ -94,6 +94,7 @@ class Copy:
 
     def __init__(self, replied=True):
         self.replied = replied
+        self.at = self.answered = 0.0
 
 
 def account(state, copies, tries=1, queue_ids=("Q1",)):
