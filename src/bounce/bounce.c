@@ -77,9 +77,20 @@ bounce_original(const struct queue_notice *n, struct arena *arena)
 
 	if (n->dsn_orcpt != NULL && n->dsn_orcpt[0] != '\0')
 		return span_str(n->dsn_orcpt);
+	if (n->orig_addr != NULL && n->orig_addr[0] == '\0')
+		return (struct span){0};
 	buf_add_str(&text, "rfc822;");
 	mail_addr_quote(&text, span_str(n->orig_addr != NULL ? n->orig_addr : n->addr));
 	return span_str(arena_dup(arena, buf_span(&text)));
+}
+
+/* What it was expanded from. Owners are told even what did not change, as by Postfix. */
+static struct span
+bounce_expanded(const struct queue_bounce *b, const struct queue_notice *n)
+{
+	struct span from = span_str(n->orig_addr);
+
+	return b->owner == NULL && span_equal_nocase_str(from, n->addr) ? (struct span){0} : from;
 }
 
 static struct mail_report_rcpt *
@@ -93,7 +104,7 @@ bounce_rcpts(const struct queue_bounce *b, struct arena *arena)
 		rcpts[i] = (struct mail_report_rcpt){
 		    .final = span_str(n->addr),
 		    .original = bounce_original(n, arena),
-		    .orig_addr = span_str(n->orig_addr),
+		    .orig_addr = bounce_expanded(b, n),
 		    .action = n->action,
 		    .dsn = n->dsn,
 		    .text = span_str(n->text),
@@ -266,7 +277,7 @@ static size_t
 bounce_reports(const struct bounce_settings *s, const struct queue_bounce *b, const int64_t *ids,
     struct bounce_report ret[2], struct arena *arena)
 {
-	const char *sender = b->envelope->sender;
+	const char *sender = b->owner != NULL ? b->owner : b->envelope->sender;
 	const char *copy_to = bounce_copy_to(s, b);
 	const char *postmaster = bounce_double_sender(s, arena);
 	char id[MAIL_QUEUE_ID_SIZE];
@@ -291,7 +302,7 @@ bounce_reports(const struct bounce_settings *s, const struct queue_bounce *b, co
 	ret[0] = (struct bounce_report){
 	    .msg_id = ids[0],
 	    .sender = "",
-	    .to = bounce_return_path(s, b, arena),
+	    .to = b->owner != NULL ? b->owner : bounce_return_path(s, b, arena),
 	    .headers_only = b->kind != QUEUE_NOTIFY_FAILURE ||
 			    span_equal_str(queue_envelope_attr(b->envelope, "ret"), "HDRS"),
 	};

@@ -244,7 +244,7 @@ mail_report_reason(struct buf *out, struct buf *scratch, const struct mail_repor
 	buf_clear(scratch);
 	buf_add_char(scratch, '<');
 	mail_addr_quote(scratch, rcpt->final);
-	if (rcpt->orig_addr.len != 0 && !span_equal_nocase(rcpt->final, rcpt->orig_addr)) {
+	if (rcpt->orig_addr.len != 0) {
 		buf_add_str(scratch, "> (expanded from <");
 		mail_addr_quote(scratch, rcpt->orig_addr);
 		buf_add_str(scratch, ">): ");

@@ -21,7 +21,7 @@ enum mail_report_kind {
 struct mail_report_rcpt {
 	struct span final;      /* final recipient, internal form */
 	struct span original;   /* DSN ORCPT, "rfc822;addr", xtext decoded; empty: none given */
-	struct span orig_addr;  /* as first given, internal form: "(expanded from <>)" */
+	struct span orig_addr;  /* internal form: "(expanded from <>)"; empty: it was not */
 	const char *action;     /* failed, delayed, delivered, relayed, expanded, ... */
 	const char *dsn;        /* "5.1.1" */
 	struct span text;       /* reason, as in the log line */

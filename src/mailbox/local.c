@@ -56,27 +56,30 @@ local_first_time(struct local_delivery *d, const char *fmt, ...)
 /* ---- parts ---- */
 
 static void
-local_note_failure(struct local_delivery *d, const char *addr, const char *dsn, const char *text,
-    const char *diagnostic)
+local_note_failure(struct local_delivery *d, const char *addr, const char *owner, const char *dsn,
+    const char *text, const char *diagnostic)
 {
 	const struct delivery_failure failure = {
 	    .addr = span_str(addr),
 	    .dsn = span_str(dsn),
 	    .text = span_str(text),
 	    .diagnostic = span_str(diagnostic),
+	    .owner = span_str(owner),
+	    .of_list = d->context->list,
 	};
 
 	delivery_forward_failure(&d->failures, &failure);
 	d->failed++;
+	d->failed_apart += owner != NULL || failure.of_list;
 	d->fail_addr = addr;
 	d->fail_dsn = dsn;
 	d->fail_text = text;
 	d->fail_diagnostic = diagnostic;
 }
 
-void
-local_note(struct local_delivery *d, const char *addr, enum delivery_status status, const char *dsn,
-    const char *text, const char *diagnostic)
+static void
+local_note_part(struct local_delivery *d, const char *addr, const char *owner,
+    enum delivery_status status, const char *dsn, const char *text, const char *diagnostic)
 {
 	struct agent_work *w = d->work;
 
@@ -98,13 +101,34 @@ local_note(struct local_delivery *d, const char *addr, enum delivery_status stat
 		d->deferred = true;
 		return;
 	case DELIVERY_BOUNCED:
-		local_note_failure(d, addr, dsn, text, diagnostic);
+		local_note_failure(d, addr, owner, dsn, text, diagnostic);
 		return;
 	case DELIVERY_UNTRIED:
 	case DELIVERY_PASSED:
 		break;
 	}
 	UNREACHED();
+}
+
+void
+local_note(struct local_delivery *d, const char *addr, enum delivery_status status, const char *dsn,
+    const char *text, const char *diagnostic)
+{
+	local_note_part(d, addr, NULL, status, dsn, text, diagnostic);
+}
+
+void
+local_note_to_owner(struct local_delivery *d, const struct local_address *a,
+    enum delivery_status status, const char *dsn, const char *text, const char *diagnostic)
+{
+	const char *owner = NULL;
+
+	if (status == DELIVERY_BOUNCED && !local_owner_of(d, a, &owner)) {
+		local_note(
+		    d, a->addr, DELIVERY_DEFERRED, "4.3.0", "alias database unavailable", NULL);
+		return;
+	}
+	local_note_part(d, a->addr, owner, status, dsn, text, diagnostic);
 }
 
 void
@@ -157,7 +181,7 @@ local_records(struct local_delivery *d)
 		buf_add_span(&all, buf_span(&f->rcpts));
 	}
 	/* A failure of the recipient itself is the outcome, and needs no record. */
-	if (d->failed > 1 ||
+	if (d->failed > 1 || d->failed_apart != 0 ||
 	    (d->failed == 1 && (d->sent || d->forwards != NULL || d->pass != NULL ||
 				   strcmp(d->fail_addr, d->rcpt->addr.ptr) != 0)))
 		buf_add_span(&all, buf_span(&d->failures));
@@ -243,6 +267,7 @@ local_deliver(struct agent_work *w, size_t index, struct hmap *seen)
 	while (d.depth > 0 && !d.gone) {
 		struct local_item item = d.stack[--d.depth];
 
+		d.context = item.context;
 		if (item.is_recipient)
 			local_recipient(&d, &item);
 		else

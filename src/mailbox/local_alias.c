@@ -150,35 +150,60 @@ local_push_members(
 
 /* ---- aliases ---- */
 
+/* The address owner-name, if there is such an alias. */
+static enum agent_work_lookup
+local_find_owner(struct local_delivery *d, const char *name, const char **ret)
+{
+	struct agent_work *w = d->work;
+	struct buf value CLEANUP(buf_done) = {0};
+	const char *owner = arena_printf(&w->arena, "owner-%s", name);
+	enum agent_work_lookup found;
+	struct local_route route;
+
+	*ret = NULL;
+	if (!conf_bool(w->conf, CONF_owner_request_special))
+		return AGENT_WORK_ABSENT;
+	found = agent_work_lookup(w, CONF_alias_maps, AGENT_WORK_ALIAS, span_str(owner), &value);
+	if (found != AGENT_WORK_FOUND)
+		return found;
+	if (conf_bool(w->conf, CONF_expand_owner_alias))
+		owner = strchr(buf_str(&value), ' ') + 1;
+	if (!local_route(d, owner, &route))
+		route.addr = owner;
+	*ret = arena_strdup(&w->arena, route.addr);
+	return AGENT_WORK_FOUND;
+}
+
+bool
+local_owner_of(struct local_delivery *d, const struct local_address *a, const char **ret)
+{
+	enum agent_work_lookup found = local_find_owner(d, a->local, ret);
+
+	if (found == AGENT_WORK_ABSENT && a->extension != NULL)
+		found = local_find_owner(d, a->user, ret);
+	return found != AGENT_WORK_TRY_AGAIN;
+}
+
 /* The owner of a list: its sender from here on. False: noted as deferred. */
 static bool
 local_alias_owner(struct local_delivery *d, const struct local_address *a, const char *name,
     struct local_context *c)
 {
-	struct agent_work *w = d->work;
-	struct buf value CLEANUP(buf_done) = {0};
-	const char *owner = arena_printf(&w->arena, "owner-%s", name);
-	enum agent_work_lookup found = AGENT_WORK_ABSENT;
-	struct local_route route;
+	const char *owner;
 
-	if (conf_bool(w->conf, CONF_owner_request_special))
-		found = agent_work_lookup(
-		    w, CONF_alias_maps, AGENT_WORK_ALIAS, span_str(owner), &value);
-	if (found == AGENT_WORK_TRY_AGAIN) {
+	switch (local_find_owner(d, name, &owner)) {
+	case AGENT_WORK_TRY_AGAIN:
 		local_note(
 		    d, a->addr, DELIVERY_DEFERRED, "4.3.0", "alias database unavailable", NULL);
 		return false;
-	}
-	if (found == AGENT_WORK_ABSENT) {
-		if (conf_bool(w->conf, CONF_reset_owner_alias))
+	case AGENT_WORK_ABSENT:
+		if (conf_bool(d->work->conf, CONF_reset_owner_alias))
 			c->owner = NULL;
 		return true;
+	case AGENT_WORK_FOUND:
+		break;
 	}
-	if (conf_bool(w->conf, CONF_expand_owner_alias))
-		owner = strchr(buf_str(&value), ' ') + 1;
-	if (!local_route(d, owner, &route))
-		route.addr = owner;
-	c->sender = c->owner = arena_strdup(&w->arena, route.addr);
+	c->sender = c->owner = owner;
 	c->list = true;
 	return true;
 }

@@ -186,7 +186,7 @@ local_run(
 	}
 	if (s.status == DELIVERY_SENT)
 		s.text = arena_printf(&w->arena, "delivered to command: %s", line);
-	local_note(d, c->address->addr, s.status, s.dsn, s.text, s.diagnostic);
+	local_note_to_owner(d, c->address, s.status, s.dsn, s.text, s.diagnostic);
 }
 
 void
@@ -263,8 +263,8 @@ local_file(struct local_delivery *d, const struct local_context *c, const char *
 	if (!local_first_time(d, "file %u %s", (unsigned)c->user.uid, path))
 		return;
 	if (!local_is_allowed(d, c->source, CONF_allow_mail_to_files)) {
-		local_note(d, c->address->addr, DELIVERY_BOUNCED, "5.7.1",
-		    "mail to file is restricted", NULL);
+		local_note_to_owner(
+		    d, c->address, DELIVERY_BOUNCED, "5.7.1", "mail to file is restricted", NULL);
 		return;
 	}
 	if (!local_rights(d, c, &uid, &gid))
@@ -272,6 +272,10 @@ local_file(struct local_delivery *d, const struct local_context *c, const char *
 	err_clear(&err);
 	ok = dir ? local_to_maildir_file(d, c, path, uid, gid, &err)
 		 : local_to_any_file(d, c, path, uid, gid, &err);
+	if (!ok && err.kind == ERR_PERM && !dir) {
+		local_note_to_owner(d, c->address, DELIVERY_BOUNCED, err.dsn, err.text, NULL);
+		return;
+	}
 	if (!ok || err.kind == ERR_GONE) {
 		local_note_err(d, c->address->addr, &err);
 		return;

@@ -92,8 +92,9 @@ struct local_delivery {
 	struct local_item *stack; /* owned */
 	size_t depth;
 	size_t room;
-	size_t items;      /* ever on the stack */
-	struct hmap *seen; /* of the request: what was done already */
+	size_t items;                        /* ever on the stack */
+	struct hmap *seen;                   /* of the request: what was done already */
+	const struct local_context *context; /* of the item that is looked at */
 	struct local_forward *forwards;
 
 	uint32_t notify; /* DSN NOTIFY for what comes of it */
@@ -105,6 +106,8 @@ struct local_delivery {
 	const char *sent_text;
 	struct buf failures; /* records of delivery_forward.h */
 	size_t failed;
+	size_t
+	    failed_apart; /* of these: others than the sender are told, or not what he asked for */
 	const char *fail_addr, *fail_dsn, *fail_text, *fail_diagnostic;
 	const char *pass; /* "transport:nexthop" that is to have this recipient; NULL: none */
 	bool gone;        /* the lease is over: nothing more is to be done */
@@ -118,6 +121,9 @@ bool local_first_time(struct local_delivery *d, const char *fmt, ...) PRINTF_LIK
 /* Notes and logs the end of a part. `addr` is whom it was for. */
 void local_note(struct local_delivery *d, const char *addr, enum delivery_status status,
     const char *dsn, const char *text, const char *diagnostic);
+/* The same; a failure is told to the alias owner-name of `a`, if there is one. */
+void local_note_to_owner(struct local_delivery *d, const struct local_address *a,
+    enum delivery_status status, const char *dsn, const char *text, const char *diagnostic);
 /* The same from an error: ERR_PERM bounces. */
 void local_note_err(struct local_delivery *d, const char *addr, const struct err *err);
 /* It is expanded: reports of success end here, with one about that. */
@@ -144,6 +150,9 @@ bool local_expand(struct local_delivery *d, const struct local_address *a,
 /* `bare`: `name` is the address without its extension. */
 bool local_alias(struct local_delivery *d, const struct local_item *item,
     const struct local_address *a, const char *name, bool bare);
+/* Who owns the alias or user: owner-name in alias_maps, its expansion by expand_owner_alias. NULL: nobody. False: not known now. */
+bool local_owner_of(
+    struct local_delivery *d, const struct local_address *a, const char **ret) MUST_CHECK;
 bool local_forward_file(struct local_delivery *d, const struct local_item *item,
     const struct local_address *a, const char *unmatched);
 /* False: noted as deferred. */

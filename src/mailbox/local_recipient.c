@@ -258,7 +258,7 @@ local_recipient(struct local_delivery *d, const struct local_item *item)
 	if (!local_first_time(d, "recipient %d %s", item->context->depth, a->addr))
 		return;
 	if (local_is_loop(d, a->addr)) {
-		local_note(d, a->addr, DELIVERY_BOUNCED, "5.4.6",
+		local_note_to_owner(d, a, DELIVERY_BOUNCED, "5.4.6",
 		    arena_printf(&d->work->arena, "mail forwarding loop for %s", a->addr), NULL);
 		return;
 	}

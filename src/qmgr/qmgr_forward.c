@@ -24,6 +24,8 @@
 
 /* New messages that one recipient may become. */
 #define QMGR_FORWARD_MAX 1000
+/* Failures of one recipient that owners are told of, each by itself: of more the sender is told. */
+#define QMGR_OWNED_MAX   100
 /* Recipients that wait for another transport's outcome. */
 #define QMGR_PASSED_MAX  100000
 
@@ -116,6 +118,13 @@ qmgr_forward_pass(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
 
 /* ---- new messages ------------------------------------------------------------------------------------------------ */
 
+/* A failure that somebody else than the sender is told of. */
+struct qmgr_owned {
+	struct queue_notice notice;
+	const char *owner;
+	bool of_list;
+};
+
 struct qmgr_forward {
 	struct qmgr *qmgr;
 	struct qmgr_message *message; /* held */
@@ -125,15 +134,18 @@ struct qmgr_forward {
 	struct qmgr_receipt *receipt; /* a reference; goes with the outcome */
 	const char *transport;
 	const char *nexthop;
-	bool told; /* a failure that the report gives is among those that the records tell of */
+	bool told;   /* a failure that the report gives is among those that the records tell of */
+	bool failed; /* there were such records */
 	struct queue_message *messages;
 	size_t count;
 	struct queue_rcpt
 	    *rcpts; /* of all messages, in their order; owned until they are in the arena */
 	size_t rcpt_count;
 	size_t rcpt_room;
-	struct queue_notice *failures;
+	struct queue_notice *failures; /* that the sender is told of */
 	size_t failure_count;
+	struct qmgr_owned *owned; /* failures that list owners are told of, one report each */
+	size_t owned_count;
 	const char *expanded; /* action of a report about that; NULL: none */
 };
 
@@ -330,8 +342,7 @@ static void
 qmgr_forward_failure(struct qmgr_forward *f, const struct delivery_failure *from)
 {
 	const struct queue_rcpt *rcpt = &f->message->envelope->rcpts[f->rcpt];
-
-	f->failures[f->failure_count++] = (struct queue_notice){
+	struct queue_notice n = {
 	    .rcpt_no = rcpt->rcpt_no,
 	    .kind = QUEUE_NOTIFY_FAILURE,
 	    .action = "failed",
@@ -344,6 +355,23 @@ qmgr_forward_failure(struct qmgr_forward *f, const struct delivery_failure *from
 	    .remote_mta = "",
 	    .diagnostic = arena_dup(f->arena, from->diagnostic),
 	    .at = clock_real_us(),
+	};
+
+	f->failed = true;
+	if (from->of_list) {
+		n.orig_addr = "";
+		n.dsn_orcpt = NULL;
+	}
+	if (n.dsn_notify != 0 && (n.dsn_notify & QUEUE_NOTIFY_FAILURE) == 0)
+		return;
+	if (from->owner.len == 0 || f->owned_count == QMGR_OWNED_MAX) {
+		f->failures[f->failure_count++] = n;
+		return;
+	}
+	f->owned[f->owned_count++] = (struct qmgr_owned){
+	    .notice = n,
+	    .owner = arena_dup(f->arena, from->owner),
+	    .of_list = from->of_list,
 	};
 }
 
@@ -387,26 +415,29 @@ qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
 	qmgr_forward_count(f->report.forwards, &messages, &failures, &rcpts);
 	if (messages > QMGR_FORWARD_MAX)
 		return err_set(err, ERR_TEMP, "4.3.0", "too many messages to forward");
-	f->messages =
-	    arena_alloc(f->arena, (messages + 2 * QUEUE_COMPOSE_MAX) * sizeof(*f->messages));
+	f->messages = arena_alloc(
+	    f->arena, (messages + (QMGR_OWNED_MAX + 2) * QUEUE_COMPOSE_MAX) * sizeof(*f->messages));
 	f->failures = arena_alloc(f->arena, (failures + 1) * sizeof(*f->failures));
+	f->owned = arena_alloc(f->arena, QMGR_OWNED_MAX * sizeof(*f->owned));
 	ok = qmgr_forward_records(f, content, err);
 	qmgr_forward_share(f);
 	return ok && qmgr_forward_cleanup(f, err);
 }
 
-/* A report to the sender. */
+/* A report of failures to the sender, or to an owner. */
 static bool
-qmgr_forward_tell(struct qmgr_forward *f, struct span content, unsigned kind,
-    const struct queue_notice *notices, size_t count, struct err *err)
+qmgr_forward_tell(struct qmgr_forward *f, struct span content,
+    const struct queue_envelope *envelope, const char *owner, const struct queue_notice *notices,
+    size_t count, struct err *err)
 {
 	struct qmgr *q = f->qmgr;
 	int64_t ids[QUEUE_COMPOSE_MAX];
 	const struct queue_bounce b = {
-	    .envelope = f->message->envelope,
+	    .envelope = envelope,
 	    .content = span_head(content, q->bounce.size_limit),
 	    .content_is_all = content.len <= q->bounce.size_limit,
-	    .kind = kind,
+	    .kind = QUEUE_NOTIFY_FAILURE,
+	    .owner = owner,
 	    .notices = notices,
 	    .notice_count = count,
 	};
@@ -419,16 +450,30 @@ qmgr_forward_tell(struct qmgr_forward *f, struct span content, unsigned kind,
 	return true;
 }
 
+/* The owner of a list knows nothing of how the sender wants his reports. */
+static bool
+qmgr_forward_tell_owner(
+    struct qmgr_forward *f, struct span content, const struct qmgr_owned *o, struct err *err)
+{
+	static const char *const dropped[] = {"envid", "ret", NULL};
+	struct queue_envelope plain = *f->message->envelope;
+
+	if (o->of_list) {
+		plain.attr_count = 0;
+		(void)qmgr_forward_attrs_kept(f, dropped, &plain);
+	}
+	return qmgr_forward_tell(f, content, &plain, o->owner, &o->notice, 1, err);
+}
+
 /* Failures of addresses that the recipient expanded to. */
 static bool
 qmgr_forward_reports(struct qmgr_forward *f, struct span content, struct err *err)
 {
-	const struct queue_rcpt *rcpt = &f->message->envelope->rcpts[f->rcpt];
-
-	return f->failure_count == 0 ||
-	       (rcpt->dsn_notify != 0 && (rcpt->dsn_notify & QUEUE_NOTIFY_FAILURE) == 0) ||
-	       qmgr_forward_tell(
-		   f, content, QUEUE_NOTIFY_FAILURE, f->failures, f->failure_count, err);
+	for (size_t i = 0; i < f->owned_count; i++)
+		if (!qmgr_forward_tell_owner(f, content, &f->owned[i], err))
+			return false;
+	return f->failure_count == 0 || qmgr_forward_tell(f, content, f->message->envelope, NULL,
+					    f->failures, f->failure_count, err);
 }
 
 /* That it was expanded goes into one report with what else succeeded. */
@@ -501,7 +546,7 @@ qmgr_forward_add(struct qmgr_forward *f, const struct err *trouble)
 	    .relay = in->relay.ptr,
 	    .remote_mta = in->remote_mta.ptr,
 	    .diagnostic = in->diagnostic.ptr,
-	    .told = f->told && f->failure_count != 0,
+	    .told = f->told && f->failed,
 	    .transport = f->transport,
 	    .nexthop = f->nexthop,
 	    .forwards = f->messages,

@@ -19,7 +19,7 @@ struct queue_notice {
 	unsigned kind;      /* QUEUE_NOTIFY_FAILURE, _DELAY or _SUCCESS */
 	const char *action; /* "failed", "delayed", "delivered", "relayed", "expanded" */
 	const char *addr;
-	const char *orig_addr; /* NULL: same */
+	const char *orig_addr; /* NULL: same; "": it is not told */
 	const char *dsn_orcpt; /* NULL: none */
 	unsigned dsn_notify;
 	const char *dsn; /* "5.1.1" */
@@ -37,6 +37,7 @@ struct queue_bounce {
 	struct span content; /* the first bytes of the content, at most bounce_bytes of it */
 	bool content_is_all;
 	unsigned kind;
+	const char *owner; /* who is told instead of the sender; NULL: nobody */
 	const struct queue_notice *notices;
 	size_t notice_count;
 };

@@ -1,6 +1,6 @@
 /*
  * delivery_forward.c - see delivery_forward.h. M sender, D delivered-to, P pass; R address, O original address, C ORCPT, N NOTIFY; F address, S
- * status code, T text, G diagnostic; E action: always all fields of a record, in this order.
+ * status code, T text, G diagnostic, W owner, L 1 for a list; E action: always all fields of a record, in this order.
  */
 #include "service/delivery_forward.h"
 
@@ -38,6 +38,8 @@ delivery_forward_failure(struct buf *out, const struct delivery_failure *f)
 	put_field(out, 'S', f->dsn);
 	put_field(out, 'T', f->text);
 	put_field(out, 'G', f->diagnostic);
+	put_field(out, 'W', f->owner);
+	put_field(out, 'L', f->of_list ? SPAN_LIT("1") : SPAN_LIT("0"));
 }
 
 void
@@ -72,6 +74,19 @@ take_rcpt(struct span *rest, struct delivery_forward_rcpt *r)
 	return true;
 }
 
+static bool
+take_failure(struct span *rest, struct delivery_failure *f)
+{
+	struct span list;
+
+	if (!take_field(rest, 'F', &f->addr) || !take_field(rest, 'S', &f->dsn) ||
+	    !take_field(rest, 'T', &f->text) || !take_field(rest, 'G', &f->diagnostic) ||
+	    !take_field(rest, 'W', &f->owner) || !take_field(rest, 'L', &list))
+		return false;
+	f->of_list = span_equal_str(list, "1");
+	return true;
+}
+
 enum delivery_forward_kind
 delivery_forward_next(struct span *rest, struct delivery_forward_record *ret)
 {
@@ -89,10 +104,7 @@ delivery_forward_next(struct span *rest, struct delivery_forward_record *ret)
 			return DELIVERY_FORWARD_RCPT;
 		break;
 	case 'F':
-		if (take_field(rest, 'F', &ret->failure.addr) &&
-		    take_field(rest, 'S', &ret->failure.dsn) &&
-		    take_field(rest, 'T', &ret->failure.text) &&
-		    take_field(rest, 'G', &ret->failure.diagnostic))
+		if (take_failure(rest, &ret->failure))
 			return DELIVERY_FORWARD_FAILURE;
 		break;
 	case 'E':

@@ -30,6 +30,8 @@ struct delivery_failure {
 	struct span dsn;
 	struct span text;
 	struct span diagnostic; /* may be empty */
+	struct span owner;      /* who is told; empty: the sender */
+	bool of_list; /* of a list with an owner: his ORCPT, ENVID and RET do not hold here */
 };
 
 void delivery_forward_begin(struct buf *out, const struct delivery_forward *f);

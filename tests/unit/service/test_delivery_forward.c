@@ -22,7 +22,9 @@ test_round_trip(void **state)
 	const struct delivery_failure failure = {.addr = SPAN_LIT("f@x"),
 	    .dsn = SPAN_LIT("5.1.1"),
 	    .text = SPAN_LIT("two\nlines"),
-	    .diagnostic = SPAN_LIT("x-unix; y")};
+	    .diagnostic = SPAN_LIT("x-unix; y"),
+	    .owner = SPAN_LIT("owner-f@x"),
+	    .of_list = true};
 	struct delivery_forward_record r;
 	struct buf b = {0};
 	struct span rest;
@@ -45,6 +47,8 @@ test_round_trip(void **state)
 	assert_int_equal(delivery_forward_next(&rest, &r), DELIVERY_FORWARD_FAILURE);
 	SPAN_IS(r.failure.text, "two lines");
 	SPAN_IS(r.failure.diagnostic, "x-unix; y");
+	SPAN_IS(r.failure.owner, "owner-f@x");
+	assert_true(r.failure.of_list);
 	assert_int_equal(delivery_forward_next(&rest, &r), DELIVERY_FORWARD_EXPANDED);
 	SPAN_IS(r.action, "expanded");
 	assert_int_equal(delivery_forward_next(&rest, &r), DELIVERY_FORWARD_END);
@@ -55,7 +59,8 @@ static void
 test_malformed(void **state)
 {
 	static const char *const bad[] = {"M", "Ms@x\n", "Ms@x\nX\n", "Ms@x\nDd@x\n",
-	    "Ra\nO\nC\nN16\n", "Ra\nO\nC\nNx\n", "Ra\nO\nN0\n", "Fa\nS\nT\n", "Q\n", "\n", "E"};
+	    "Ra\nO\nC\nN16\n", "Ra\nO\nC\nNx\n", "Ra\nO\nN0\n", "Fa\nS\nT\n", "Fa\nS\nT\nG\n",
+	    "Fa\nS\nT\nG\nW\n", "Q\n", "\n", "E"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
