@@ -172,7 +172,8 @@ agent_work_log(struct agent_work *w, size_t i, const char *recipient, enum deliv
 	    [DELIVERY_UNTRIED] = "untried"};
 	const struct delivery_rcpt *r = &w->request.rcpts[i];
 	/* What the scheduler will make of it, in Postfix's words. */
-	bool soft = status == DELIVERY_BOUNCED && conf_bool(w->conf, CONF_soft_bounce);
+	bool probe = w->request.verify_only;
+	bool soft = !probe && status == DELIVERY_BOUNCED && conf_bool(w->conf, CONF_soft_bounce);
 	struct buf line CLEANUP(buf_done) = {0};
 	const struct mail_log_delivery d = {
 	    .queue_id = w->request.queue_id.ptr,
@@ -184,7 +185,9 @@ agent_work_log(struct agent_work *w, size_t i, const char *recipient, enum deliv
 		.handed = w->started,
 		.done = clock_real_us()},
 	    .dsn = soft ? arena_printf(&w->arena, "4%s", dsn + 1) : dsn,
-	    .status = soft ? "SOFTBOUNCE" : names[status],
+	    .status = probe  ? delivery_probe_word(status)
+		      : soft ? "SOFTBOUNCE"
+			     : names[status],
 	    .text = span_str(text),
 	};
 

@@ -77,7 +77,9 @@ bounce_original(const struct queue_notice *n, struct arena *arena)
 
 	if (n->dsn_orcpt != NULL && n->dsn_orcpt[0] != '\0')
 		return span_str(n->dsn_orcpt);
-	if (n->orig_addr != NULL && n->orig_addr[0] == '\0')
+	/* Nobody gave the recipients of always_bcc and the like. */
+	if ((n->orig_addr == NULL && n->dsn_notify == QUEUE_NOTIFY_NEVER) ||
+	    (n->orig_addr != NULL && n->orig_addr[0] == '\0'))
 		return (struct span){0};
 	buf_add_str(&text, "rfc822;");
 	mail_addr_quote(&text, span_str(n->orig_addr != NULL ? n->orig_addr : n->addr));

@@ -102,8 +102,9 @@ struct cleanup_envelope {
 	const char *redirect;       /* one recipient in place of all; "" or NULL: none */
 	const char *hold;           /* to be put on hold, for this reason; NULL: no */
 	bool discard;               /* to be accepted and forgotten */
-	const char *trace; /* "record": the sender wants to hear of all recipients; NULL: no */
-	const char *verp;  /* two VERP delimiters; NULL: none */
+	const char *
+	    trace; /* "record": the sender wants to hear of all recipients; "verify": nothing else; NULL: no */
+	const char *verp;        /* two VERP delimiters; NULL: none */
 	const char *client_name; /* from here on NULL when `local` */
 	const char *client_address;
 	const char *client_reverse_name;

@@ -117,7 +117,7 @@ static const char *
 smtp_outcome_status(const struct smtp_delivery *d, const struct delivery_outcome *o)
 {
 	if (d->job->request.verify_only)
-		return o->status == DELIVERY_SENT ? "deliverable" : "undeliverable";
+		return delivery_probe_word(o->status);
 	if (o->status == DELIVERY_SENT)
 		return "sent";
 	if (o->status == DELIVERY_DEFERRED)
@@ -153,7 +153,7 @@ smtp_outcome_log(const struct smtp_delivery *d, const struct smtp_session *sessi
 	};
 
 	memcpy(dsn, o->dsn.ptr, MIN(o->dsn.len + 1, sizeof(dsn)));
-	if (o->status == DELIVERY_BOUNCED && d->state->soft_bounce)
+	if (o->status == DELIVERY_BOUNCED && d->state->soft_bounce && !job->request.verify_only)
 		dsn[0] = '4';
 	mail_log_delivery(&line, &entry);
 	log_info("%s", buf_str(&line));

@@ -56,10 +56,10 @@ local_first_time(struct local_delivery *d, const char *fmt, ...)
 /* ---- parts ---- */
 
 static void
-local_note_failure(struct local_delivery *d, const char *addr, const char *owner, const char *dsn,
+local_note_part(struct local_delivery *d, const char *addr, const char *owner, const char *dsn,
     const char *text, const char *diagnostic)
 {
-	const struct delivery_failure failure = {
+	const struct delivery_failure part = {
 	    .addr = span_str(addr),
 	    .dsn = span_str(dsn),
 	    .text = span_str(text),
@@ -68,9 +68,16 @@ local_note_failure(struct local_delivery *d, const char *addr, const char *owner
 	    .of_list = d->context->list,
 	};
 
-	delivery_forward_failure(&d->failures, &failure);
+	delivery_forward_failure(&d->failures, &part);
+}
+
+static void
+local_note_failure(struct local_delivery *d, const char *addr, const char *owner, const char *dsn,
+    const char *text, const char *diagnostic)
+{
+	local_note_part(d, addr, owner, dsn, text, diagnostic);
 	d->failed++;
-	d->failed_apart += owner != NULL || failure.of_list;
+	d->failed_apart += owner != NULL || d->context->list;
 	d->fail_addr = addr;
 	d->fail_dsn = dsn;
 	d->fail_text = text;
@@ -78,7 +85,7 @@ local_note_failure(struct local_delivery *d, const char *addr, const char *owner
 }
 
 static void
-local_note_part(struct local_delivery *d, const char *addr, const char *owner,
+local_note_told(struct local_delivery *d, const char *addr, const char *owner,
     enum delivery_status status, const char *dsn, const char *text, const char *diagnostic)
 {
 	struct agent_work *w = d->work;
@@ -87,6 +94,10 @@ local_note_part(struct local_delivery *d, const char *addr, const char *owner,
 	text = arena_strdup(&w->arena, text);
 	agent_work_filter(w, &status, &dsn, &text);
 	agent_work_log(w, d->index, addr, status, dsn, text);
+	if (w->request.verify_only) {
+		local_note_part(d, addr, owner, dsn, text, diagnostic);
+		return;
+	}
 	switch (status) {
 	case DELIVERY_SENT:
 		d->sent = true;
@@ -110,11 +121,19 @@ local_note_part(struct local_delivery *d, const char *addr, const char *owner,
 	UNREACHED();
 }
 
+bool
+local_probe(struct local_delivery *d, const char *addr, const char *what)
+{
+	if (d->work->request.verify_only)
+		local_note(d, addr, DELIVERY_SENT, "2.0.0", what, NULL);
+	return d->work->request.verify_only;
+}
+
 void
 local_note(struct local_delivery *d, const char *addr, enum delivery_status status, const char *dsn,
     const char *text, const char *diagnostic)
 {
-	local_note_part(d, addr, NULL, status, dsn, text, diagnostic);
+	local_note_told(d, addr, NULL, status, dsn, text, diagnostic);
 }
 
 void
@@ -128,7 +147,7 @@ local_note_to_owner(struct local_delivery *d, const struct local_address *a,
 		    d, a->addr, DELIVERY_DEFERRED, "4.3.0", "alias database unavailable", NULL);
 		return;
 	}
-	local_note_part(d, a->addr, owner, status, dsn, text, diagnostic);
+	local_note_told(d, a->addr, owner, status, dsn, text, diagnostic);
 }
 
 void
@@ -181,7 +200,7 @@ local_records(struct local_delivery *d)
 		buf_add_span(&all, buf_span(&f->rcpts));
 	}
 	/* A failure of the recipient itself is the outcome, and needs no record. */
-	if (d->failed > 1 || d->failed_apart != 0 ||
+	if (d->failed > 1 || d->failed_apart != 0 || d->work->request.verify_only ||
 	    (d->failed == 1 && (d->sent || d->forwards != NULL || d->pass != NULL ||
 				   strcmp(d->fail_addr, d->rcpt->addr.ptr) != 0)))
 		buf_add_span(&all, buf_span(&d->failures));

@@ -203,6 +203,9 @@ local_command(struct local_delivery *d, const struct local_context *c, const cha
 		    "mail to command is restricted", NULL);
 		return;
 	}
+	if (local_probe(d, c->address->addr,
+		arena_printf(&d->work->arena, "delivers to command: %s", line)))
+		return;
 	if (local_rights(d, c, &uid, &gid))
 		local_run(d, c, line, uid, gid);
 }
@@ -267,6 +270,9 @@ local_file(struct local_delivery *d, const struct local_context *c, const char *
 		    d, c->address, DELIVERY_BOUNCED, "5.7.1", "mail to file is restricted", NULL);
 		return;
 	}
+	if (local_probe(
+		d, c->address->addr, arena_printf(&d->work->arena, "delivers to file: %s", path)))
+		return;
 	if (!local_rights(d, c, &uid, &gid))
 		return;
 	err_clear(&err);

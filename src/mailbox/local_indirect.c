@@ -52,7 +52,8 @@ local_indirect(struct local_delivery *d, const struct local_context *c, const ch
 {
 	bool marked = conf_has(d->work->conf, CONF_prepend_delivered_header, "forward");
 
-	if (local_first_time(d, "indirect %s", addr))
+	if (local_first_time(d, "indirect %s", addr) &&
+	    !local_probe(d, addr, arena_printf(&d->work->arena, "forwards to %s", addr)))
 		local_forward_add(
 		    d, local_forward_for(d, c->sender, marked ? c->delivered : "", ""), c, addr);
 }

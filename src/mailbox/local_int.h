@@ -104,7 +104,7 @@ struct local_delivery {
 	const char *defer_dsn, *defer_text, *defer_diagnostic;
 	bool sent;
 	const char *sent_text;
-	struct buf failures; /* records of delivery_forward.h */
+	struct buf failures; /* records of delivery_forward.h; for a probe of all parts */
 	size_t failed;
 	size_t
 	    failed_apart; /* of these: others than the sender are told, or not what he asked for */
@@ -126,6 +126,8 @@ void local_note_to_owner(struct local_delivery *d, const struct local_address *a
     enum delivery_status status, const char *dsn, const char *text, const char *diagnostic);
 /* The same from an error: ERR_PERM bounces. */
 void local_note_err(struct local_delivery *d, const char *addr, const struct err *err);
+/* Nothing is delivered for a probe, which hears what would be done. True: it is one. */
+bool local_probe(struct local_delivery *d, const char *addr, const char *what);
 /* It is expanded: reports of success end here, with one about that. */
 void local_note_expanded(struct local_delivery *d, bool list);
 /* A table that cannot be asked. */

@@ -32,7 +32,7 @@ local_pass(struct local_delivery *d, const struct local_item *item, const struct
 	    &w->arena, "%.*s:%.*s", SPAN_ARG(span_head(text, colon)), SPAN_ARG(nexthop));
 	if (strcasecmp(a->addr, d->rcpt->addr.ptr) == 0)
 		d->pass = transport;
-	else
+	else if (!local_probe(d, a->addr, arena_printf(&w->arena, "passes to %s", transport)))
 		local_indirect_pass(d, item->context, a->addr, transport);
 }
 
@@ -97,6 +97,8 @@ local_to_maildir(struct local_delivery *d, const struct local_context *c,
 	const struct mailbox_copy copy = local_copy(d, c, MAILBOX_COPY_MAILDIR, "file");
 	struct err err;
 
+	if (local_probe(d, a->addr, "delivers to maildir"))
+		return;
 	if (maildir_deliver(d->work, &dir, &copy, &err)) {
 		local_note(d, a->addr, DELIVERY_SENT, "2.0.0", "delivered to maildir", NULL);
 		return;
@@ -144,6 +146,8 @@ local_to_mailbox(struct local_delivery *d, const struct local_context *c,
 	const struct mailbox_copy copy = local_copy(d, c, MAILBOX_COPY_MBOX, "file");
 	struct err err;
 
+	if (local_probe(d, a->addr, "delivers to mailbox"))
+		return;
 	local_spool_rights(spool, &file.rights);
 	if (mailbox_deliver(d->work, &file, &copy, &err)) {
 		local_note(d, a->addr, DELIVERY_SENT, "2.0.0", "delivered to mailbox", NULL);

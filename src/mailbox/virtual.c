@@ -133,6 +133,10 @@ virtual_find_and_deliver(
 	    !virtual_id(w, CONF_virtual_gid_maps, "virtual_gid_maps", r->addr, 1, &gid, err))
 		return false;
 	dir = path[strlen(path) - 1] == '/';
+	if (w->request.verify_only) {
+		*ret_text = dir ? "delivers to maildir" : "delivers to mailbox";
+		return true;
+	}
 	*ret_text = dir ? "delivered to maildir" : "delivered to mailbox";
 	return dir ? virtual_to_maildir(w, path, uid, gid, &copy, err)
 		   : virtual_to_mailbox(w, path, uid, gid, &copy, err);

@@ -365,7 +365,7 @@ check(struct sendmail *s)
 		FATAL("-R option cannot be used with -bv");
 	if (s->request.verbose == 1)
 		FATAL("-v option cannot be used with -bv");
-	FATAL("-bv: address verification is not supported yet");
+	s->request.purpose = "verify";
 }
 
 /* ---- what others do ----------------------------------------------------------------------------------------------- */

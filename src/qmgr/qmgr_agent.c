@@ -171,6 +171,7 @@ qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e)
 	    .attr_count = m->envelope->attr_count,
 	    .rcpts = rcpts,
 	    .rcpt_count = e->rcpt_count,
+	    .verify_only = m->probe,
 	    .partly = qmgr_agent_is_partly(e),
 	};
 

@@ -112,6 +112,11 @@ qmgr_decide(const struct qmgr_rules *rules, enum queue_verb order, const struct 
 		r->notify = qmgr_decide_notify(r);
 		return;
 	}
+	/* Not "sent": that would be a fact which outlives its report when the lease is lost. */
+	if (rules->probe) {
+		r->outcome = QUEUE_DISCARDED;
+		return;
+	}
 	switch (o->status) {
 	case DELIVERY_SENT:
 		r->outcome = o->discarded ? QUEUE_DISCARDED : QUEUE_SENT;

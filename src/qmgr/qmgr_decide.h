@@ -21,6 +21,7 @@ struct qmgr_rules {
 	int64_t backoff_max;     /* maximal_backoff_time */
 	bool soft_bounce;
 	bool confirm; /* confirm_delay_cleared */
+	bool probe;   /* sendmail -bv: any answer ends it, and is told by qmgr_trace.h alone */
 };
 struct qmgr_rules qmgr_decide_rules(const struct conf *conf);
 

@@ -24,6 +24,8 @@
 
 /* New messages that one recipient may become. */
 #define QMGR_FORWARD_MAX 1000
+/* Answers that a probe gets for one recipient: others are only in the log. */
+#define QMGR_ANSWERS_MAX 10000
 /* Failures of one recipient that owners are told of, each by itself: of more the sender is told. */
 #define QMGR_OWNED_MAX   100
 /* Recipients that wait for another transport's outcome. */
@@ -338,6 +340,21 @@ qmgr_forward_share(struct qmgr_forward *f)
 	}
 }
 
+/* An answer to a probe, one of many for this recipient, told apart by a number that is no recipient's. False: there is none left. */
+static bool
+qmgr_forward_answer(const struct qmgr_forward *f, struct queue_notice *n)
+{
+	bool good = n->dsn[0] == '2';
+
+	if (f->failure_count == QMGR_ANSWERS_MAX || n->rcpt_no >= INT32_MAX / QMGR_ANSWERS_MAX)
+		return false;
+	n->rcpt_no = -1 - n->rcpt_no * QMGR_ANSWERS_MAX - (int32_t)f->failure_count;
+	n->kind = QUEUE_NOTIFY_SUCCESS;
+	n->action = delivery_probe_word(good ? DELIVERY_SENT : DELIVERY_BOUNCED);
+	n->text = arena_printf(f->arena, "delivery via local: %s", n->text);
+	return true;
+}
+
 static void
 qmgr_forward_failure(struct qmgr_forward *f, const struct delivery_failure *from)
 {
@@ -358,6 +375,11 @@ qmgr_forward_failure(struct qmgr_forward *f, const struct delivery_failure *from
 	};
 
 	f->failed = true;
+	if (f->message->probe) {
+		if (qmgr_forward_answer(f, &n))
+			f->failures[f->failure_count++] = n;
+		return;
+	}
 	if (from->of_list) {
 		n.orig_addr = "";
 		n.dsn_orcpt = NULL;
@@ -469,6 +491,8 @@ qmgr_forward_tell_owner(
 static bool
 qmgr_forward_reports(struct qmgr_forward *f, struct span content, struct err *err)
 {
+	if (f->message->probe)
+		return true;
 	for (size_t i = 0; i < f->owned_count; i++)
 		if (!qmgr_forward_tell_owner(f, content, &f->owned[i], err))
 			return false;
@@ -557,8 +581,13 @@ qmgr_forward_add(struct qmgr_forward *f, const struct err *trouble)
 	    .receipt = f->receipt,
 	};
 
+	if (f->message->probe) {
+		o.notices = f->failures;
+		o.notice_count = f->failure_count;
+	}
 	(void)snprintf(o.dsn, sizeof(o.dsn), "%.*s", SPAN_ARG(in->dsn));
 	if (trouble != NULL) {
+		o.told = false;
 		o.status = DELIVERY_DEFERRED;
 		(void)snprintf(o.dsn, sizeof(o.dsn), "4.3.0");
 		o.text = arena_printf(f->arena, "cannot forward: %s", trouble->text);
@@ -653,7 +682,7 @@ qmgr_forward_takes(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt,
     struct qmgr_receipt *receipt)
 {
 	struct qmgr_passed *p = qmgr_passed_take(m, rcpt);
-	bool settled = in->status == DELIVERY_SENT || in->status == DELIVERY_BOUNCED;
+	bool settled = in->status == DELIVERY_SENT || in->status == DELIVERY_BOUNCED || m->probe;
 	bool mine = true;
 
 	if (in->status == DELIVERY_PASSED)

@@ -57,6 +57,7 @@ struct qmgr_message {
 	struct qmgr_transport *transport; /* of the last recipient that was queued, or NULL */
 	bool notified; /* an outcome has a notification, of this part or one that is gone */
 	bool stays;    /* not all of it has left the queue */
+	bool probe;    /* sendmail -bv: nothing is delivered */
 	enum queue_verb
 	    order;          /* what an operator wants done with recipients under way; 0: nothing */
 	int32_t order_rcpt; /* -1: of them all */

@@ -145,6 +145,7 @@ qmgr_message_take(struct qmgr_shard *s, struct queue_claimed *claimed)
 	m->claimed = claimed;
 	m->envelope = &claimed->envelope;
 	m->activated = clock_real_us();
+	m->probe = span_equal_str(queue_envelope_attr(m->envelope, "trace"), "verify");
 	list_init(&m->jobs);
 	m->open = m->undecided = m->envelope->rcpt_count;
 	mail_queue_id_format(m->envelope->msg_id, m->queue_id);

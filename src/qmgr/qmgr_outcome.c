@@ -116,7 +116,7 @@ qmgr_log_delivery(const struct qmgr_message *m, const struct queue_rcpt *rcpt,
 		.handed = now,
 		.done = now},
 	    .dsn = o->dsn,
-	    .status = names[o->status],
+	    .status = m->probe ? delivery_probe_word(o->status) : names[o->status],
 	    .text = span_str(o->text),
 	};
 
@@ -128,7 +128,7 @@ void
 qmgr_outcome_add(
     struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const struct qmgr_outcome *o)
 {
-	const struct qmgr_rules rules = qmgr_decide_rules(q->service->conf);
+	struct qmgr_rules rules = qmgr_decide_rules(q->service->conf);
 	enum queue_verb order = qmgr_order_of(m, m->envelope->rcpts[rcpt].rcpt_no);
 	struct qmgr_record *rec = mem_new(struct qmgr_record);
 
@@ -138,18 +138,23 @@ qmgr_outcome_add(
 	rec->result.rcpt = &m->envelope->rcpts[rcpt];
 	rec->result.at = clock_real_us();
 	qmgr_record_texts(rec, o);
+	rules.probe = m->probe;
 	qmgr_decide(&rules, order, o, &rec->result);
 	m->notified |= rec->result.notify != 0;
 	rec->arena = o->arena;
 	rec->receipt = o->receipt;
 	/* What is tried again will be expanded again. */
-	if (rec->result.outcome == QUEUE_SENT || rec->result.outcome == QUEUE_BOUNCED) {
+	if (rec->result.outcome == QUEUE_SENT || rec->result.outcome == QUEUE_BOUNCED ||
+	    (m->probe && !rec->result.no_attempt)) {
 		rec->result.forwards = o->forwards;
 		rec->result.forward_count = o->forward_count;
 		rec->result.notices = o->notices;
 		rec->result.notice_count = o->notice_count;
 	}
-	qmgr_trace_add(m, &rec->result, &rec->arena);
+	if (m->probe)
+		qmgr_trace_add_probe(o, &rec->result, &rec->arena);
+	else
+		qmgr_trace_add(m, &rec->result, &rec->arena);
 	m->notified |= rec->result.notice_count != 0;
 	if (o->program != NULL)
 		qmgr_log_delivery(m, rec->result.rcpt, o, rec->result.at);

@@ -80,7 +80,8 @@ qmgr_schedule_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt,
 	struct span filter = queue_envelope_attr(m->envelope, "content_filter");
 	struct span nexthop;
 
-	if (filter.len == 0) {
+	/* A probe asks about its recipient, not the filter. */
+	if (filter.len == 0 || m->probe) {
 		rewrite_route(q->rewrite, arena, m->envelope->sender, addr, ret);
 		return;
 	}
@@ -110,7 +111,12 @@ static bool
 qmgr_schedule_refuse(struct qmgr *q, struct qmgr_transport *t, const char *nexthop,
     struct qmgr_message *m, uint32_t rcpt)
 {
-	struct qmgr_outcome o = {.program = t->name, .transport = t->name, .nexthop = nexthop};
+	/* Postfix's retry service is its error program under another name. */
+	struct qmgr_outcome o = {
+	    .program = t->builtin == QMGR_RETRY ? "error" : t->name,
+	    .transport = t->name,
+	    .nexthop = nexthop,
+	};
 
 	if (t->builtin != QMGR_AGENT) {
 		qmgr_builtin_outcome(t, nexthop, &o);

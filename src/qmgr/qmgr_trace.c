@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_outcome.h"
 
 static struct span
 qmgr_trace_field(struct span *rest)
@@ -49,12 +50,12 @@ qmgr_trace_expanded(
 	ret->dsn_orcpt = qmgr_trace_text(qmgr_trace_field(&value), arena);
 }
 
-/* How the first attempt ended, for whoever wants to know it (sendmail -v). */
+/* How an attempt ended, for whoever wants to know it. */
 static void
-qmgr_trace_attempt(const struct queue_result *r, struct arena *arena, struct queue_notice *ret)
+qmgr_trace_attempt(
+    const struct queue_result *r, const char *action, struct arena *arena, struct queue_notice *ret)
 {
 	const struct queue_rcpt *rcpt = r->rcpt;
-	const char *action = r->outcome == QUEUE_DEFERRED ? "delayed" : r->action;
 	bool via = r->relay != NULL && r->relay[0] != '\0' && strcmp(r->relay, "none") != 0;
 
 	*ret = (struct queue_notice){
@@ -110,7 +111,29 @@ qmgr_trace_add(const struct qmgr_message *m, struct queue_result *result, struct
 		notices[count++] = result->notices[i];
 	/* One of its own has the same key. */
 	if (record && given == 0 && result->notify != QUEUE_NOTIFY_SUCCESS)
-		qmgr_trace_attempt(result, *arena, &notices[count++]);
+		qmgr_trace_attempt(result,
+		    result->outcome == QUEUE_DEFERRED ? "delayed" : result->action, *arena,
+		    &notices[count++]);
 	result->notices = notices;
 	result->notice_count = count;
+}
+
+void
+qmgr_trace_add_probe(
+    const struct qmgr_outcome *o, struct queue_result *result, struct arena **arena)
+{
+	size_t given = result->notice_count;
+	struct queue_notice *notices;
+
+	/* An operator's order is no answer; the local agent has answered for each that it expanded to. */
+	if (result->no_attempt || o->told)
+		return;
+	if (*arena == NULL)
+		*arena = mem_new(struct arena);
+	notices = arena_alloc(*arena, (given + 1) * sizeof(*notices));
+	for (size_t i = 0; i < given; i++)
+		notices[i] = result->notices[i];
+	qmgr_trace_attempt(result, delivery_probe_word(o->status), *arena, &notices[given]);
+	result->notices = notices;
+	result->notice_count = given + 1;
 }

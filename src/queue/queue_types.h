@@ -46,7 +46,8 @@ struct queue_rcpt {
  *	rewrite_context          "local" or "remote"
  *	content_filter, redirect
  *	message_id               for the log
- *	trace                    "record" (sendmail -v): the sender hears what became of each recipient at the first attempt
+ *	trace                    "record" (sendmail -v): the sender hears what became of each recipient at the first attempt;
+ *	                         "verify" (sendmail -bv): what would become of it, and nothing is delivered
  *	expanded                 one for each recipient that became others and wanted a report of success: NOTIFY bits of that
  *	                         recipient, its address, the one first given and ORCPT, with TAB between them
  */

@@ -155,6 +155,12 @@ delivery_add_recorded(struct buf *b, uint32_t delivery)
 	buf_add_u32(b, delivery);
 }
 
+const char *
+delivery_probe_word(enum delivery_status status)
+{
+	return status == DELIVERY_SENT ? "deliverable" : "undeliverable";
+}
+
 bool
 delivery_result_counts(const struct delivery_result *result)
 {

@@ -93,6 +93,9 @@ enum delivery_status {
 	DELIVERY_PASSED, /* local agents: the transport in `text`, "transport:nexthop", is to deliver it */
 };
 
+/* What a probe says of such an outcome, in the log and in its report: "deliverable", "undeliverable". */
+const char *delivery_probe_word(enum delivery_status status);
+
 struct delivery_outcome {
 	uint32_t rcpt_no;
 	enum delivery_status status;

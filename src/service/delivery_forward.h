@@ -25,6 +25,7 @@ struct delivery_forward_rcpt {
 	uint32_t dsn_notify;
 };
 
+/* For a probe: an answer, were it "deliverable" (2.X.X). */
 struct delivery_failure {
 	struct span addr;
 	struct span dsn;

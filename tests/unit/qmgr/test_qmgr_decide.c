@@ -90,6 +90,28 @@ outcomes(void **state UNUSED)
 	}
 }
 
+/* sendmail -bv: whatever the answer, the recipient is done and gets no report of another kind. */
+static void
+probes(void **state UNUSED)
+{
+	static const enum delivery_status statuses[] = {
+	    DELIVERY_SENT, DELIVERY_DEFERRED, DELIVERY_BOUNCED};
+	struct qmgr_rules probing = rules;
+	struct queue_result r;
+
+	probing.probe = true;
+	for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+		r = decide(&probing, "a@b", S, OK | FAIL, 0,
+		    (struct qmgr_outcome){.status = statuses[i], .destination_dead = true});
+		assert_int_equal(r.outcome, QUEUE_DISCARDED);
+		assert_int_equal(r.notify, 0);
+		assert_false(r.no_attempt);
+	}
+	r = decide(&probing, "a@b", S, 0, QUEUE_VERB_HOLD,
+	    (struct qmgr_outcome){.status = DELIVERY_DEFERRED});
+	assert_int_equal(r.outcome, QUEUE_HELD);
+}
+
 static void
 times_of_a_deferral(void **state UNUSED)
 {
@@ -193,6 +215,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(outcomes),
+	    cmocka_unit_test(probes),
 	    cmocka_unit_test(times_of_a_deferral),
 	    cmocka_unit_test(no_attempt_was_made),
 	    cmocka_unit_test(soft_bounce),

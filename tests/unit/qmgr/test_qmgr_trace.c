@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_trace.h"
 
 static const struct queue_attr attrs[] = {
@@ -69,12 +70,41 @@ only_once(void **state UNUSED)
 	assert_null(arena);
 }
 
+static void
+probe(void **state UNUSED)
+{
+	static const struct queue_notice given[] = {{.rcpt_no = -1, .addr = "member@x.test"}};
+	struct arena *arena CLEANUP(free_arena) = NULL;
+	const struct queue_rcpt rcpt = {.addr = "e@x.test", .attempts = 1};
+	struct queue_result passed = {.rcpt = &rcpt,
+	    .dsn = "5.1.1",
+	    .text = "nobody",
+	    .relay = "mx.x.test[192.0.2.1]:25",
+	    .notices = given,
+	    .notice_count = 1};
+	struct queue_result told = passed;
+	struct queue_result held = {.rcpt = &rcpt, .no_attempt = true};
+
+	qmgr_trace_add_probe(&(struct qmgr_outcome){.status = DELIVERY_BOUNCED}, &passed, &arena);
+	assert_int_equal(passed.notice_count, 2);
+	assert_string_equal(passed.notices[0].addr, "member@x.test");
+	assert_string_equal(passed.notices[1].addr, "e@x.test");
+	assert_string_equal(passed.notices[1].action, "undeliverable");
+	assert_string_equal(passed.notices[1].text, "delivery via mx.x.test[192.0.2.1]:25: nobody");
+	qmgr_trace_add_probe(
+	    &(struct qmgr_outcome){.status = DELIVERY_SENT, .told = true}, &told, &arena);
+	assert_int_equal(told.notice_count, 1);
+	qmgr_trace_add_probe(&(struct qmgr_outcome){.status = DELIVERY_DEFERRED}, &held, &arena);
+	assert_int_equal(held.notice_count, 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(expanded),
 	    cmocka_unit_test(only_once),
+	    cmocka_unit_test(probe),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
