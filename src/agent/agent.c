@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "mail/mail_addr.h"
 #include "net/net_connect.h"
 #include "service/link.h"
 
@@ -238,17 +239,14 @@ agent_job_run(void *arg)
 	task_cond_wake_all(&a->idle);
 }
 
-/* By domain, then by local part: the order in which Postfix's agents, and those behind them, see recipients. */
+/* The order in which Postfix's agents, and those behind them, see recipients. */
 static int
 agent_compare_rcpts(const void *a, const void *b)
 {
 	const struct delivery_rcpt *x = a;
 	const struct delivery_rcpt *y = b;
-	size_t at_x = span_find_last(x->addr, '@');
-	size_t at_y = span_find_last(y->addr, '@');
-	int domains = strcasecmp(x->addr.ptr + at_x, y->addr.ptr + at_y);
 
-	return domains != 0 ? domains : strcasecmp(x->addr.ptr, y->addr.ptr);
+	return mail_addr_compare(x->addr.ptr, y->addr.ptr);
 }
 
 static bool

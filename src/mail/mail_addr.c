@@ -5,6 +5,8 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <string.h>
+#include <strings.h>
 
 #include "mail/mail_addr_list.h"
 
@@ -445,4 +447,14 @@ mail_addr_is_domain(struct span domain)
 	if (domain.len != 0 && domain.ptr[0] == '[')
 		return mail_addr_is_literal(domain, NULL);
 	return mail_addr_is_host(domain);
+}
+
+int
+mail_addr_compare(const char *a, const char *b)
+{
+	const char *at_a = strrchr(a, '@');
+	const char *at_b = strrchr(b, '@');
+	int domains = strcasecmp(at_a != NULL ? at_a : "", at_b != NULL ? at_b : "");
+
+	return domains != 0 ? domains : strcasecmp(a, b);
 }

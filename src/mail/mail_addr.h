@@ -53,6 +53,9 @@ struct span mail_addr_strip_route(struct span s);
 void mail_addr_fold(char *s, size_t len);
 void mail_addr_fold_domain(char *internal, size_t len);
 
+/* For qsort(): by domain, then by the whole address, letters of either case being equal. Of internal forms. */
+int mail_addr_compare(const char *a, const char *b);
+
 /*
  * Where the address extension begins: index of the first byte of `local` that is in `delimiters` (recipient_delimiter;
  * NULL or "": no extensions); local.len when there is none. Postfix's exceptions: never at the very beginning, not in

@@ -3,9 +3,12 @@
  */
 #include "qmgr/qmgr_message.h"
 
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "mail/mail_addr.h"
 #include "mail/mail_log.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_schedule.h"
@@ -135,6 +138,26 @@ qmgr_message_count(const struct qmgr_message *m, bool more)
 		s->deferred_rcpt_count += rcpts;
 }
 
+static int
+qmgr_message_compare(const void *a, const void *b)
+{
+	const struct queue_rcpt *x = a;
+	const struct queue_rcpt *y = b;
+	int order = mail_addr_compare(x->addr, y->addr);
+
+	return order != 0 ? order : (x->rcpt_no > y->rcpt_no) - (x->rcpt_no < y->rcpt_no);
+}
+
+/* Which recipients of a list go together, and in what order, is as with Postfix. Nothing has an index of them yet. */
+static void
+qmgr_message_sort(struct queue_claimed *claimed)
+{
+	struct queue_rcpt *rcpts = (struct queue_rcpt *)(uintptr_t)claimed->envelope.rcpts;
+
+	if (claimed->envelope.rcpt_count > 1)
+		qsort(rcpts, claimed->envelope.rcpt_count, sizeof(*rcpts), qmgr_message_compare);
+}
+
 void
 qmgr_message_take(struct qmgr_shard *s, struct queue_claimed *claimed)
 {
@@ -143,6 +166,7 @@ qmgr_message_take(struct qmgr_shard *s, struct queue_claimed *claimed)
 
 	m->shard = s;
 	m->claimed = claimed;
+	qmgr_message_sort(claimed);
 	m->envelope = &claimed->envelope;
 	m->activated = clock_real_us();
 	m->probe = span_equal_str(queue_envelope_attr(m->envelope, "trace"), "verify");

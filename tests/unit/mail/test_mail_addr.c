@@ -416,6 +416,17 @@ test_list_linear(void **state)
 	}
 }
 
+static void
+test_compare(void **state)
+{
+	(void)state;
+	assert_true(mail_addr_compare("z@a.test", "a@b.test") < 0);
+	assert_true(mail_addr_compare("b@A.test", "a@a.TEST") > 0);
+	assert_true(mail_addr_compare("a@b@c", "b@a@c") < 0);
+	assert_true(mail_addr_compare("z", "a@b") < 0);
+	assert_int_equal(mail_addr_compare("A@b", "a@B"), 0);
+}
+
 int
 main(void)
 {
@@ -426,6 +437,7 @@ main(void)
 	    cmocka_unit_test(test_parse_path_strict),
 	    cmocka_unit_test(test_strip),
 	    cmocka_unit_test(test_fold),
+	    cmocka_unit_test(test_compare),
 	    cmocka_unit_test(test_extension),
 	    cmocka_unit_test(test_host),
 	    cmocka_unit_test(test_literal),
