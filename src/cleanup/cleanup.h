@@ -97,7 +97,9 @@ struct cleanup_envelope {
 	bool
 	    complete_headers; /* a local client: add From, Date, Message-Id where they are missing */
 	bool local;           /* submitted on this host, by sendmail or by ourselves: no client */
-	const char *full_name;      /* of the sender, for a From: made here; NULL: none */
+	const char *full_name; /* of the sender, for a From: made here; NULL: none */
+	bool
+	    orcpt_as_mapped; /* what has no ORCPT is known by what canonical maps make of it, as in Postfix where no smtpd was */
 	const char *content_filter; /* transport:nexthop; "" or NULL: none */
 	const char *redirect;       /* one recipient in place of all; "" or NULL: none */
 	const char *hold;           /* to be put on hold, for this reason; NULL: no */
@@ -143,6 +145,9 @@ void cleanup_added(struct cleanup *c);
 
 /* Bytes of content so far, as message_size_limit counts them (line ends as CRLF). */
 uint64_t cleanup_size(const struct cleanup *c);
+
+/* Has it been through too many hosts (hopcount_limit)? */
+bool cleanup_is_looping(const struct cleanup *c);
 
 /* Completes and stores the message; true when it is durable. False: the reply is in `err`. Waits for the group commit. */
 bool cleanup_finish(struct cleanup *c, struct err *err) MUST_CHECK;

@@ -202,6 +202,12 @@ count_hop(struct cleanup *c)
 	cleanup_fail(c);
 }
 
+bool
+cleanup_is_looping(const struct cleanup *c)
+{
+	return c->received >= c->settings->hop_limit;
+}
+
 /* A header of any part that says 8-bit overrides what the client said of the whole, or did not say (RFC 6152). */
 static void
 note_encoding(struct cleanup *c, struct span value)

@@ -118,11 +118,15 @@ static void
 map_all(struct cleanup *c, const struct queue_rcpt *rcpts, size_t count)
 {
 	for (size_t i = 0; i < count && !c->failed; i++) {
-		const char *mapped = map_rcpt(c, rcpts[i].addr);
+		struct queue_rcpt r = rcpts[i];
+		const char *mapped = map_rcpt(c, r.addr);
 
 		if (mapped == NULL)
 			return;
-		add_aliases(c, mapped, &rcpts[i]);
+		if (c->envelope.orcpt_as_mapped && r.dsn_orcpt == NULL &&
+		    strcmp(mapped, r.addr) != 0)
+			r.dsn_orcpt = arena_printf(&c->arena, "rfc822;%s", mapped);
+		add_aliases(c, mapped, &r);
 		add_copy(c, REWRITE_BCC_RECIPIENT, mapped);
 	}
 	add_copy(c, REWRITE_BCC_ALWAYS, "");

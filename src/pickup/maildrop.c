@@ -145,8 +145,9 @@ is_good(const struct maildrop_record *r)
 	case MAILDROP_RCPT:
 		return r->data.len != 0 && queue_address_is_storable(r->data);
 	case MAILDROP_ORIGINAL:
-	case MAILDROP_ORCPT:
 		return queue_address_is_storable(r->data);
+	case MAILDROP_ORCPT:
+		return queue_address_is_storable(r->data) && span_find(r->data, ';') != r->data.len;
 	case MAILDROP_OLD_ID:
 		return mail_queue_id_looks_valid(r->data);
 	case MAILDROP_FULL_NAME:
@@ -192,8 +193,7 @@ is_in_place(const struct maildrop_check *c, enum maildrop_type type, int *ret_ne
 		}
 		if (type == MAILDROP_SENDER)
 			return !c->sender;
-		if (type == MAILDROP_TIME || type == MAILDROP_OLD_ID || type == MAILDROP_ORIGINAL ||
-		    type == MAILDROP_ORCPT)
+		if (type == MAILDROP_TIME || type == MAILDROP_OLD_ID || type == MAILDROP_ORIGINAL)
 			return !c->by_user;
 		return type != MAILDROP_VERSION && type != MAILDROP_PIECE && type != MAILDROP_END;
 	case STAGE_CONTENT:

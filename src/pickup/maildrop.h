@@ -14,8 +14,8 @@
  *	N  DSN NOTIFY bits, decimal, for the recipients that follow
  *	R  recipient, internal form     M  here the content begins
  *	L  a piece of content           Z  the end: without it the file is not complete
- *	I  queue id that the message had (postsuper -r); as T and the next two refused from a user
- *	G  original recipient, and      O  DSN ORCPT, decoded: both of the next recipient
+ *	I  queue id that the message had (postsuper -r); as T and G refused from a user
+ *	G  original recipient, and      O  DSN ORCPT, "type;address", decoded: both of the next recipient
  *
  * A file NAME is finished when its owner may execute it (0744), as with Postfix. Before pickup stores the message it renames the file to
  * NAME.QUEUEID and makes the name durable: so a crash between storing and removing is told apart from one before.

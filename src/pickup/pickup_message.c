@@ -323,6 +323,7 @@ begin_message(struct message *m)
 	e->sender = "";
 	m->replace_cr = conf_bool(m->setup->conf, CONF_cleanup_replace_stray_cr_lf);
 	e->complete_headers = true;
+	e->orcpt_as_mapped = true;
 	e->local = true;
 	e->content_filter = conf_str(m->setup->conf, CONF_content_filter);
 }
@@ -342,6 +343,16 @@ is_known(struct message *m, bool *ret)
 	return true;
 }
 
+/* What an SMTP client would be told, without what makes it a reply. */
+static const char *
+reason_of(const struct err *why)
+{
+	static const char reply[] = "Error: ";
+
+	return strncmp(why->text, reply, sizeof(reply) - 1) == 0 ? why->text + sizeof(reply) - 1
+								 : why->text;
+}
+
 /* Its sender is told what cleanup said; the bounce is stored in the message's place, under an id of its own. */
 static bool
 return_to_sender(struct message *m, const struct err *why)
@@ -351,14 +362,16 @@ return_to_sender(struct message *m, const struct err *why)
 	    arena_alloc(&m->arena, (m->rcpt_count + 1) * sizeof(*notices));
 	struct queue_message messages[QUEUE_COMPOSE_MAX] = {0};
 	int64_t ids[QUEUE_COMPOSE_MAX];
-	/* As with Postfix: nobody has seen all of it, so only its headers go back. */
+	/* As with Postfix: what a check refused is not shown, only its headers go back. */
+	const bool whole =
+	    cleanup_is_looping(m->cleanup) && (e->ret == NULL || strcmp(e->ret, "HDRS") != 0);
 	const struct queue_attr ret = {SPAN_LIT("ret"), SPAN_LIT("HDRS")};
 	const struct queue_envelope envelope = {.msg_id = m->msg_id,
 	    .sender = e->sender,
 	    .arrival = e->arrival,
 	    .size = m->size,
 	    .attrs = &ret,
-	    .attr_count = 1};
+	    .attr_count = whole ? 0 : 1};
 	struct queue_bounce bounce = {
 	    .envelope = &envelope,
 	    .content = buf_span(&m->head),
@@ -382,7 +395,7 @@ return_to_sender(struct message *m, const struct err *why)
 		    .dsn_orcpt = arena_printf(&m->arena, "rfc822;%s", r->orig_addr),
 		    .dsn_notify = r->dsn_notify,
 		    .dsn = why->dsn,
-		    .text = why->text,
+		    .text = reason_of(why),
 		    .at = clock_real_us(),
 		};
 	}

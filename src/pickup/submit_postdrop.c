@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "mail/mail_addr.h"
 #include "pickup/submit_conf.h"
 #include "queue/queue_types.h"
 
@@ -82,15 +83,20 @@ submit_postdrop_put_str(struct submit_postdrop *p, enum maildrop_type type, cons
 		submit_postdrop_put(p, type, span_str(text));
 }
 
-void
-submit_postdrop_put_notify(struct submit_postdrop *p, unsigned notify)
+static void
+put_notify(struct submit_postdrop *p, unsigned notify)
 {
 	char text[16];
 
-	if (notify == 0)
-		return;
 	(void)snprintf(text, sizeof(text), "%u", notify);
 	submit_postdrop_put_str(p, MAILDROP_NOTIFY, text);
+}
+
+void
+submit_postdrop_put_notify(struct submit_postdrop *p, unsigned notify)
+{
+	if (notify != 0)
+		put_notify(p, notify);
 }
 
 /* What postdrop says; "" when it says nothing. */
@@ -143,11 +149,27 @@ submit_postdrop_done(struct submit_postdrop *p)
 
 /* ---- a whole message --------------------------------------------------------------------------------------------- */
 
+/* What the client called it. */
+static void
+put_orcpt(struct submit_postdrop *p, const struct queue_rcpt *r)
+{
+	struct buf text CLEANUP(buf_done) = {0};
+
+	if (r->dsn_orcpt != NULL) {
+		submit_postdrop_put_str(p, MAILDROP_ORCPT, r->dsn_orcpt);
+		return;
+	}
+	buf_add_str(&text, "rfc822;");
+	mail_addr_quote(&text, span_str(r->orig_addr != NULL ? r->orig_addr : r->addr));
+	submit_postdrop_put(p, MAILDROP_ORCPT, buf_span(&text));
+}
+
 static void
 put_message(struct submit_postdrop *p, const struct queue_message *m)
 {
 	const struct queue_envelope *e = &m->envelope;
 	struct span content = m->content;
+	unsigned notify = 0;
 
 	submit_postdrop_put_str(p, MAILDROP_VERSION, "1");
 	submit_postdrop_put_str(p, MAILDROP_SENDER, e->sender);
@@ -158,7 +180,10 @@ put_message(struct submit_postdrop *p, const struct queue_message *m)
 	if (queue_envelope_attr(e, "ret").len != 0)
 		submit_postdrop_put(p, MAILDROP_RET, queue_envelope_attr(e, "ret"));
 	for (size_t i = 0; i < e->rcpt_count; i++) {
-		submit_postdrop_put_notify(p, e->rcpts[i].dsn_notify);
+		/* It holds for the recipients that follow: 0 ends it. */
+		if (e->rcpts[i].dsn_notify != notify)
+			put_notify(p, notify = e->rcpts[i].dsn_notify);
+		put_orcpt(p, &e->rcpts[i]);
 		submit_postdrop_put_str(p, MAILDROP_RCPT, e->rcpts[i].addr);
 	}
 	submit_postdrop_put(p, MAILDROP_CONTENT, (struct span){0});

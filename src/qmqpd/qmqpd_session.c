@@ -249,6 +249,7 @@ begin_message(struct qmqpd_session *s, struct err *err)
 	e->client_protocol = "QMQP";
 	e->content_filter = conf_str(s->setup->conf, CONF_content_filter);
 	e->complete_headers = true;
+	e->orcpt_as_mapped = true;
 	log_info("%s: client=%s", s->queue_id, s->client);
 	return true;
 }

@@ -104,6 +104,9 @@ allowed(const char *types, bool by_user)
 		case MAILDROP_NOTIFY:
 			r.data = SPAN_LIT("6");
 			break;
+		case MAILDROP_ORCPT:
+			r.data = SPAN_LIT("rfc822;text");
+			break;
 		case MAILDROP_CONTENT:
 		case MAILDROP_END:
 			break;
@@ -114,7 +117,6 @@ allowed(const char *types, bool by_user)
 		case MAILDROP_PIECE:
 		case MAILDROP_OLD_ID:
 		case MAILDROP_ORIGINAL:
-		case MAILDROP_ORCPT:
 			r.data = SPAN_LIT("text");
 		}
 		if (!maildrop_allow(&check, &r, &err))
@@ -128,7 +130,10 @@ test_order(void **state UNUSED)
 {
 	assert_true(allowed("VSRMLZ", true));
 	assert_true(allowed("VFSEDBWXPNRRMLLNRZ", true));
+	assert_true(allowed("VSORNORMLZ", true)); /* sendmail -bs */
 	assert_true(allowed("VTSRMZ", false));
+	assert_true(allowed("VSGRMZ", false));
+	assert_false(allowed("VSGRMZ", true));
 	assert_true(allowed("VSMLRZ", true)); /* sendmail -t */
 	assert_false(allowed("VTSRMLZ", true));
 	assert_false(allowed("SRMLZ", true));
@@ -156,6 +161,8 @@ test_values(void **state UNUSED)
 	    {MAILDROP_RCPT, "", false},
 	    {MAILDROP_RCPT, "a@b\nc@d", false},
 	    {MAILDROP_RCPT, "caf\xe9@b", false},
+	    {MAILDROP_ORCPT, "rfc822;a@b", true},
+	    {MAILDROP_ORCPT, "a@b", false},
 	    {MAILDROP_NOTIFY, "15", true},
 	    {MAILDROP_NOTIFY, "16", false},
 	    {MAILDROP_NOTIFY, "-1", false},
