@@ -91,9 +91,10 @@ table_text_add(const struct table *t, struct table_text *text, struct span key, 
 
 /* ---- texthash ----------------------------------------------------------------------------------------------------- */
 
-static void
-table_text_line(
-    const struct table *t, struct table_text *text, struct span line, const char *file, int number)
+/* Lines that are no entry are passed over with a warning. False: a key that comes twice makes the table useless, as in Postfix. */
+static bool
+table_text_line(const struct table *t, struct table_text *text, struct span line, const char *file,
+    int number, struct err *err)
 {
 	struct buf clean CLEANUP(buf_done) = {0};
 	struct buf content CLEANUP(buf_done) = {0};
@@ -117,9 +118,10 @@ table_text_line(
 			    file, number);
 		if (table_text_value(t, value, &content, file) &&
 		    !table_text_add(t, text, key, buf_span(&content), false))
-			log_warn(
+			return err_set(err, ERR_CONFIG, "4.3.5",
 			    "%s, line %d: duplicate entry: \"%.*s\"", file, number, SPAN_ARG(key));
 	}
+	return true;
 }
 
 static bool
@@ -131,15 +133,19 @@ table_text_open(struct table *t, struct err *err)
 	struct table_text *text;
 	struct span rest;
 	int read = 0, number;
+	bool ok = true;
 
 	if (!table_read_file(file, "open database", &content, err))
 		return false;
 	text = mem_new(struct table_text);
 	rest = buf_span(&content);
-	while (table_source_line(file, &rest, &read, &line, &number))
-		table_text_line(t, text, span_trim(buf_span(&line)), file, number);
-	t->state = text;
-	return true;
+	while (ok && table_source_line(file, &rest, &read, &line, &number))
+		ok = table_text_line(t, text, span_trim(buf_span(&line)), file, number, err);
+	if (ok)
+		t->state = text;
+	else
+		table_text_close(text);
+	return ok;
 }
 
 /* ---- inline ------------------------------------------------------------------------------------------------------- */
