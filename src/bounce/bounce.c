@@ -291,13 +291,14 @@ bounce_reports(const struct bounce_settings *s, const struct queue_bounce *b, co
 		return 0;
 	}
 	if (sender[0] == '\0') {
-		if (b->kind != QUEUE_NOTIFY_FAILURE || !s->notify_double)
+		if (b->kind == QUEUE_NOTIFY_DELAY || !s->notify_double)
 			return 0;
 		ret[0] = (struct bounce_report){
 		    .msg_id = ids[0],
 		    .sender = postmaster,
 		    .to = bounce_at_origin(s, arena, s->double_bounce_notice),
-		    .for_postmaster = true,
+		    .for_postmaster = b->kind == QUEUE_NOTIFY_FAILURE,
+		    .headers_only = b->kind != QUEUE_NOTIFY_FAILURE,
 		};
 		return 1;
 	}

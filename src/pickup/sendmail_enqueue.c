@@ -349,7 +349,9 @@ put_probe(struct enqueue *e)
 {
 	char **rcpts = e->request->rcpts;
 
-	buf_printf(&e->piece, "From: %s\nSubject: probe\nTo:", e->sender);
+	if (e->sender[0] != '\0')
+		buf_printf(&e->piece, "From: %s\n", e->sender);
+	buf_add_str(&e->piece, "Subject: probe\nTo:");
 	for (; *rcpts != NULL; rcpts++) {
 		if (e->piece.len + strlen(*rcpts) + 4 > MAILDROP_PIECE_MAX)
 			flush_piece(e);
