@@ -513,6 +513,9 @@ cleanup_finish(struct cleanup *c, struct err *err)
 		*err = c->err;
 		return false;
 	}
+	/* Aliases may have made nobody of all recipients. */
+	if (c->discarded)
+		return true;
 	cleanup_apply_redirect(c);
 	cleanup_detect_utf8(c);
 	CRASH_POINT("accept-before-store");

@@ -87,7 +87,7 @@ add_aliases(struct cleanup *c, const char *addr, const struct queue_rcpt *r)
 		c->settings->map, &c->arena, c->envelope.queue_id, addr, &found, &c->err))
 		return cleanup_fail(c);
 	if ((notify & QUEUE_NOTIFY_SUCCESS) != 0 &&
-	    (found.count > 1 || strcmp(found.list[0], addr) != 0))
+	    (found.count != 1 || strcmp(found.list[0], addr) != 0))
 		notify = note_expanded(c, addr, orig, r);
 	for (size_t i = 0; i < found.count; i++)
 		cleanup_add_rcpt(c, deliverable(c, found.list[i]), orig, r->dsn_orcpt, notify);
@@ -147,4 +147,7 @@ cleanup_map_rcpts(struct cleanup *c)
 	c->rcpt_count = 0;
 	map_all(c, given, count);
 	mem_free(given);
+	/* Aliases made nobody of all of them. */
+	if (!c->failed && count != 0 && c->rcpt_count == 0)
+		cleanup_discard(c);
 }

@@ -197,6 +197,13 @@ rewrite_result_address(const struct rewrite_mapping *g, struct span word, struct
 	    parts.has_domain ? "@" : "", SPAN_ARG(parts.domain));
 }
 
+/* "<>" or an empty quoted string: an address that nobody has. */
+static bool
+rewrite_result_is_nobody(struct span word)
+{
+	return word.len == 0 || span_equal_str(word, "<>") || span_equal_str(word, "\"\"");
+}
+
 static void
 rewrite_addresses_add(struct rewrite_addresses *a, struct arena *arena, const char *addr)
 {
@@ -223,6 +230,8 @@ rewrite_results(const struct rewrite_mapping *g, struct span text, struct span e
 	while (mail_addr_list_next(&list, &item)) {
 		struct span rest = item.addr, word;
 		const char *one = rewrite_result_address(g, rest, extension);
+
+		ret->nobody = ret->nobody || rewrite_result_is_nobody(rest);
 
 		if (one != NULL) {
 			rewrite_addresses_add(ret, g->arena, one);
@@ -276,7 +285,7 @@ rewrite_mapping_ask(
 		buf_clear(&extension);
 	rewrite_keep_user(&value, addr, buf_span(&extension));
 	rewrite_results(g, buf_span(&value), buf_span(&extension), ret);
-	return ret->count != 0 || rewrite_mapping_fail(g, addr);
+	return ret->count != 0 || ret->nobody || rewrite_mapping_fail(g, addr);
 }
 
 /* ---- canonical ------------------------------------------------------------------------------------------------------ */
@@ -291,7 +300,7 @@ rewrite_canonical(const struct rewrite_mapping *g, const char **addr)
 		if (!rewrite_mapping_ask(g, before, &found))
 			return false;
 		if (found.count == 0)
-			return true;
+			return !found.nobody || rewrite_mapping_fail(g, before);
 		if (found.count > 1)
 			log_info_as("cleanup", "warning: %s: multi-valued %s entry for %s",
 			    g->queue_id, g->name, before);
@@ -414,7 +423,7 @@ rewrite_aliases_take(struct rewrite_aliases *a, size_t at, const struct rewrite_
 	return true;
 }
 
-/* Expands the address at `at` until it stays. */
+/* Expands the address at `at` until it stays, or is nobody's. */
 static bool
 rewrite_aliases_expand(struct rewrite_aliases *a, size_t at)
 {
@@ -425,12 +434,26 @@ rewrite_aliases_expand(struct rewrite_aliases *a, size_t at)
 			return rewrite_aliases_refuse(a, "map nesting for", a->asked);
 		if (!rewrite_mapping_ask(&a->mapping, a->out->list[at], &found))
 			return false;
-		if (found.count == 0)
+		if (found.count == 0) {
+			if (found.nobody)
+				a->out->list[at] = NULL;
 			return true;
+		}
 		if (!rewrite_aliases_take(a, at, &found))
 			return false;
 	}
 	return true;
+}
+
+static void
+rewrite_addresses_pack(struct rewrite_addresses *a)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < a->count; i++)
+		if (a->list[i] != NULL)
+			a->list[kept++] = a->list[i];
+	a->count = kept;
 }
 
 bool
@@ -456,6 +479,7 @@ rewrite_map_aliases(const struct rewrite_map *m, struct arena *arena, const char
 			ok = rewrite_aliases_expand(&a, i);
 	}
 	hmap_done(&a.selves);
+	rewrite_addresses_pack(ret);
 	return ok;
 }
 

@@ -35,11 +35,12 @@ bool rewrite_map_address(const struct rewrite_map *m, struct arena *arena, const
     enum rewrite_place place, const char *addr, const char **ret, struct err *err) MUST_CHECK;
 
 struct rewrite_addresses {
-	const char **list; /* in the arena; at least one */
+	const char **list; /* in the arena */
 	size_t count;
+	bool nobody; /* "<>" was among them: 0 addresses are an answer */
 };
 
-/* virtual_alias_maps, again and again, until nothing changes or a limit is reached. */
+/* virtual_alias_maps, again and again, until nothing changes or a limit is reached. None: the recipient is nobody. */
 bool rewrite_map_aliases(const struct rewrite_map *m, struct arena *arena, const char *queue_id,
     const char *addr, struct rewrite_addresses *ret, struct err *err) MUST_CHECK;
 
