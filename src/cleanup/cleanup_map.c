@@ -38,15 +38,24 @@ map_rcpt(struct cleanup *c, const char *addr)
 	return NULL;
 }
 
+/* May it be an address without brackets (resolve_numeric_domain)? */
+static bool
+looks_numeric(struct span domain)
+{
+	char last = domain.ptr[domain.len - 1];
+
+	return last >= '0' && last <= '9';
+}
+
 /*
- * user%remote@here is mail for user@remote, and "user" alone is somebody here, also in the queue. Most addresses show that they
- * are what they are.
+ * user%remote@here is mail for user@remote, "user" and "user@" are somebody here, user@1.2.3.4 is
+ * user@[1.2.3.4]: also in the queue. Most addresses show that they are what they are.
  */
 static const char *
 deliverable(struct cleanup *c, const char *addr)
 {
 	struct mail_addr parts = mail_addr_split(span_str(addr));
-	bool plain = parts.has_domain;
+	bool plain = parts.domain.len != 0 && !looks_numeric(parts.domain);
 	struct rewrite_route route;
 
 	for (size_t i = 0; i < parts.local.len && plain; i++)

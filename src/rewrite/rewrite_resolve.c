@@ -134,7 +134,8 @@ rewrite_check_domain(struct rewrite_search *s)
 	if (!mail_addr_is_ipv4(s->domain) ||
 	    !conf_bool(s->rewrite->conf, CONF_resolve_numeric_domain))
 		return rewrite_bad_address(s);
-	s->domain = span_str(arena_printf(s->arena, "[%.*s]", SPAN_ARG(s->domain)));
+	rewrite_set_recipient(s, mail_addr_split(span_str(s->route->recipient)).local,
+	    span_str(arena_printf(s->arena, "[%.*s]", SPAN_ARG(s->domain))));
 	return true;
 }
 
