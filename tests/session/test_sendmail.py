@@ -7,6 +7,7 @@ import stat
 import subprocess
 import threading
 
+from deadline import wait_until
 from session import equal, match
 
 MESSAGE = ("From: Alice <alice@client.example>\nTo: bob@dest.example\nSubject: submitted\n"
@@ -218,6 +219,8 @@ def qmqp_relay(t, sink=None, **main):
         port = s.getsockname()[1]
     main = dict({"qmqpd_authorized_clients": "127.0.0.0/8", "qmqpd_error_delay": "0s"}, **main)
     r = t.relay(sink=sink, main=main, master=["127.0.0.1:%d inet n - n - - qmqpd" % port])
+    # It answers before it has reached the database, and then with "Z".
+    wait_until("qmqpd takes mail", lambda: not qmqp(port, b"x").startswith(b"Z"), limit=60)
     return r, port
 
 
