@@ -207,14 +207,14 @@ def lists(args):
 
 def beside_list(figures, what, stage, sink):
     """Singles alone, then from the moment that a list is being delivered."""
-    alone = jobs.percentiles(Probes(stage, sink, 20, 5).end().to_sink_ms)
+    alone = jobs.percentiles(Probes(stage, sink, 10, 8).end().to_sink_ms)
     before = stage.sink.counts().recipients
     command = tools.load_command(stage.args.build, stage.relay.port, {
         "sessions": 1, "messages": 1, "recipients": LIST, "domains": DOMAINS, "size": 1024, "timeout": 300})
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as sender:
         while stage.sink.counts().recipients < before + 500 and sender.poll() in (None, 0):
             time.sleep(0.05)
-        beside = jobs.percentiles(Probes(stage, sink, 20, 5).end().to_sink_ms)
+        beside = jobs.percentiles(Probes(stage, sink, 10, 8).end().to_sink_ms)
         done = stage.sink.counts().recipients - before
     most = 1.2 * alone["p99"]
     figures.add(f"singles to {what}: p99 alone", alone["p99"], "ms")
