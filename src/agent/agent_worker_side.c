@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
@@ -19,50 +18,9 @@
 #include "base/mem.h"
 #include "mail/mail_dsn.h"
 #include "mail/mail_log.h"
+#include "service/service_fork.h"
 
 /* ---- frames ---- */
-
-/* The agent is gone: there is nobody to work for, and nobody who would hear of it. */
-NO_RETURN static void
-agent_work_orphaned(void)
-{
-	log_flush();
-	_exit(EX_OK);
-}
-
-static void
-agent_work_write(int fd, const void *ptr, size_t len)
-{
-	const char *at = ptr;
-
-	while (len > 0) {
-		ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			agent_work_orphaned();
-		at += n;
-		len -= (size_t)n;
-	}
-}
-
-static void
-agent_work_read(int fd, void *ptr, size_t len)
-{
-	char *at = ptr;
-
-	while (len > 0) {
-		ssize_t n = recv(fd, at, len, MSG_WAITALL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			agent_work_orphaned();
-		at += n;
-		len -= (size_t)n;
-	}
-}
 
 static void
 agent_work_send(int fd, enum agent_worker_frame type, struct span payload)
@@ -73,7 +31,7 @@ agent_work_send(int fd, enum agent_worker_frame type, struct span payload)
 	buf_add_u8(&frame, (uint8_t)type);
 	buf_add_u32(&frame, 0);
 	buf_add_span(&frame, payload);
-	agent_work_write(fd, frame.ptr, frame.len);
+	service_fork_write(fd, buf_span(&frame));
 }
 
 /* One frame of the type that must come now; the payload is in `to`. */
@@ -83,13 +41,13 @@ agent_work_receive(int fd, enum agent_worker_frame type, struct buf *to)
 	unsigned char head[AGENT_WORKER_HEAD_SIZE];
 	size_t len;
 
-	agent_work_read(fd, head, sizeof(head));
+	service_fork_read(fd, head, sizeof(head));
 	len = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3];
 	MUST(
 	    head[4] == type && len >= sizeof(head) - 4 && len <= DELIVERY_FRAME_MAX + sizeof(head));
 	len -= sizeof(head) - 4;
 	buf_clear(to);
-	agent_work_read(fd, buf_room(to, len), len);
+	service_fork_read(fd, buf_room(to, len), len);
 	buf_added(to, len);
 }
 

@@ -2,15 +2,13 @@
  * proxymap_worker.c - answering one request: opening the table when it is first asked for, and the process that does nothing else,
  * for tables that block.
  */
-#include <errno.h>
-#include <sys/socket.h>
-#include <sysexits.h>
 #include <unistd.h>
 
 #include "base/hmap.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxymap/proxymap_int.h"
+#include "service/service_fork.h"
 #include "table/table_query.h"
 
 /*
@@ -50,45 +48,6 @@ proxymap_answer(struct conf *conf, const struct table_proxy_request *request, st
 
 /* ---- the process ------------------------------------------------------------------------------------------------ */
 
-/* The service is gone, or done with this process. */
-NO_RETURN static void
-proxymap_worker_end(void)
-{
-	log_flush();
-	_exit(EX_OK);
-}
-
-static void
-proxymap_worker_read(int fd, void *ptr, size_t len)
-{
-	char *at = ptr;
-
-	while (len > 0) {
-		ssize_t n = recv(fd, at, len, MSG_WAITALL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			proxymap_worker_end();
-		at += n;
-		len -= (size_t)n;
-	}
-}
-
-static void
-proxymap_worker_write(int fd, struct span bytes)
-{
-	while (bytes.len > 0) {
-		ssize_t n = send(fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			proxymap_worker_end();
-		bytes = span_from(bytes, (size_t)n);
-	}
-}
-
 void
 proxymap_worker_run(struct conf *conf, int fd)
 {
@@ -99,14 +58,14 @@ proxymap_worker_run(struct conf *conf, int fd)
 
 	table_proxy_ask_directly();
 	for (;;) {
-		proxymap_worker_read(fd, head, sizeof(head));
+		service_fork_read(fd, head, sizeof(head));
 		MUST(table_proxy_parse_head(head, &len));
 		buf_clear(&frame);
-		proxymap_worker_read(fd, buf_room(&frame, len), len);
+		service_fork_read(fd, buf_room(&frame, len), len);
 		buf_added(&frame, len);
 		MUST(table_proxy_parse_request(buf_span(&frame), &request));
 		buf_clear(&reply);
 		proxymap_answer(conf, &request, &reply);
-		proxymap_worker_write(fd, buf_span(&reply));
+		service_fork_write(fd, buf_span(&reply));
 	}
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -117,4 +118,44 @@ service_fork(void (*body)(void *arg, int fd), void *arg, int *ret_fd, struct err
 	}
 	*ret_fd = f.fd;
 	return f.pid;
+}
+
+/* ---- in the process ------------------------------------------------------------------------------------------------ */
+
+NO_RETURN static void
+service_fork_end(void)
+{
+	log_flush();
+	_exit(EX_OK);
+}
+
+void
+service_fork_read(int fd, void *ptr, size_t len)
+{
+	char *at = ptr;
+
+	while (len > 0) {
+		ssize_t n = recv(fd, at, len, MSG_WAITALL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			service_fork_end();
+		at += n;
+		len -= (size_t)n;
+	}
+}
+
+void
+service_fork_write(int fd, struct span bytes)
+{
+	while (bytes.len > 0) {
+		ssize_t n = send(fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			service_fork_end();
+		bytes = span_from(bytes, (size_t)n);
+	}
 }

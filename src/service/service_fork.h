@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "base/err.h"
+#include "base/span.h"
 
 /*
  * Forks a process that runs body(arg, fd), which must not return; `fd` is a blocking socket to the service. Open in it are besides
@@ -18,5 +19,12 @@
  * of the loop: only there is the process on its own large stack.
  */
 pid_t service_fork(void (*body)(void *arg, int fd), void *arg, int *ret_fd, struct err *err);
+
+/*
+ * In such a process: all of `len` bytes from and to the service. Ends the process when the service is gone, or done with it: there is
+ * nobody to work for, and nobody who would hear of it. Blocks.
+ */
+void service_fork_read(int fd, void *ptr, size_t len);
+void service_fork_write(int fd, struct span bytes);
 
 #endif
