@@ -9,7 +9,6 @@
 #include "db/db.h"
 #include "mail/mail_queue_id.h"
 #include "queue/queue_front.h"
-#include "queue/queue_schema.h"
 #include "queue/queue_session.h"
 #include "service/service.h"
 #include "service/service_database.h"
@@ -30,10 +29,8 @@ cleanup_front_pool(const struct service *s, size_t shard, size_t connections)
 
 	service_database_settings(
 	    s->conf, SERVICE_FRONT_END, shard, s->kind->program, &conninfo, &name, &settings);
-	settings.role = queue_session_role(QUEUE_SESSION_FRONT);
-	settings.options = queue_session_options(QUEUE_SESSION_FRONT);
+	queue_session_settings(QUEUE_SESSION_FRONT, &settings);
 	settings.connections = connections;
-	settings.on_connect = queue_schema_check;
 	return db_pool_new(&settings);
 }
 
@@ -75,7 +72,6 @@ cleanup_front_open(struct cleanup_front *f, const struct service *s)
 		    s, i, conf_size(s->conf, CONF_queue_database_front_connections));
 		f->shards[i].front = cleanup_front_new(f, s, i);
 	}
-	f->front = f->shards[s->instance % f->shard_count].front;
 	f->turn = s->instance;
 	f->tables = cleanup_front_pool(s, 0, TABLE_CONNECTIONS);
 	cluster_table_start(&(struct cluster_table_settings){.pool = f->tables});
@@ -112,7 +108,7 @@ cleanup_front_wait_ready(struct cleanup_front *f, int64_t deadline, struct err *
 
 		if (clock_mono_us() >= deadline || task_is_cancelled())
 			return false;
-		if (queue_front_wait_ready(f->front, look, err))
+		if (queue_front_wait_ready(f->shards[f->turn % f->shard_count].front, look, err))
 			return true;
 	}
 	return true;

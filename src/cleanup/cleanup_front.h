@@ -23,9 +23,8 @@ struct cleanup_shard {
 struct cleanup_front {
 	struct cleanup_shard *shards; /* owned, in the order of queue_databases */
 	size_t shard_count;
-	struct queue_front *front; /* one of them, for what has to stay with one; borrowed */
-	size_t turn;               /* counts the messages */
-	struct db_pool *tables;    /* owned; for tables of the cluster */
+	size_t turn;            /* counts the messages */
+	struct db_pool *tables; /* owned; for tables of the cluster */
 	struct poke poke;
 };
 

@@ -4,7 +4,6 @@
 #include "cluster/cluster_table.h"
 #include "db/db.h"
 #include "proxymap/proxymap_int.h"
-#include "queue/queue_schema.h"
 #include "queue/queue_session.h"
 #include "service/service_database.h"
 
@@ -20,9 +19,7 @@ proxymap_tables_start(const struct service *s)
 
 	service_database_settings(
 	    s->conf, SERVICE_FRONT_END, 0, s->kind->program, &conninfo, &name, &settings);
-	settings.role = queue_session_role(QUEUE_SESSION_FRONT);
-	settings.options = queue_session_options(QUEUE_SESSION_FRONT);
+	queue_session_settings(QUEUE_SESSION_FRONT, &settings);
 	settings.connections = CONNECTIONS;
-	settings.on_connect = queue_schema_check;
 	cluster_table_start(&(struct cluster_table_settings){.pool = db_pool_new(&settings)});
 }

@@ -16,7 +16,6 @@
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_page.h"
 #include "qmgr/qmgr_schedule.h"
-#include "queue/queue_schema.h"
 #include "queue/queue_session.h"
 #include "service/service_database.h"
 #include "task/task.h"
@@ -44,23 +43,16 @@ qmgr_shard_trouble(struct qmgr_shard *s, const struct err *err)
 static struct db_pool *
 qmgr_shard_open_pool(const struct qmgr_shard *s)
 {
-	const struct conf *conf = s->qmgr->service->conf;
+	const struct service *service = s->qmgr->service;
 	struct buf conninfo CLEANUP(buf_done) = {0};
+	struct buf name CLEANUP(buf_done) = {0};
+	struct db_settings settings;
 
-	service_database_conninfo(conf, SERVICE_SCHEDULER, s->number, &conninfo);
-	return db_pool_new(&(struct db_settings){
-	    .conninfo = buf_str(&conninfo),
-	    .role = queue_session_role(QUEUE_SESSION_SCHEDULER),
-	    .application_name = "rowpost/qmgr",
-	    .pooler = conf_bool(conf, CONF_queue_database_pooler),
-	    .options = queue_session_options(QUEUE_SESSION_SCHEDULER),
-	    .connections = conf_size(conf, CONF_queue_database_scheduler_connections),
-	    .connect_timeout = conf_time(conf, CONF_queue_database_connect_timeout),
-	    .statement_timeout = conf_time(conf, CONF_queue_database_timeout),
-	    .backoff_min = conf_time(conf, CONF_queue_database_retry_min_time),
-	    .backoff_max = conf_time(conf, CONF_queue_database_retry_max_time),
-	    .on_connect = queue_schema_check,
-	});
+	service_database_settings(service->conf, SERVICE_SCHEDULER, s->number,
+	    service->kind->program, &conninfo, &name, &settings);
+	queue_session_settings(QUEUE_SESSION_SCHEDULER, &settings);
+	settings.connections = conf_size(service->conf, CONF_queue_database_scheduler_connections);
+	return db_pool_new(&settings);
 }
 
 /* Bytes of a message that are read for a bounce at least. */

@@ -6,7 +6,6 @@
 #include "base/buf.h"
 #include "cluster/cluster_table.h"
 #include "db/db.h"
-#include "queue/queue_schema.h"
 #include "queue/queue_session.h"
 #include "service/service.h"
 #include "service/service_database.h"
@@ -23,9 +22,7 @@ qmgr_tables_start(const struct service *s)
 
 	service_database_settings(
 	    s->conf, SERVICE_SCHEDULER, 0, s->kind->program, &conninfo, &name, &settings);
-	settings.role = queue_session_role(QUEUE_SESSION_SCHEDULER);
-	settings.options = queue_session_options(QUEUE_SESSION_SCHEDULER);
+	queue_session_settings(QUEUE_SESSION_SCHEDULER, &settings);
 	settings.connections = CONNECTIONS;
-	settings.on_connect = queue_schema_check;
 	cluster_table_start(&(struct cluster_table_settings){.pool = db_pool_new(&settings)});
 }

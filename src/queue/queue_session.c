@@ -1,9 +1,11 @@
 /*
- * queue_session.c - startup options of our database sessions.
+ * queue_session.c - see queue_session.h.
  */
 #include "queue/queue_session.h"
 
 #include "base/base.h"
+#include "db/db.h"
+#include "queue/queue_schema.h"
 
 /*
  * Sequential scans off: an empty or freshly emptied set of the ring must never be planned as one. Generic plans: the
@@ -50,4 +52,12 @@ queue_session_role(enum queue_session s)
 		return NULL;
 	}
 	UNREACHED();
+}
+
+void
+queue_session_settings(enum queue_session s, struct db_settings *ret)
+{
+	ret->role = queue_session_role(s);
+	ret->options = queue_session_options(s);
+	ret->on_connect = queue_schema_check;
 }

@@ -13,6 +13,11 @@ enum queue_session {
 	QUEUE_SESSION_OWNER,     /* rowpost schema: no role */
 };
 
+struct db_settings;
+
+/* Sets role, options and the check of the schema: what every connection of that kind to a queue database needs. */
+void queue_session_settings(enum queue_session s, struct db_settings *ret);
+
 /* "-c enable_seqscan=off -c ..." for db_settings.options. */
 const char *queue_session_options(enum queue_session s);
 
