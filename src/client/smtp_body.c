@@ -35,7 +35,7 @@ static bool
 smtp_body_lost(struct smtp_session *session, enum stream_result why)
 {
 	if ((why == STREAM_ERROR || why == STREAM_EOF) &&
-	    smtp_session_reply(session, SMTP_STEP_BODY, session->state->data_done_timeout) &&
+	    smtp_session_reply(session, SMTP_STEP_BODY, session->setup->data_done_timeout) &&
 	    smtp_reply_class(&session->reply) >= 4) {
 		session->broken = true;
 		return smtp_session_refused(session, SMTP_STEP_DOT);
@@ -47,7 +47,7 @@ smtp_body_lost(struct smtp_session *session, enum stream_result why)
 static void
 smtp_body_set_deadline(struct smtp_body *b, size_t bytes)
 {
-	const struct smtp_state *s = b->session->state;
+	const struct smtp_setup *s = b->session->setup;
 
 	if (!s->request_deadline) {
 		stream_set_deadline(b->session->stream, clock_deadline(s->data_xfer_timeout));
@@ -110,7 +110,7 @@ smtp_body_send_flags(struct smtp_body *b)
 {
 	struct buf headers CLEANUP(buf_done) = {0};
 
-	smtp_flags_write(b->session->state, b->job, &headers);
+	smtp_flags_write(b->session->setup, b->job, &headers);
 	return headers.len == 0 || smtp_body_put(b, buf_span(&headers));
 }
 
@@ -140,7 +140,7 @@ smtp_body_send_head(struct smtp_body *b, struct span piece, bool last)
 	if (!last && b->head.len < SMTP_BODY_HEAD_MAX &&
 	    !smtp_generic_has_header(buf_span(&b->head)))
 		return true;
-	if (!smtp_generic_header(session->generic, buf_span(&b->head), &out, &len))
+	if (!smtp_generic_header(session->setup->generic, buf_span(&b->head), &out, &len))
 		return smtp_session_table_trouble(session, SMTP_STEP_BODY);
 	buf_add_span(&out, span_from(buf_span(&b->head), len));
 	b->headed = true;
@@ -154,7 +154,7 @@ static bool
 smtp_body_content(struct smtp_body *b)
 {
 	struct smtp_session *session = b->session;
-	int64_t timeout = session->state->data_xfer_timeout;
+	int64_t timeout = session->setup->data_xfer_timeout;
 	bool last = false;
 
 	agent_content_rewind(b->job);
@@ -187,9 +187,9 @@ smtp_body_end(struct smtp_body *b)
 		smtp_data_write_line_end(&b->out, &b->slice);
 		(void)stream_write_span(session->stream, buf_span(&b->slice));
 		buf_clear(&b->slice);
-		if (!smtp_session_flush(session, SMTP_STEP_BODY, session->state->data_xfer_timeout))
+		if (!smtp_session_flush(session, SMTP_STEP_BODY, session->setup->data_xfer_timeout))
 			return false;
-		(void)task_sleep_until(clock_deadline(session->state->pix_delay));
+		(void)task_sleep_until(clock_deadline(session->setup->pix_delay));
 	}
 	/* Whoever took the mail over from our scheduler must not find it delivered twice. */
 	if (!agent_may_finish(b->job))
@@ -208,15 +208,15 @@ smtp_body(struct smtp_session *session, struct agent_job *job)
 	struct smtp_body b = {
 	    .session = session,
 	    .job = job,
-	    .out = {.line_limit = session->state->line_limit},
-	    .deadline = clock_deadline(session->state->data_xfer_timeout),
+	    .out = {.line_limit = session->setup->line_limit},
+	    .deadline = clock_deadline(session->setup->data_xfer_timeout),
 	    .slice_size = job->request.content_inline ? SMTP_BODY_SLICE : SMTP_BODY_SLICE_LARGE,
 	};
 	bool ok;
 
-	b.headed = !smtp_generic_is_on(session->generic);
-	if (smtp_checks_is_on(session->checks))
-		b.checking = smtp_checking_new(session->checks, job->request.queue_id.ptr);
+	b.headed = !smtp_generic_is_on(session->setup->generic);
+	if (smtp_checks_is_on(session->setup->checks))
+		b.checking = smtp_checking_new(session->setup->checks, job->request.queue_id.ptr);
 	if (smtp_envelope_is_downgraded(session, job))
 		b.qp = mail_qp_new();
 	ok = smtp_body_send_flags(&b) && smtp_body_content(&b) && smtp_body_end(&b);

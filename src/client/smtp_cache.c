@@ -48,7 +48,7 @@ smtp_nexthop_put(struct smtp_state *s, struct smtp_nexthop *n)
 static bool
 smtp_cache_is_listed(const struct smtp_state *s, const char *nexthop)
 {
-	struct span list = span_str(s->cache_destinations);
+	struct span list = span_str(s->setup->cache_destinations);
 	struct span text = span_str(nexthop);
 	struct span domain = span_head(text, span_find(text, ':'));
 	struct span word;
@@ -65,7 +65,7 @@ smtp_cache_begin(struct smtp_state *s, const char *nexthop)
 	struct smtp_nexthop *n = smtp_nexthop_get(s, nexthop);
 
 	n->wanted = smtp_cache_is_listed(s, nexthop) ||
-		    (s->cache_on_demand &&
+		    (s->setup->cache_on_demand &&
 			(n->busy > 0 || clock_mono_us() - n->last_end < SMTP_BACK_TO_BACK));
 	n->busy++;
 }
@@ -144,11 +144,14 @@ smtp_cache_is_worth_keeping(const struct smtp_nexthop *n, const struct smtp_sess
 
 	if (session->broken || session->retire || !session->greeted || s->agent->service->leaving)
 		return false;
-	if (!(n->wanted || (s->cache_on_demand && n->busy > 1)) || s->idle_count >= SMTP_IDLE_MAX)
+	if (session->setup != s->setup)
 		return false;
-	if (s->reuse_count != 0 && session->uses >= s->reuse_count)
+	if (!(n->wanted || (s->setup->cache_on_demand && n->busy > 1)) ||
+	    s->idle_count >= SMTP_IDLE_MAX)
 		return false;
-	return clock_mono_us() - session->opened <= s->reuse_time;
+	if (s->setup->reuse_count != 0 && session->uses >= s->setup->reuse_count)
+		return false;
+	return clock_mono_us() - session->opened <= s->setup->reuse_time;
 }
 
 void
@@ -158,9 +161,6 @@ smtp_cache_give(struct smtp_state *s, const char *nexthop, struct smtp_session *
 	struct smtp_session *kept = *session;
 
 	*session = NULL;
-	kept->filter = NULL;
-	kept->generic = NULL;
-	kept->checks = NULL;
 	if (n == NULL || !smtp_cache_is_worth_keeping(n, kept) || !smtp_session_reset(kept)) {
 		smtp_cache_dismiss(kept);
 		return;
@@ -171,7 +171,7 @@ smtp_cache_give(struct smtp_state *s, const char *nexthop, struct smtp_session *
 	if (n->idle_count++ == 0)
 		agent_report_idle(s->agent, n->name, 1);
 	kept->expiry = (struct task_timer){.fn = smtp_cache_expired, .arg = kept};
-	task_timer_arm(&kept->expiry, clock_deadline(s->cache_time));
+	task_timer_arm(&kept->expiry, clock_deadline(s->setup->cache_time));
 }
 
 /* Takes every idle session out and ends it. */

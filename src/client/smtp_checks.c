@@ -24,15 +24,14 @@ enum smtp_checks_where {
 };
 
 struct smtp_checks {
-	size_t refs;
-	struct conf *conf; /* counted */
+	struct conf *conf; /* borrowed from the setup */
 	bool lmtp;
 	struct table_list *tables[SMTP_CHECKS_COUNT];
 	size_t body_limit; /* bytes of a part that are looked at */
 };
 
 struct smtp_checking {
-	struct smtp_checks *checks; /* counted */
+	struct smtp_checks *checks; /* borrowed */
 	const char *queue_id;       /* borrowed */
 	enum smtp_checks_where where;
 	enum smtp_checks_where asked;   /* the table that spoke last */
@@ -50,8 +49,7 @@ smtp_checks_new(struct conf *conf, bool lmtp)
 {
 	struct smtp_checks *c = mem_new(struct smtp_checks);
 
-	c->refs = 1;
-	c->conf = conf_ref(conf);
+	c->conf = conf;
 	c->lmtp = lmtp;
 	c->tables[SMTP_CHECKS_PRIMARY] = table_list_of(
 	    conf, lmtp ? CONF_lmtp_header_checks : CONF_smtp_header_checks, TABLE_BYTES);
@@ -65,31 +63,23 @@ smtp_checks_new(struct conf *conf, bool lmtp)
 	return c;
 }
 
-struct smtp_checks *
-smtp_checks_ref(struct smtp_checks *c)
-{
-	c->refs++;
-	return c;
-}
-
 void
-smtp_checks_unref(struct smtp_checks **checks)
+smtp_checks_free(struct smtp_checks **checks)
 {
 	struct smtp_checks *c = *checks;
 
 	*checks = NULL;
-	if (c == NULL || --c->refs > 0)
+	if (c == NULL)
 		return;
 	for (size_t i = 0; i < SMTP_CHECKS_COUNT; i++)
 		table_list_close(&c->tables[i]);
-	conf_unref(&c->conf);
 	mem_free(c);
 }
 
 bool
 smtp_checks_is_on(const struct smtp_checks *c)
 {
-	for (size_t i = 0; c != NULL && i < SMTP_CHECKS_COUNT; i++)
+	for (size_t i = 0; i < SMTP_CHECKS_COUNT; i++)
 		if (!table_list_is_empty(c->tables[i]))
 			return true;
 	return false;
@@ -100,7 +90,7 @@ smtp_checking_new(struct smtp_checks *c, const char *queue_id)
 {
 	struct smtp_checking *x = mem_new(struct smtp_checking);
 
-	x->checks = smtp_checks_ref(c);
+	x->checks = c;
 	x->queue_id = queue_id;
 	return x;
 }
@@ -121,7 +111,6 @@ smtp_checking_free(struct smtp_checking **checking)
 	if (x == NULL)
 		return;
 	smtp_checking_pop(x, 0);
-	smtp_checks_unref(&x->checks);
 	buf_done(&x->boundary);
 	buf_done(&x->field);
 	buf_done(&x->line);

@@ -1,6 +1,6 @@
 /*
  * smtp_checks.h - smtp_header_checks, smtp_mime_header_checks, smtp_nested_header_checks and smtp_body_checks: changes to a
- * content on its way out (header_checks(5), the actions that make sense there). Counted, as smtp_filter.h.
+ * content on its way out (header_checks(5), the actions that make sense there).
  */
 #ifndef CLIENT_SMTP_CHECKS_H
 #define CLIENT_SMTP_CHECKS_H
@@ -14,10 +14,9 @@ struct smtp_checks;
 struct smtp_checking;
 
 struct smtp_checks *smtp_checks_new(struct conf *conf, bool lmtp);
-struct smtp_checks *smtp_checks_ref(struct smtp_checks *c);
-void smtp_checks_unref(struct smtp_checks **c);
+void smtp_checks_free(struct smtp_checks **c);
 
-/* Is there any table? NULL: no. */
+/* Is there any table? */
 bool smtp_checks_is_on(const struct smtp_checks *c);
 
 /* Begins one content; `queue_id` for the log, borrowed. */

@@ -16,7 +16,7 @@
 static const struct net_addr *
 smtp_connect_from(const struct smtp_session *session)
 {
-	const struct smtp_state *s = session->state;
+	const struct smtp_setup *s = session->setup;
 	int family = net_addr_family(&session->host.addr);
 
 	if (family == AF_INET && s->bind4.set)
@@ -42,7 +42,7 @@ smtp_connect_failed(struct smtp_session *session, const struct err *err)
 static bool
 smtp_connect_stream(struct smtp_session *session)
 {
-	const struct smtp_state *s = session->state;
+	const struct smtp_setup *s = session->setup;
 	const struct net_addr *from = smtp_connect_from(session);
 	int64_t deadline =
 	    s->connect_timeout > 0 ? clock_deadline(s->connect_timeout) : CLOCK_NEVER;
@@ -78,14 +78,14 @@ smtp_connect_is_masked(const struct smtp_reply *reply)
 static void
 smtp_connect_pix(struct smtp_session *session, const struct agent_job *job)
 {
-	const struct smtp_state *s = session->state;
+	const struct smtp_setup *s = session->setup;
 	bool young = clock_real_us() - job->request.arrival < s->pix_threshold;
 	struct buf listed CLEANUP(buf_done) = {0};
 	struct span rest;
 	struct span word;
 	bool trouble;
 
-	rest = smtp_filter_pix(session->filter, session->address, &listed, &trouble)
+	rest = smtp_filter_pix(session->setup->filter, session->address, &listed, &trouble)
 		   ? buf_span(&listed)
 		   : span_str(conf_str(
 			 s->conf, s->lmtp ? CONF_lmtp_pix_workarounds : CONF_smtp_pix_workarounds));
@@ -107,7 +107,7 @@ static bool
 smtp_connect_is_myself(const struct smtp_session *session, struct span name)
 {
 	return net_addr_port(&session->host.addr) == SMTP_CONNECT_PORT &&
-	       span_equal_nocase_str(name, session->state->hostname);
+	       span_equal_nocase_str(name, session->setup->hostname);
 }
 
 static bool
@@ -130,13 +130,13 @@ smtp_connect_read_name(const struct smtp_session *session)
 
 	if (span_word(&rest, " \t\n", &name) && smtp_connect_is_myself(session, name))
 		log_warn("host %s[%s]:%u greeted me with my own hostname %s", session->host.name,
-		    session->address, net_addr_port(&session->host.addr), session->state->hostname);
+		    session->address, net_addr_port(&session->host.addr), session->setup->hostname);
 }
 
 static bool
 smtp_connect_greet(struct smtp_session *session, const struct agent_job *job, bool *ret_esmtp)
 {
-	struct smtp_state *s = session->state;
+	const struct smtp_setup *s = session->setup;
 
 	if (!smtp_session_reply(session, SMTP_STEP_GREETING, s->helo_timeout))
 		return false;
@@ -163,7 +163,7 @@ smtp_connect_greet(struct smtp_session *session, const struct agent_job *job, bo
 static bool
 smtp_connect_discard(struct smtp_session *session, unsigned *ret)
 {
-	struct smtp_state *s = session->state;
+	const struct smtp_setup *s = session->setup;
 	struct buf listed CLEANUP(buf_done) = {0};
 	const char *text = conf_str(
 	    s->conf, s->lmtp ? CONF_lmtp_discard_lhlo_keywords : CONF_smtp_discard_ehlo_keywords);
@@ -171,7 +171,7 @@ smtp_connect_discard(struct smtp_session *session, unsigned *ret)
 	bool trouble;
 
 	*ret = s->discard;
-	if (smtp_filter_discard(session->filter, session->address, &listed, &trouble)) {
+	if (smtp_filter_discard(session->setup->filter, session->address, &listed, &trouble)) {
 		text = buf_str(&listed);
 		/* An unknown word means nothing to Postfix either. */
 		if (!smtp_ehlo_parse_discard(buf_span(&listed), ret, &err))
@@ -200,7 +200,7 @@ smtp_connect_check_loop(struct smtp_session *session, const struct agent_job *jo
 	if (!smtp_connect_is_myself(session, span_str(session->ehlo.name)))
 		return true;
 	log_warn("host %s[%s]:%u replied to HELO/EHLO with my own hostname %s", session->host.name,
-	    session->address, net_addr_port(&session->host.addr), session->state->hostname);
+	    session->address, net_addr_port(&session->host.addr), session->setup->hostname);
 	return !session->best_mx ||
 	       smtp_session_object(session, SMTP_STEP_EHLO, "5.4.6",
 		   "mail for %s loops back to myself", job->request.nexthop.ptr);
@@ -209,7 +209,7 @@ smtp_connect_check_loop(struct smtp_session *session, const struct agent_job *jo
 static bool
 smtp_connect_lhlo(struct smtp_session *session)
 {
-	struct smtp_state *s = session->state;
+	const struct smtp_setup *s = session->setup;
 
 	if (!smtp_session_ask(session, SMTP_STEP_LHLO, s->helo_timeout, "LHLO %s", s->helo_name))
 		return false;
@@ -221,7 +221,7 @@ smtp_connect_lhlo(struct smtp_session *session)
 static bool
 smtp_connect_hello(struct smtp_session *session, bool esmtp)
 {
-	struct smtp_state *s = session->state;
+	const struct smtp_setup *s = session->setup;
 
 	if (esmtp) {
 		if (!smtp_session_ask(
@@ -244,7 +244,7 @@ static bool
 smtp_connect_introduce(struct smtp_session *session, bool esmtp)
 {
 	session->ehlo = (struct smtp_ehlo){0};
-	return session->state->lmtp ? smtp_connect_lhlo(session)
+	return session->setup->lmtp ? smtp_connect_lhlo(session)
 				    : smtp_connect_hello(session, esmtp);
 }
 
@@ -256,7 +256,7 @@ smtp_connect(struct smtp_session *session, const struct agent_job *job)
 
 	if (!smtp_connect_stream(session))
 		return false;
-	if (smtp_tls_is_wrapped(session->state->tls) && !smtp_tls_wrap(session, job))
+	if (smtp_tls_is_wrapped(session->setup->tls) && !smtp_tls_wrap(session, job))
 		return false;
 	if (!smtp_connect_greet(session, job, &esmtp))
 		return false;

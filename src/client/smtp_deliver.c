@@ -40,9 +40,6 @@ smtp_deliver_kept(struct smtp_delivery *d, const char *nexthop)
 
 	if (session == NULL)
 		return;
-	session->filter = d->filter;
-	session->generic = d->generic;
-	session->checks = d->checks;
 	t = &session->trouble;
 	if (smtp_mail(session, d)) {
 		d->sessions++;
@@ -69,16 +66,13 @@ smtp_deliver_open(
 	bool plain = false;
 
 	for (;;) {
-		struct smtp_session *session = smtp_session_new(d->state, host);
+		struct smtp_session *session = smtp_session_new(d->state, d->setup, host);
 
 		session->best_mx = best;
-		session->filter = d->filter;
-		session->generic = d->generic;
-		session->checks = d->checks;
 		session->no_tls = plain;
 		*ret_connected = smtp_connect(session, d->job);
 		if (*ret_connected || plain || !session->plain_next ||
-		    age < conf_time(d->state->conf, CONF_minimal_backoff_time))
+		    age < conf_time(d->setup->conf, CONF_minimal_backoff_time))
 			return session;
 		plain = true;
 		smtp_session_free(&session);
@@ -90,7 +84,7 @@ static void
 smtp_deliver_host(struct smtp_delivery *d, const struct smtp_host *host, bool best, bool last,
     const char *nexthop)
 {
-	struct smtp_state *s = d->state;
+	const struct smtp_setup *s = d->setup;
 	bool connected;
 	struct smtp_session *session = smtp_deliver_open(d, host, best, &connected);
 
@@ -124,7 +118,7 @@ smtp_deliver_drop_tried(const struct smtp_delivery *d, struct smtp_hosts *hosts)
 static bool
 smtp_deliver_is_limited(const struct smtp_delivery *d)
 {
-	return d->state->session_limit != 0 && d->sessions >= d->state->session_limit;
+	return d->setup->session_limit != 0 && d->sessions >= d->setup->session_limit;
 }
 
 /* What DNS said is asked anew where it led nowhere: the answer may be older than the trouble. */
@@ -153,7 +147,7 @@ smtp_deliver_site(struct smtp_delivery *d, const struct smtp_target *target, con
 	bool self;
 
 	d->why.text = (struct buf){0};
-	smtp_host_find(d->state, d->filter, target, &hosts, &self, &d->why);
+	smtp_host_find(d->setup, target, &hosts, &self, &d->why);
 	best = hosts.count != 0 ? hosts.list[0].preference : 0;
 	/* A backup of the destination that handed its mail on to a fallback relay could get it back. */
 	if (self || span_equal_str(span_str(d->why.dsn), "5.4.6"))
@@ -184,14 +178,14 @@ smtp_deliver_site(struct smtp_delivery *d, const struct smtp_target *target, con
 static void
 smtp_deliver_blame(struct smtp_delivery *d, bool fallback)
 {
-	const char *relayhost = conf_str(d->state->conf, CONF_relayhost);
+	const char *relayhost = conf_str(d->setup->conf, CONF_relayhost);
 	bool relayed =
 	    relayhost[0] != '\0' && span_equal_nocase_str(d->job->request.nexthop, relayhost);
 
 	if (d->why.dsn[0] != '5' || (!fallback && !relayed))
 		return;
 	log_warn("%s configuration problem", !fallback        ? "relayhost"
-					     : d->state->lmtp ? "lmtp_fallback_relay"
+					     : d->setup->lmtp ? "lmtp_fallback_relay"
 							      : "smtp_fallback_relay");
 	(void)snprintf(d->why.dsn, sizeof(d->why.dsn), "4.3.5");
 }
@@ -213,7 +207,7 @@ smtp_deliver_sites(struct smtp_delivery *d, struct span list, bool more, const c
 		if (d->tried.len == 0 || site.ptr != list.ptr)
 			d->sessions = 0;
 		d->final_nexthop = !more && !smtp_target_next(&peek, &ignored);
-		if (smtp_target_parse(site, d->state->tcp_port, &target, &err))
+		if (smtp_target_parse(site, d->setup->tcp_port, &target, &err))
 			smtp_deliver_site(d, &target, nexthop);
 		else
 			(void)smtp_why_set(&d->why, err.dsn, "%s", err.text);
@@ -223,7 +217,7 @@ smtp_deliver_sites(struct smtp_delivery *d, struct span list, bool more, const c
 static void
 smtp_deliver_inet(struct smtp_delivery *d, struct span sites)
 {
-	struct span fallback = span_str(d->state->fallback_relay);
+	struct span fallback = span_str(d->setup->fallback_relay);
 	struct span peek = fallback;
 	struct span ignored;
 	bool has_fallback = smtp_target_next(&peek, &ignored);
@@ -244,7 +238,7 @@ smtp_deliver_unix(struct smtp_delivery *d, struct span path)
 	struct smtp_host host = {0};
 	char *name = span_dup(path);
 
-	(void)snprintf(host.name, sizeof(host.name), "%s", d->state->hostname);
+	(void)snprintf(host.name, sizeof(host.name), "%s", d->setup->hostname);
 	if (net_addr_unix(name, &host.addr)) {
 		d->final_nexthop = true;
 		if (d->tried.len == 0)
@@ -261,9 +255,9 @@ smtp_deliver_to(struct smtp_delivery *d, struct span nexthop)
 {
 	struct span path;
 
-	if (d->state->lmtp && smtp_target_is_unix(nexthop, &path))
+	if (d->setup->lmtp && smtp_target_is_unix(nexthop, &path))
 		return smtp_deliver_unix(d, path);
-	if (d->state->lmtp && span_starts(nexthop, "inet:"))
+	if (d->setup->lmtp && span_starts(nexthop, "inet:"))
 		nexthop = span_from(nexthop, 5);
 	smtp_deliver_inet(d, nexthop);
 }
@@ -275,14 +269,10 @@ smtp_deliver(struct agent_job *job)
 	const char *nexthop = job->request.nexthop.ptr;
 	struct smtp_delivery d = {
 	    .state = s,
+	    .setup = smtp_setup_ref(s->setup),
 	    .job = job,
-	    .filter = smtp_filter_ref(s->filter),
-	    .generic = smtp_generic_ref(s->generic),
-	    .checks = smtp_checks_ref(s->checks),
 	    .accepted = arena_alloc(&job->arena, job->request.rcpt_count * sizeof(bool)),
 	};
-
-	struct conf *conf = conf_ref(s->conf); /* a reload must not take the texts away */
 
 	smtp_cache_begin(s, nexthop);
 	if (smtp_flags_allow(&d))
@@ -293,10 +283,7 @@ smtp_deliver(struct agent_job *job)
 		smtp_outcome_leftover(&d);
 	smtp_cache_end(s, nexthop);
 	buf_done(&d.why.text);
-	smtp_filter_unref(&d.filter);
-	smtp_generic_unref(&d.generic);
-	smtp_checks_unref(&d.checks);
-	conf_unref(&conf);
+	smtp_setup_unref(&d.setup);
 }
 
 /* ---- service -------------------------------------------------------------------------------------------------- */
@@ -312,12 +299,10 @@ smtp_deliver_configure(struct agent *agent, bool lmtp)
 			log_fatal(EX_OSERR, "%s", err.text);
 		s = agent->state = mem_new(struct smtp_state);
 		s->agent = agent;
-		s->lmtp = lmtp;
 	}
 	smtp_cache_flush(s);
-	conf_unref(&s->conf);
-	s->conf = conf_ref(agent->service->conf);
-	smtp_conf_load(s);
+	smtp_setup_unref(&s->setup);
+	s->setup = smtp_setup_new(agent->service, lmtp);
 }
 
 static void

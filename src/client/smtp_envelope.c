@@ -34,7 +34,7 @@ smtp_envelope_needs_utf8(const struct agent_job *job)
 bool
 smtp_envelope_is_downgraded(const struct smtp_session *session, const struct agent_job *job)
 {
-	return !session->state->keep_8bit && !smtp_session_offers(session, SMTP_EHLO_8BITMIME) &&
+	return !session->setup->keep_8bit && !smtp_session_offers(session, SMTP_EHLO_8BITMIME) &&
 	       !span_equal_str(smtp_envelope_attr(job, "encoding"), "7bit");
 }
 
@@ -76,7 +76,7 @@ smtp_envelope_add_xforward(const struct smtp_session *session, struct buf *line,
 static bool
 smtp_envelope_has_xforward(const struct smtp_session *session)
 {
-	return session->state->send_xforward && smtp_session_offers(session, SMTP_EHLO_XFORWARD);
+	return session->setup->send_xforward && smtp_session_offers(session, SMTP_EHLO_XFORWARD);
 }
 
 bool
@@ -147,12 +147,12 @@ smtp_envelope_add_path(
 {
 	struct buf mapped CLEANUP(buf_done) = {0};
 
-	if (smtp_generic_is_on(session->generic)) {
-		if (!smtp_generic_address(session->generic, addr, &mapped))
+	if (smtp_generic_is_on(session->setup->generic)) {
+		if (!smtp_generic_address(session->setup->generic, addr, &mapped))
 			return smtp_session_table_trouble(session, step);
 		addr = buf_span(&mapped);
 	}
-	if (!session->state->quote_envelope)
+	if (!session->setup->quote_envelope)
 		buf_printf(line, "%s:<%.*s>", step == SMTP_STEP_MAIL ? "MAIL FROM" : "RCPT TO",
 		    SPAN_ARG(addr));
 	else if (step == SMTP_STEP_MAIL)

@@ -12,8 +12,7 @@
 #include "table/table.h"
 
 struct smtp_filter {
-	size_t refs;
-	struct conf *conf; /* counted */
+	struct conf *conf; /* borrowed from the setup */
 	bool lmtp;
 	struct table_list *reply;
 	struct table_list *status;
@@ -27,8 +26,7 @@ smtp_filter_new(struct conf *conf, bool lmtp)
 {
 	struct smtp_filter *f = mem_new(struct smtp_filter);
 
-	f->refs = 1;
-	f->conf = conf_ref(conf);
+	f->conf = conf;
 	f->lmtp = lmtp;
 	f->reply = table_list_of(conf, lmtp ? CONF_lmtp_reply_filter : CONF_smtp_reply_filter, 0);
 	f->status = table_list_of(
@@ -44,27 +42,19 @@ smtp_filter_new(struct conf *conf, bool lmtp)
 	return f;
 }
 
-struct smtp_filter *
-smtp_filter_ref(struct smtp_filter *f)
-{
-	f->refs++;
-	return f;
-}
-
 void
-smtp_filter_unref(struct smtp_filter **filter)
+smtp_filter_free(struct smtp_filter **filter)
 {
 	struct smtp_filter *f = *filter;
 
 	*filter = NULL;
-	if (f == NULL || --f->refs > 0)
+	if (f == NULL)
 		return;
 	table_list_close(&f->reply);
 	table_list_close(&f->status);
 	table_list_close(&f->dns);
 	table_list_close(&f->discard);
 	table_list_close(&f->pix);
-	conf_unref(&f->conf);
 	mem_free(f);
 }
 
@@ -73,7 +63,7 @@ smtp_filter_reply(struct smtp_filter *f, struct span *line, struct buf *buf)
 {
 	struct err err;
 
-	if (f == NULL || table_list_is_empty(f->reply))
+	if (table_list_is_empty(f->reply))
 		return true;
 	switch (table_list_lookup(f->reply, *line, TABLE_KEY_FULL, buf, &err)) {
 	case TABLE_FOUND:
@@ -105,7 +95,7 @@ smtp_filter_status(struct smtp_filter *f, struct arena *arena, const char **dsn,
 	struct span rest;
 	struct err err;
 
-	if (f == NULL || table_list_is_empty(f->status))
+	if (table_list_is_empty(f->status))
 		return;
 	buf_printf(&key, "%s %s", *dsn, *text);
 	if (table_list_lookup(f->status, buf_span(&key), TABLE_KEY_FULL, &value, &err) !=
@@ -131,7 +121,7 @@ smtp_filter_dns(
 	struct buf action CLEANUP(buf_done) = {0};
 	struct err err;
 
-	if (f == NULL || table_list_is_empty(f->dns))
+	if (table_list_is_empty(f->dns))
 		return SMTP_FILTER_DNS_KEEP;
 	buf_printf(&key, "%s. %u IN %s %s", name, ttl, type, value);
 	switch (table_list_lookup(f->dns, buf_span(&key), TABLE_KEY_FULL, &action, &err)) {
@@ -176,12 +166,12 @@ bool
 smtp_filter_discard(struct smtp_filter *f, const char *address, struct buf *ret, bool *ret_trouble)
 {
 	*ret_trouble = false;
-	return f != NULL && smtp_filter_by_address(f->discard, address, ret, ret_trouble);
+	return smtp_filter_by_address(f->discard, address, ret, ret_trouble);
 }
 
 bool
 smtp_filter_pix(struct smtp_filter *f, const char *address, struct buf *ret, bool *ret_trouble)
 {
 	*ret_trouble = false;
-	return f != NULL && smtp_filter_by_address(f->pix, address, ret, ret_trouble);
+	return smtp_filter_by_address(f->pix, address, ret, ret_trouble);
 }

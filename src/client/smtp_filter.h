@@ -1,6 +1,6 @@
 /*
  * smtp_filter.h - the tables of the SMTP and LMTP client: what changes replies, outcomes and DNS answers, and what makes
- * exceptions by server. Counted: a delivery keeps the tables it began with while a reload opens others.
+ * exceptions by server. A reload makes others.
  */
 #ifndef CLIENT_SMTP_FILTER_H
 #define CLIENT_SMTP_FILTER_H
@@ -16,11 +16,10 @@ struct smtp_filter;
 
 /* Opens all tables; `lmtp`: those of lmtp_*. */
 struct smtp_filter *smtp_filter_new(struct conf *conf, bool lmtp);
-struct smtp_filter *smtp_filter_ref(struct smtp_filter *f);
-void smtp_filter_unref(struct smtp_filter **f);
+void smtp_filter_free(struct smtp_filter **f);
 
 /*
- * All functions: `f` may be NULL, then nothing changes. May wait. Table trouble was logged.
+ * All functions may wait. Table trouble was logged.
  *
  * smtp_reply_filter: *line is replaced by what is in `buf` when the table says so. False: table trouble.
  */

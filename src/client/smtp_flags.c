@@ -9,15 +9,12 @@
 #include "mail/mail_header.h"
 
 void
-smtp_flags_load(struct smtp_state *s)
+smtp_flags_load(struct smtp_setup *s, const struct service *service)
 {
-	const struct service *service = s->agent->service;
-
 	s->assume_final = s->lmtp && conf_bool(s->conf, CONF_lmtp_assume_final);
 	if (s->assume_final)
 		log_warn(
 		    "lmtp_assume_final is obsolete; instead, specify \"flags=X\" in master.cf");
-	s->add_delivered = s->add_original = s->add_return = false;
 	for (size_t i = 0; i < service->arg_count; i++) {
 		struct span word = span_str(service->args[i]);
 
@@ -58,7 +55,7 @@ smtp_flags_is_loop(const struct agent_job *job, struct span content)
 bool
 smtp_flags_allow(struct smtp_delivery *d)
 {
-	const struct smtp_state *s = d->state;
+	const struct smtp_setup *s = d->setup;
 	struct agent_job *job = d->job;
 	int64_t deadline = clock_deadline(s->data_xfer_timeout);
 	struct span piece;
@@ -91,7 +88,7 @@ smtp_flags_header(struct buf *out, const char *name, struct span addr, bool brac
 }
 
 void
-smtp_flags_write(const struct smtp_state *s, const struct agent_job *job, struct buf *out)
+smtp_flags_write(const struct smtp_setup *s, const struct agent_job *job, struct buf *out)
 {
 	const struct delivery_rcpt *r = smtp_flags_rcpt(job);
 

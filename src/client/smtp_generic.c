@@ -11,8 +11,7 @@
 #include "table/table_address.h"
 
 struct smtp_generic {
-	size_t refs;
-	struct conf *conf; /* counted */
+	struct conf *conf; /* borrowed from the setup */
 	struct table_list *tables;
 	bool extensions; /* propagate_unmatched_extensions */
 };
@@ -22,37 +21,28 @@ smtp_generic_new(struct conf *conf, bool lmtp)
 {
 	struct smtp_generic *g = mem_new(struct smtp_generic);
 
-	g->refs = 1;
-	g->conf = conf_ref(conf);
+	g->conf = conf;
 	g->tables = table_list_of(conf, lmtp ? CONF_lmtp_generic_maps : CONF_smtp_generic_maps, 0);
 	g->extensions = conf_has(conf, CONF_propagate_unmatched_extensions, "generic");
 	return g;
 }
 
-struct smtp_generic *
-smtp_generic_ref(struct smtp_generic *g)
-{
-	g->refs++;
-	return g;
-}
-
 void
-smtp_generic_unref(struct smtp_generic **generic)
+smtp_generic_free(struct smtp_generic **generic)
 {
 	struct smtp_generic *g = *generic;
 
 	*generic = NULL;
-	if (g == NULL || --g->refs > 0)
+	if (g == NULL)
 		return;
 	table_list_close(&g->tables);
-	conf_unref(&g->conf);
 	mem_free(g);
 }
 
 bool
 smtp_generic_is_on(const struct smtp_generic *g)
 {
-	return g != NULL && !table_list_is_empty(g->tables);
+	return !table_list_is_empty(g->tables);
 }
 
 /* ---- addresses ------------------------------------------------------------------------------------------------ */

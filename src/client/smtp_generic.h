@@ -1,6 +1,6 @@
 /*
  * smtp_generic.h - smtp_generic_maps: addresses that only this host knows become ones that the world can answer, in the envelope
- * and in the header section (generic(5)). Counted, as smtp_filter.h.
+ * and in the header section (generic(5)).
  */
 #ifndef CLIENT_SMTP_GENERIC_H
 #define CLIENT_SMTP_GENERIC_H
@@ -13,8 +13,7 @@
 struct smtp_generic;
 
 struct smtp_generic *smtp_generic_new(struct conf *conf, bool lmtp);
-struct smtp_generic *smtp_generic_ref(struct smtp_generic *g);
-void smtp_generic_unref(struct smtp_generic **g);
+void smtp_generic_free(struct smtp_generic **g);
 
 /* Is there any table? */
 bool smtp_generic_is_on(const struct smtp_generic *g);

@@ -34,8 +34,7 @@ smtp_why_set(struct smtp_why *why, const char *dsn, const char *fmt, ...)
 
 /* One search for hosts. */
 struct smtp_search {
-	struct smtp_state *state;
-	struct smtp_filter *filter;
+	const struct smtp_setup *setup;
 	const struct smtp_target *target;
 	struct smtp_hosts *hosts; /* found so far */
 	struct smtp_why *why;
@@ -86,7 +85,7 @@ smtp_hosts_done(struct smtp_hosts *hosts)
 }
 
 static int
-smtp_host_family(const struct smtp_state *s)
+smtp_host_family(const struct smtp_setup *s)
 {
 	if (s->ipv4 && s->ipv6)
 		return AF_UNSPEC;
@@ -114,7 +113,7 @@ smtp_host_literal(struct smtp_search *x, const char *name, uint16_t preference)
 static const char *
 smtp_host_type(const struct smtp_search *x)
 {
-	return x->state->ipv6 ? "AAAA" : "A";
+	return x->setup->ipv6 ? "AAAA" : "A";
 }
 
 static bool
@@ -164,7 +163,7 @@ smtp_host_filter_ip(struct smtp_search *x, const char *name, const struct dns_ip
 
 	(void)inet_ntop(ip->family, ip->addr, text, sizeof(text));
 	return smtp_filter_dns(
-	    x->filter, name, ip->ttl, ip->family == AF_INET6 ? "AAAA" : "A", text);
+	    x->setup->filter, name, ip->ttl, ip->family == AF_INET6 ? "AAAA" : "A", text);
 }
 
 /* What DNS said about one host, by smtp_dns_reply_filter. */
@@ -190,7 +189,7 @@ smtp_host_take_ips(struct smtp_search *x, const char *name, uint16_t preference,
 static enum dns_status
 smtp_host_by_dns(struct smtp_search *x, const char *name, uint16_t preference)
 {
-	const struct smtp_state *s = x->state;
+	const struct smtp_setup *s = x->setup;
 	int64_t deadline = clock_deadline(SMTP_HOST_TIMEOUT);
 	struct dns_ip *ips = NULL;
 	size_t count = 0;
@@ -215,7 +214,7 @@ smtp_host_by_system(struct smtp_search *x, const char *name, uint16_t preference
 	struct dns_ip *ips = NULL;
 	size_t count = 0;
 	struct err err;
-	enum dns_status status = dns_native(name, smtp_host_family(x->state),
+	enum dns_status status = dns_native(name, smtp_host_family(x->setup),
 	    clock_deadline(SMTP_HOST_TIMEOUT), &ips, &count, &err);
 
 	if (status != DNS_FOUND)
@@ -233,9 +232,9 @@ smtp_host_addresses(struct smtp_search *x, const char *name, uint16_t preference
 
 	if (smtp_host_literal(x, name, preference))
 		return;
-	if (x->state->lookup_dns)
+	if (x->setup->lookup_dns)
 		status = smtp_host_by_dns(x, name, preference);
-	if (x->state->lookup_native && (status == DNS_NOT_FOUND || status == DNS_NO_DATA))
+	if (x->setup->lookup_native && (status == DNS_NOT_FOUND || status == DNS_NO_DATA))
 		smtp_host_by_system(x, name, preference);
 }
 
@@ -245,7 +244,7 @@ smtp_host_addresses(struct smtp_search *x, const char *name, uint16_t preference
 static const struct smtp_host *
 smtp_host_self(const struct smtp_search *x)
 {
-	const struct smtp_state *s = x->state;
+	const struct smtp_setup *s = x->setup;
 
 	for (size_t i = 0; i < x->hosts->count; i++) {
 		const struct smtp_host *h = &x->hosts->list[i];
@@ -307,7 +306,7 @@ smtp_host_of_mx(struct smtp_search *x, const struct dns_mx *mx, size_t count)
 	for (size_t i = 0; i < count; i++)
 		smtp_host_addresses(x, mx[i].host, mx[i].preference);
 	if (x->hosts->count == 0) {
-		if (x->state->defer_no_mx_address && x->why->dsn[0] == '5')
+		if (x->setup->defer_no_mx_address && x->why->dsn[0] == '5')
 			x->why->dsn[0] = '4';
 		log_warn("no MX host for %s has a valid address record", x->target->host);
 		return;
@@ -337,7 +336,8 @@ smtp_host_filter_mx(struct smtp_search *x, struct dns_mx *mx, size_t *count)
 
 		(void)snprintf(
 		    value, sizeof(value), "%u %s.", (unsigned)mx[i].preference, mx[i].host);
-		verdict = smtp_filter_dns(x->filter, x->target->host, mx[i].ttl, "MX", value);
+		verdict =
+		    smtp_filter_dns(x->setup->filter, x->target->host, mx[i].ttl, "MX", value);
 		if (verdict == SMTP_FILTER_DNS_BAD)
 			break;
 		if (verdict == SMTP_FILTER_DNS_KEEP)
@@ -375,7 +375,7 @@ smtp_host_by_mx(struct smtp_search *x)
 	case DNS_CANCELLED:
 	case DNS_INVALID:
 		(void)smtp_why_set(x->why, err.dsn, "%s", err.text);
-		if (x->state->ignore_mx_error)
+		if (x->setup->ignore_mx_error)
 			smtp_host_direct(x);
 		break;
 	}
@@ -383,11 +383,10 @@ smtp_host_by_mx(struct smtp_search *x)
 }
 
 void
-smtp_host_find(struct smtp_state *s, struct smtp_filter *filter, const struct smtp_target *target,
-    struct smtp_hosts *ret, bool *ret_self, struct smtp_why *why)
+smtp_host_find(const struct smtp_setup *s, const struct smtp_target *target, struct smtp_hosts *ret,
+    bool *ret_self, struct smtp_why *why)
 {
-	struct smtp_search x = {
-	    .state = s, .filter = filter, .target = target, .hosts = ret, .why = why};
+	struct smtp_search x = {.setup = s, .target = target, .hosts = ret, .why = why};
 	struct net_addr literal;
 
 	*ret = (struct smtp_hosts){0};

@@ -1,7 +1,7 @@
 /*
  * smtp_int.h - the SMTP and LMTP client, shared by its files.
  *
- *	smtp_conf.c      settings of the present configuration, for either protocol
+ *	smtp_setup.c     what one configuration compiles to, for either protocol
  *	smtp_target.c    a nexthop taken apart: host, port, [ ]; pure
  *	smtp_host.c      from a target to the addresses to try (MX, A, AAAA, own addresses)
  *	smtp_order.c     their order: preference, chance, protocol; pure
@@ -46,15 +46,18 @@ struct smtp_bind {
 	struct net_addr addr;
 };
 
-/* The agent's own state: settings of the present configuration, and the connection cache. */
-struct smtp_state {
-	struct agent *agent;
+/*
+ * What one configuration compiles to; counted: deliveries and connections keep the one they began with over a reload, and with it
+ * all that it owns.
+ */
+struct smtp_setup {
+	size_t refs;
 	struct conf *conf;            /* counted */
-	struct smtp_filter *filter;   /* counted */
-	struct smtp_generic *generic; /* counted */
-	struct smtp_checks *checks;   /* counted */
-	struct smtp_tls *tls;         /* counted */
-	struct smtp_sasl *sasl;       /* counted */
+	struct smtp_filter *filter;   /* owned */
+	struct smtp_generic *generic; /* owned */
+	struct smtp_checks *checks;   /* owned */
+	struct smtp_tls *tls;         /* owned */
+	struct smtp_sasl *sasl;       /* owned */
 	bool lmtp;
 	const char *helo_name;
 	const char *hostname;
@@ -109,9 +112,15 @@ struct smtp_state {
 	int64_t data_done_timeout;
 	int64_t rset_timeout;
 	int64_t quit_timeout;
-	int64_t cache_time;   /* how long an idle connection is kept */
-	int64_t reuse_time;   /* how old a connection may get */
-	struct hmap nexthops; /* of struct smtp_nexthop */
+	int64_t cache_time; /* how long an idle connection is kept */
+	int64_t reuse_time; /* how old a connection may get */
+};
+
+/* The agent's own state. */
+struct smtp_state {
+	struct agent *agent;
+	struct smtp_setup *setup; /* of the present configuration; counted */
+	struct hmap nexthops;     /* the connection cache: of struct smtp_nexthop */
 	size_t idle_count;
 };
 
@@ -144,11 +153,9 @@ struct smtp_trouble {
 };
 
 struct smtp_session {
-	struct smtp_state *state;     /* borrowed */
-	struct smtp_filter *filter;   /* borrowed from the delivery; NULL outside of one */
-	struct smtp_generic *generic; /* the same */
-	struct smtp_checks *checks;   /* the same */
-	struct stream *stream;        /* owned */
+	struct smtp_state *state; /* borrowed */
+	struct smtp_setup *setup; /* counted */
+	struct stream *stream;    /* owned */
 	struct smtp_host host;
 	char address[NET_ADDR_TEXT];
 	struct smtp_ehlo ehlo;
@@ -180,11 +187,9 @@ struct smtp_why {
 
 /* One delivery under way. */
 struct smtp_delivery {
-	struct smtp_state *state;     /* borrowed */
-	struct agent_job *job;        /* borrowed */
-	struct smtp_filter *filter;   /* counted */
-	struct smtp_generic *generic; /* counted */
-	struct smtp_checks *checks;   /* counted */
+	struct smtp_state *state; /* borrowed */
+	struct smtp_setup *setup; /* counted */
+	struct agent_job *job;    /* borrowed */
 	bool *accepted;  /* in the job's arena: recipients the server took in this transaction */
 	size_t sessions; /* connections that got as far as a transaction */
 	struct net_addr tried; /* the address of the kept connection that was used; len 0: none */
@@ -193,10 +198,15 @@ struct smtp_delivery {
 	struct smtp_why why;
 };
 
-/* ---- smtp_conf.c ---- */
+/* ---- smtp_setup.c ---- */
 
-/* Reads all settings from the agent's configuration; fatal lines are its own. Blocks in the resolver for names of interfaces. */
-void smtp_conf_load(struct smtp_state *s);
+/*
+ * Reads all settings from the service's configuration and the arguments of its master.cf line. What is wrong was logged. Blocks in
+ * the resolver for names of interfaces.
+ */
+struct smtp_setup *smtp_setup_new(const struct service *service, bool lmtp);
+struct smtp_setup *smtp_setup_ref(struct smtp_setup *s);
+void smtp_setup_unref(struct smtp_setup **s);
 
 /* ---- smtp_host.c ---- */
 
@@ -204,8 +214,8 @@ void smtp_conf_load(struct smtp_state *s);
  * The addresses of `target` in the order to be tried. With none of them, `why` says why. *ret_self: this host is a mail
  * exchanger of it. Waits.
  */
-void smtp_host_find(struct smtp_state *s, struct smtp_filter *filter,
-    const struct smtp_target *target, struct smtp_hosts *ret, bool *ret_self, struct smtp_why *why);
+void smtp_host_find(const struct smtp_setup *s, const struct smtp_target *target,
+    struct smtp_hosts *ret, bool *ret_self, struct smtp_why *why);
 void smtp_hosts_done(struct smtp_hosts *hosts);
 
 /* Sets the reason; returns false. */
@@ -213,7 +223,9 @@ bool smtp_why_set(struct smtp_why *why, const char *dsn, const char *fmt, ...) P
 
 /* ---- smtp_session.c ---- */
 
-struct smtp_session *smtp_session_new(struct smtp_state *s, const struct smtp_host *host);
+/* A connection to be, by the settings of `setup`. */
+struct smtp_session *smtp_session_new(
+    struct smtp_state *s, struct smtp_setup *setup, const struct smtp_host *host);
 void smtp_session_free(struct smtp_session **session);
 
 bool smtp_session_offers(const struct smtp_session *session, unsigned feature);
@@ -272,11 +284,11 @@ bool smtp_envelope_write_rcpt(
 /* ---- smtp_flags.c ---- */
 
 /* Reads flags=DORX of the master.cf line. */
-void smtp_flags_load(struct smtp_state *s);
+void smtp_flags_load(struct smtp_setup *s, const struct service *service);
 /* May this delivery be made with them? If not, all recipients are settled. Waits. */
 bool smtp_flags_allow(struct smtp_delivery *d) MUST_CHECK;
 /* Appends the headers that they put in front of the content. */
-void smtp_flags_write(const struct smtp_state *s, const struct agent_job *job, struct buf *out);
+void smtp_flags_write(const struct smtp_setup *s, const struct agent_job *job, struct buf *out);
 
 /* ---- smtp_mail.c ---- */
 
@@ -298,7 +310,10 @@ void smtp_cache_begin(struct smtp_state *s, const char *nexthop);
 void smtp_cache_end(struct smtp_state *s, const char *nexthop);
 /* An idle connection to `nexthop`, or NULL. */
 struct smtp_session *smtp_cache_take(struct smtp_state *s, const char *nexthop);
-/* Keeps the connection, or says goodbye if nobody needs it or `nexthop` is NULL; takes it over. Waits. */
+/*
+ * Keeps the connection, or says goodbye if nobody needs it, `nexthop` is NULL or it was made by settings that are no longer in
+ * force; takes it over. Waits.
+ */
 void smtp_cache_give(struct smtp_state *s, const char *nexthop, struct smtp_session **session);
 /* Lets go of all, without waiting: connections made by other settings. */
 void smtp_cache_flush(struct smtp_state *s);

@@ -40,7 +40,7 @@ smtp_mail_read_xforward(struct smtp_transaction *t, enum smtp_step step, const c
 	struct smtp_session *session = t->session;
 	struct buf text CLEANUP(buf_done) = {0};
 
-	if (!smtp_session_reply(session, step, session->state->xforward_timeout))
+	if (!smtp_session_reply(session, step, session->setup->xforward_timeout))
 		return false;
 	if (smtp_reply_class(&session->reply) == 2)
 		return true;
@@ -53,7 +53,7 @@ smtp_mail_read_xforward(struct smtp_transaction *t, enum smtp_step step, const c
 static bool
 smtp_mail_write_xforward(struct smtp_transaction *t)
 {
-	int64_t timeout = t->session->state->xforward_timeout;
+	int64_t timeout = t->session->setup->xforward_timeout;
 
 	t->xforward_name = smtp_envelope_write_xforward_name(t->session, t->d->job);
 	if (t->xforward_name && !t->pipelined &&
@@ -88,7 +88,7 @@ smtp_mail_read_mail(struct smtp_transaction *t, bool *ret_refused)
 {
 	struct smtp_session *session = t->session;
 
-	if (!smtp_session_reply(session, SMTP_STEP_MAIL, session->state->mail_timeout))
+	if (!smtp_session_reply(session, SMTP_STEP_MAIL, session->setup->mail_timeout))
 		return false;
 	*ret_refused = smtp_reply_class(&session->reply) != 2;
 	if (*ret_refused) {
@@ -107,7 +107,7 @@ smtp_mail_drain(struct smtp_transaction *t, size_t replies)
 
 	session->trouble.text = (struct buf){0};
 	while (replies > 0 &&
-	       smtp_session_reply(session, SMTP_STEP_RCPT, session->state->rcpt_timeout))
+	       smtp_session_reply(session, SMTP_STEP_RCPT, session->setup->rcpt_timeout))
 		replies--;
 	buf_done(&session->trouble.text);
 	session->trouble = trouble;
@@ -142,7 +142,7 @@ smtp_mail_read_rcpt(struct smtp_transaction *t, size_t rcpt)
 {
 	struct smtp_session *session = t->session;
 
-	if (!smtp_session_reply(session, SMTP_STEP_RCPT, session->state->rcpt_timeout))
+	if (!smtp_session_reply(session, SMTP_STEP_RCPT, session->setup->rcpt_timeout))
 		return false;
 	if (smtp_reply_class(&session->reply) == 2) {
 		t->d->accepted[rcpt] = true;
@@ -174,7 +174,7 @@ static bool
 smtp_mail_envelope(struct smtp_transaction *t)
 {
 	struct smtp_session *session = t->session;
-	const struct smtp_state *s = session->state;
+	const struct smtp_setup *s = session->setup;
 	size_t count = t->d->job->request.rcpt_count;
 	size_t at = 0;
 	bool first = true;
@@ -218,7 +218,7 @@ static bool
 smtp_mail_data(struct smtp_transaction *t, bool *ret_go)
 {
 	struct smtp_session *session = t->session;
-	int64_t timeout = session->state->data_init_timeout;
+	int64_t timeout = session->setup->data_init_timeout;
 
 	*ret_go = false;
 	session->needs_reset = true;
@@ -243,7 +243,7 @@ smtp_mail_data(struct smtp_transaction *t, bool *ret_go)
 static bool
 smtp_mail_end_empty(struct smtp_session *session)
 {
-	int64_t timeout = session->state->data_done_timeout;
+	int64_t timeout = session->setup->data_done_timeout;
 
 	(void)stream_write(session->stream, ".\r\n", 3);
 	return smtp_session_flush(session, SMTP_STEP_DOT, timeout) &&
@@ -255,7 +255,7 @@ smtp_mail_dot_smtp(struct smtp_transaction *t)
 {
 	struct smtp_session *session = t->session;
 
-	if (!smtp_session_reply(session, SMTP_STEP_DOT, session->state->data_done_timeout))
+	if (!smtp_session_reply(session, SMTP_STEP_DOT, session->setup->data_done_timeout))
 		return false;
 	CRASH_POINT("deliver-after-dot");
 	if (smtp_reply_class(&session->reply) != 2)
@@ -274,7 +274,7 @@ smtp_mail_dot_lmtp(struct smtp_transaction *t)
 	for (size_t i = 0; i < t->d->job->request.rcpt_count; i++) {
 		if (!t->d->accepted[i])
 			continue;
-		if (!smtp_session_reply(session, SMTP_STEP_DOT, session->state->data_done_timeout))
+		if (!smtp_session_reply(session, SMTP_STEP_DOT, session->setup->data_done_timeout))
 			return false;
 		CRASH_POINT("deliver-after-dot");
 		smtp_outcome_rcpt(session, t->d, i, SMTP_STEP_DOT);
@@ -330,7 +330,7 @@ smtp_mail(struct smtp_session *session, struct smtp_delivery *d)
 	    .session = session,
 	    .d = d,
 	    .pipelined = smtp_session_offers(session, SMTP_EHLO_PIPELINING),
-	    .data = !job->request.verify_only || session->state->probe_to_data,
+	    .data = !job->request.verify_only || session->setup->probe_to_data,
 	};
 	bool go;
 
@@ -348,5 +348,5 @@ smtp_mail(struct smtp_session *session, struct smtp_delivery *d)
 	if (t.accepted == 0)
 		return smtp_mail_end_empty(session);
 	return smtp_body(session, d->job) &&
-	       (session->state->lmtp ? smtp_mail_dot_lmtp(&t) : smtp_mail_dot_smtp(&t));
+	       (session->setup->lmtp ? smtp_mail_dot_lmtp(&t) : smtp_mail_dot_smtp(&t));
 }

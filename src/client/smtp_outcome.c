@@ -122,7 +122,7 @@ smtp_outcome_status(const struct smtp_delivery *d, const struct delivery_outcome
 		return "sent";
 	if (o->status == DELIVERY_DEFERRED)
 		return "deferred";
-	return d->state->soft_bounce ? "SOFTBOUNCE" : "bounced";
+	return d->setup->soft_bounce ? "SOFTBOUNCE" : "bounced";
 }
 
 static void
@@ -153,7 +153,7 @@ smtp_outcome_log(const struct smtp_delivery *d, const struct smtp_session *sessi
 	};
 
 	memcpy(dsn, o->dsn.ptr, MIN(o->dsn.len + 1, sizeof(dsn)));
-	if (o->status == DELIVERY_BOUNCED && d->state->soft_bounce && !job->request.verify_only)
+	if (o->status == DELIVERY_BOUNCED && d->setup->soft_bounce && !job->request.verify_only)
 		dsn[0] = '4';
 	mail_log_delivery(&line, &entry);
 	log_info("%s", buf_str(&line));
@@ -185,7 +185,7 @@ smtp_outcome_settle(struct smtp_delivery *d, const struct smtp_session *session,
 	struct delivery_outcome *o = &job->outcomes[rcpt];
 
 	MUST(sent == (dsn[0] == '2'));
-	smtp_filter_status(d->filter, &job->arena, &dsn, &text);
+	smtp_filter_status(d->setup->filter, &job->arena, &dsn, &text);
 	smtp_outcome_set(d, rcpt, dsn, text);
 	if (sent)
 		o->status = DELIVERY_SENT;
@@ -193,7 +193,7 @@ smtp_outcome_settle(struct smtp_delivery *d, const struct smtp_session *session,
 		o->relay = span_str(smtp_outcome_relay(session, job));
 	if (o->status == DELIVERY_SENT) {
 		o->passed_on = smtp_session_offers(session, SMTP_EHLO_DSN);
-		o->final = d->state->assume_final && !o->passed_on;
+		o->final = d->setup->assume_final && !o->passed_on;
 	}
 	if (session != NULL && reply.len != 0) {
 		o->remote_mta = span_str(arena_strdup(&job->arena, session->host.name));
@@ -206,7 +206,7 @@ smtp_outcome_settle(struct smtp_delivery *d, const struct smtp_session *session,
 static bool
 smtp_outcome_goes_on(const struct smtp_delivery *d, const char *dsn)
 {
-	return !d->final_server && (dsn[0] == '4' || (dsn[0] == '5' && d->state->soft_bounce));
+	return !d->final_server && (dsn[0] == '4' || (dsn[0] == '5' && d->setup->soft_bounce));
 }
 
 static void
@@ -376,8 +376,8 @@ smtp_outcome_leftover(struct smtp_delivery *d)
 	if (d->why.dsn[0] == '\0')
 		(void)smtp_why_set(
 		    &d->why, "4.3.0", "server unavailable or unable to receive mail");
-	if (span_equal_str(span_str(d->why.dsn), "5.4.6") && d->state->best_mx_transport[0] != '\0')
-		return smtp_outcome_pass(d, d->state->best_mx_transport);
+	if (span_equal_str(span_str(d->why.dsn), "5.4.6") && d->setup->best_mx_transport[0] != '\0')
+		return smtp_outcome_pass(d, d->setup->best_mx_transport);
 	text = arena_dup(&job->arena, buf_span(&d->why.text));
 	if (d->why.site && d->why.dsn[0] == '4')
 		smtp_outcome_site_error(job, d->why.dsn, text);

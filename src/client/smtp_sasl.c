@@ -15,8 +15,7 @@
 #include "tls/tls.h"
 
 struct smtp_sasl {
-	size_t refs;
-	struct conf *conf; /* counted */
+	struct conf *conf; /* borrowed from the setup */
 	bool lmtp;
 	struct table_list *passwords;
 };
@@ -32,8 +31,7 @@ smtp_sasl_new(struct conf *conf, bool lmtp)
 {
 	struct smtp_sasl *a = mem_new(struct smtp_sasl);
 
-	a->refs = 1;
-	a->conf = conf_ref(conf);
+	a->conf = conf;
 	a->lmtp = lmtp;
 	if (conf_bool(
 		conf, smtp_sasl_param(a, CONF_smtp_sasl_auth_enable, CONF_lmtp_sasl_auth_enable)))
@@ -43,23 +41,15 @@ smtp_sasl_new(struct conf *conf, bool lmtp)
 	return a;
 }
 
-struct smtp_sasl *
-smtp_sasl_ref(struct smtp_sasl *a)
-{
-	a->refs++;
-	return a;
-}
-
 void
-smtp_sasl_unref(struct smtp_sasl **sasl)
+smtp_sasl_free(struct smtp_sasl **sasl)
 {
 	struct smtp_sasl *a = *sasl;
 
 	*sasl = NULL;
-	if (a == NULL || --a->refs > 0)
+	if (a == NULL)
 		return;
 	table_list_close(&a->passwords);
-	conf_unref(&a->conf);
 	mem_free(a);
 }
 
@@ -201,14 +191,14 @@ smtp_sasl_plain(struct smtp_session *session, struct span user, struct span pass
 	buf_add_span(&secret, password);
 	smtp_sasl_base64(&text, buf_span(&secret));
 	return smtp_session_ask(
-	    session, SMTP_STEP_AUTH, session->state->mail_timeout, "AUTH PLAIN %s", buf_str(&text));
+	    session, SMTP_STEP_AUTH, session->setup->mail_timeout, "AUTH PLAIN %s", buf_str(&text));
 }
 
 static bool
 smtp_sasl_login(struct smtp_session *session, struct span user, struct span password)
 {
 	const struct span answers[] = {user, password};
-	int64_t timeout = session->state->mail_timeout;
+	int64_t timeout = session->setup->mail_timeout;
 
 	if (!smtp_session_ask(session, SMTP_STEP_AUTH, timeout, "AUTH LOGIN"))
 		return false;
@@ -241,7 +231,7 @@ smtp_sasl_exchange(
 bool
 smtp_sasl_start(struct smtp_session *session, const struct agent_job *job)
 {
-	struct smtp_sasl *a = smtp_sasl_ref(session->state->sasl);
+	const struct smtp_sasl *a = session->setup->sasl;
 	struct buf value CLEANUP(buf_done) = {0};
 	struct span user;
 	struct span password;
@@ -256,6 +246,5 @@ smtp_sasl_start(struct smtp_session *session, const struct agent_job *job)
 		else if (r == TABLE_FOUND && user.len != 0)
 			ok = smtp_sasl_exchange(session, a, user, password);
 	}
-	smtp_sasl_unref(&a);
 	return ok;
 }

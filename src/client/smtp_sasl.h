@@ -1,6 +1,5 @@
 /*
- * smtp_sasl.h - AUTH as a client (RFC 4954): PLAIN and LOGIN, with user and password by server, destination or sender. Counted, as
- * smtp_filter.h.
+ * smtp_sasl.h - AUTH as a client (RFC 4954): PLAIN and LOGIN, with user and password by server, destination or sender.
  */
 #ifndef CLIENT_SMTP_SASL_H
 #define CLIENT_SMTP_SASL_H
@@ -13,8 +12,7 @@ struct smtp_sasl;
 struct smtp_session;
 
 struct smtp_sasl *smtp_sasl_new(struct conf *conf, bool lmtp);
-struct smtp_sasl *smtp_sasl_ref(struct smtp_sasl *a);
-void smtp_sasl_unref(struct smtp_sasl **a);
+void smtp_sasl_free(struct smtp_sasl **a);
 
 /*
  * After the last EHLO: says who we are, if the server offers AUTH and there is a password for it. False: session->trouble

@@ -13,11 +13,12 @@
 #define SMTP_SESSION_GOODBYE (5 * CLOCK_SECOND)
 
 struct smtp_session *
-smtp_session_new(struct smtp_state *s, const struct smtp_host *host)
+smtp_session_new(struct smtp_state *s, struct smtp_setup *setup, const struct smtp_host *host)
 {
 	struct smtp_session *session = mem_new(struct smtp_session);
 
 	session->state = s;
+	session->setup = smtp_setup_ref(setup);
 	session->host = *host;
 	net_addr_text(&host->addr, session->address, sizeof(session->address));
 	return session;
@@ -33,6 +34,7 @@ smtp_session_free(struct smtp_session **session)
 	stream_free(&(*session)->stream);
 	smtp_reply_done(&(*session)->reply);
 	buf_done(&(*session)->trouble.text);
+	smtp_setup_unref(&(*session)->setup);
 	mem_free(*session);
 	*session = NULL;
 }
@@ -121,13 +123,15 @@ smtp_session_reply(struct smtp_session *session, enum smtp_step step, int64_t ti
 
 		/* A limit for each line, unless smtp_per_request_deadline has it for the reply. */
 		stream_set_deadline(session->stream,
-		    session->state->request_deadline ? deadline : clock_deadline(timeout));
+		    session->setup->request_deadline ? deadline : clock_deadline(timeout));
 		r = stream_read_line(session->stream, SMTP_REPLY_TEXT_MAX, &line, NULL);
 		if (r != STREAM_OK && r != STREAM_TOO_LONG)
 			return smtp_session_lost(session, step, r);
 		while (line.len != 0 && line.ptr[line.len - 1] == '\r')
 			line.len--;
-		if (!smtp_filter_reply(session->filter, &line, &filtered))
+		/* What ends a transaction or a connection has nothing to tell. */
+		if (step < SMTP_STEP_RSET &&
+		    !smtp_filter_reply(session->setup->filter, &line, &filtered))
 			return smtp_session_table_trouble(session, step);
 		more = smtp_reply_line(&session->reply, line, false);
 	}
@@ -163,14 +167,14 @@ smtp_session_reset(struct smtp_session *session)
 	if (!session->needs_reset)
 		return true;
 	session->needs_reset = false;
-	return smtp_session_ask(session, SMTP_STEP_RSET, session->state->rset_timeout, "RSET") &&
+	return smtp_session_ask(session, SMTP_STEP_RSET, session->setup->rset_timeout, "RSET") &&
 	       smtp_reply_class(&session->reply) == 2;
 }
 
 void
 smtp_session_quit(struct smtp_session *session)
 {
-	const struct smtp_state *s = session->state;
+	const struct smtp_setup *s = session->setup;
 	int64_t timeout = MIN(s->quit_timeout, SMTP_SESSION_GOODBYE);
 
 	if (session->stream == NULL || session->broken)

@@ -16,8 +16,7 @@
 #include "tls/tls.h"
 
 struct smtp_tls {
-	size_t refs;
-	struct conf *conf; /* counted */
+	struct conf *conf; /* borrowed from the setup */
 	bool lmtp;
 	enum smtp_tls_level level;
 	struct tls_context *context; /* counted; NULL: it cannot be used */
@@ -114,8 +113,7 @@ smtp_tls_new(struct conf *conf, bool lmtp)
 {
 	struct smtp_tls *t = mem_new(struct smtp_tls);
 
-	t->refs = 1;
-	t->conf = conf_ref(conf);
+	t->conf = conf;
 	t->lmtp = lmtp;
 	t->level = smtp_tls_level_for_all(t);
 	t->policies = table_list_of(
@@ -125,24 +123,16 @@ smtp_tls_new(struct conf *conf, bool lmtp)
 	return t;
 }
 
-struct smtp_tls *
-smtp_tls_ref(struct smtp_tls *t)
-{
-	t->refs++;
-	return t;
-}
-
 void
-smtp_tls_unref(struct smtp_tls **tls)
+smtp_tls_free(struct smtp_tls **tls)
 {
 	struct smtp_tls *t = *tls;
 
 	*tls = NULL;
-	if (t == NULL || --t->refs > 0)
+	if (t == NULL)
 		return;
 	table_list_close(&t->policies);
 	tls_context_unref(&t->context);
-	conf_unref(&t->conf);
 	mem_free(t);
 }
 
@@ -346,7 +336,7 @@ smtp_tls_by_policy(struct smtp_session *session, const struct agent_job *job,
 bool
 smtp_tls_start(struct smtp_session *session, const struct agent_job *job, bool *ret_started)
 {
-	struct smtp_tls *t = smtp_tls_ref(session->state->tls);
+	const struct smtp_tls *t = session->setup->tls;
 	struct smtp_tls_policy policy = {0};
 	bool ok;
 
@@ -355,7 +345,6 @@ smtp_tls_start(struct smtp_session *session, const struct agent_job *job, bool *
 	ok = stream_tls(session->stream) != NULL ||
 	     smtp_tls_by_policy(session, job, t, &policy, ret_started);
 	buf_done(&policy.match);
-	smtp_tls_unref(&t);
 	return ok;
 }
 
@@ -370,7 +359,7 @@ smtp_tls_is_wrapped(const struct smtp_tls *t)
 bool
 smtp_tls_wrap(struct smtp_session *session, const struct agent_job *job)
 {
-	struct smtp_tls *t = smtp_tls_ref(session->state->tls);
+	const struct smtp_tls *t = session->setup->tls;
 	struct smtp_tls_policy policy = {0};
 	bool ok;
 
@@ -381,6 +370,5 @@ smtp_tls_wrap(struct smtp_session *session, const struct agent_job *job)
 	else
 		ok = smtp_tls_handshake(session, job, t, &policy);
 	buf_done(&policy.match);
-	smtp_tls_unref(&t);
 	return ok;
 }

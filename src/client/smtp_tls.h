@@ -1,6 +1,6 @@
 /*
  * smtp_tls.h - when the SMTP and LMTP client encrypts, and whom it trusts: levels none, may, encrypt, fingerprint, verify and
- * secure, for all or by nexthop (smtp_tls_policy_maps). Counted: a connection keeps the settings it began with.
+ * secure, for all or by nexthop (smtp_tls_policy_maps).
  */
 #ifndef CLIENT_SMTP_TLS_H
 #define CLIENT_SMTP_TLS_H
@@ -24,8 +24,7 @@ enum smtp_tls_level {
 
 /* Reads certificates; what is wrong with them is logged, and mail that needs TLS waits. */
 struct smtp_tls *smtp_tls_new(struct conf *conf, bool lmtp);
-struct smtp_tls *smtp_tls_ref(struct smtp_tls *t);
-void smtp_tls_unref(struct smtp_tls **t);
+void smtp_tls_free(struct smtp_tls **t);
 
 /*
  * After EHLO: STARTTLS and the handshake if the level says so. *ret_started: the session is encrypted now, and EHLO is

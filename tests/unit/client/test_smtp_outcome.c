@@ -62,7 +62,7 @@ smtp_why_set(struct smtp_why *why, const char *dsn, const char *fmt, ...)
 /* ---- a delivery to two recipients ---- */
 
 struct world {
-	struct smtp_state state;
+	struct smtp_setup setup;
 	struct agent_job job;
 	struct delivery_rcpt rcpts[2];
 	struct delivery_outcome outcomes[2];
@@ -77,7 +77,7 @@ world_new(bool last_host)
 
 	dropped = false;
 	may_go_on = true;
-	w->state.best_mx_transport = "";
+	w->setup.best_mx_transport = "";
 	w->rcpts[0].addr = SPAN_LIT("a@dest.example");
 	w->rcpts[1].addr = SPAN_LIT("b@dest.example");
 	w->job.request = (struct delivery_request){
@@ -87,12 +87,12 @@ world_new(bool last_host)
 	    .rcpt_count = 2,
 	};
 	w->job.outcomes = w->outcomes;
-	w->session.state = &w->state;
+	w->session.setup = &w->setup;
 	w->session.stream = (struct stream *)(void *)w; /* connected */
 	(void)snprintf(w->session.host.name, sizeof(w->session.host.name), "mx.dest.example");
 	(void)snprintf(w->session.address, sizeof(w->session.address), "192.0.2.1");
 	w->d = (struct smtp_delivery){
-	    .state = &w->state, .job = &w->job, .final_server = last_host, .final_nexthop = true};
+	    .setup = &w->setup, .job = &w->job, .final_server = last_host, .final_nexthop = true};
 	return w;
 }
 
