@@ -81,11 +81,14 @@ mail_mime_value(struct span *rest, struct buf *out)
 	*rest = span_from(s, i + 1);
 }
 
-/* Parameters up to the first boundary. */
+/*
+ * The first boundary among the parameters. White space and comments are gone from the front at each step: looked at again behind
+ * each byte of junk, a comment that never ends would cost the square of its length.
+ */
 static void
 mail_mime_boundary(struct span rest, struct buf *boundary)
 {
-	while (rest.len != 0) {
+	for (; (rest = mail_mime_skip(rest)).len != 0;) {
 		struct span name;
 		bool wanted;
 

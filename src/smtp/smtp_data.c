@@ -18,6 +18,9 @@ enum smtp_data_state {
 
 static const char smtp_data_mailbox_line[] = "X-Mailbox-Line: ";
 
+/* CRs that are held back, at most: who sends nothing else would have us hold back gigabytes. */
+#define SMTP_DATA_HELD_CR 1024
+
 /* What a piece of input can grow by, CRs held back aside. */
 #define SMTP_DATA_SLACK (sizeof(smtp_data_mailbox_line) + sizeof(((struct smtp_data_in *)0)->first))
 
@@ -35,6 +38,18 @@ smtp_data_put_held_cr(struct smtp_data_in *d, size_t drop, char *at)
 	for (; d->held_cr > drop; d->held_cr--)
 		*at++ = d->replace_cr ? ' ' : '\r';
 	d->held_cr = 0;
+	return at;
+}
+
+/* More CRs than anybody has in front of an LF: the first of them are text. */
+static char *
+smtp_data_hold_cr(struct smtp_data_in *d, size_t more, char *at)
+{
+	d->held_cr += more;
+	for (; d->held_cr > SMTP_DATA_HELD_CR; d->held_cr--) {
+		*at++ = d->replace_cr ? ' ' : '\r';
+		d->state = SMTP_DATA_TEXT;
+	}
 	return at;
 }
 
@@ -146,7 +161,7 @@ smtp_data_line(struct smtp_data_in *d, struct span in, bool dots, char **at)
 		text--;
 	if (text > 0)
 		*at = smtp_data_put_text(d, span_head(in, text), *at);
-	d->held_cr += len - text;
+	*at = smtp_data_hold_cr(d, len - text, *at);
 	if (lf == NULL)
 		return len;
 	*at = smtp_data_put_end_of_line(d, dots, *at);

@@ -33,7 +33,7 @@ struct smtp_data_in {
 	bool started; /* the first line is known not to be "From ", or was dealt with */
 	uint8_t held; /* bytes in `first` */
 	char first[16];
-	size_t held_cr; /* CRs not yet written, because an LF may follow */
+	size_t held_cr; /* CRs not yet written, because an LF may follow; no more than a thousand */
 };
 
 /*

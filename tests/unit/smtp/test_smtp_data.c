@@ -247,6 +247,39 @@ test_round_trip(void **state)
 	}
 }
 
+/* A run of CRs is text after the first thousand: memory stays small, and the size of the message is known. */
+static void
+test_many_cr(void **state)
+{
+	static char crs[4096];
+	const bool replace[] = {false, true};
+
+	(void)state;
+	memset(crs, '\r', sizeof(crs));
+	for (size_t i = 0; i < ARRAY_LEN(replace); i++) {
+		struct smtp_data_in d = {.replace_cr = replace[i]};
+		struct smtp_data_in chunk = d;
+		struct buf out CLEANUP(buf_done) = {0};
+
+		assert_int_equal(smtp_data_read(&d, SPAN_LIT("a: b\r\n.x"), &out), 8);
+		for (int n = 0; n < 1000; n++) {
+			buf_clear(&out);
+			assert_int_equal(
+			    smtp_data_read(&d, span_of(crs, sizeof(crs)), &out), sizeof(crs));
+			assert_true(out.len >= sizeof(crs) - 1024);
+			assert_true(out.size <= 4 * sizeof(crs));
+		}
+		buf_clear(&out);
+		assert_int_equal(smtp_data_read(&d, SPAN_LIT("\n.\r\n"), &out), 4);
+		assert_true(d.done);
+		assert_int_equal(out.len, 1024);
+		assert_int_equal(out.ptr[0], replace[i] ? ' ' : '\r');
+		for (int n = 0; n < 100; n++)
+			smtp_data_read_chunk(&chunk, span_of(crs, sizeof(crs)), false, &out);
+		assert_true(out.len > 99 * sizeof(crs));
+	}
+}
+
 int
 main(void)
 {
@@ -257,6 +290,7 @@ main(void)
 	    cmocka_unit_test(test_chunks),
 	    cmocka_unit_test(test_write),
 	    cmocka_unit_test(test_round_trip),
+	    cmocka_unit_test(test_many_cr),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
