@@ -21,8 +21,6 @@ enum agent_worker_frame {
 #define AGENT_WORKER_PIECE_OK   1u
 #define AGENT_WORKER_PIECE_LAST 2u
 
-#define AGENT_WORKER_HEAD_SIZE 9
-
 /* The whole life of a worker process; `fd` is a blocking socket to the agent. */
 NO_RETURN void agent_worker_main(
     const struct service *service, const struct agent_worker_kind *kind, int fd);

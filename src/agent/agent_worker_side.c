@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -19,37 +18,6 @@
 #include "mail/mail_dsn.h"
 #include "mail/mail_log.h"
 #include "service/service_fork.h"
-
-/* ---- frames ---- */
-
-static void
-agent_work_send(int fd, enum agent_worker_frame type, struct span payload)
-{
-	struct buf frame CLEANUP(buf_done) = {0};
-
-	buf_add_u32(&frame, (uint32_t)(payload.len + AGENT_WORKER_HEAD_SIZE - 4));
-	buf_add_u8(&frame, (uint8_t)type);
-	buf_add_u32(&frame, 0);
-	buf_add_span(&frame, payload);
-	service_fork_write(fd, buf_span(&frame));
-}
-
-/* One frame of the type that must come now; the payload is in `to`. */
-static void
-agent_work_receive(int fd, enum agent_worker_frame type, struct buf *to)
-{
-	unsigned char head[AGENT_WORKER_HEAD_SIZE];
-	size_t len;
-
-	service_fork_read(fd, head, sizeof(head));
-	len = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3];
-	MUST(
-	    head[4] == type && len >= sizeof(head) - 4 && len <= DELIVERY_FRAME_MAX + sizeof(head));
-	len -= sizeof(head) - 4;
-	buf_clear(to);
-	service_fork_read(fd, buf_room(to, len), len);
-	buf_added(to, len);
-}
 
 /* ---- asking ---- */
 
@@ -73,8 +41,8 @@ agent_work_piece(struct agent_work *w, struct span *ret_piece, bool *ret_last)
 		*ret_last = true;
 		return true;
 	}
-	agent_work_send(w->fd, AGENT_WORKER_CONTENT, span_of(&rewind, 1));
-	agent_work_receive(w->fd, AGENT_WORKER_PIECE, &w->answer);
+	service_fork_send(w->fd, AGENT_WORKER_CONTENT, span_of(&rewind, 1));
+	service_fork_receive(w->fd, AGENT_WORKER_PIECE, &w->answer);
 	MUST(w->answer.len >= 1);
 	w->content_rewind = false;
 	bits = (uint8_t)w->answer.ptr[0];
@@ -93,8 +61,8 @@ agent_work_lookup(struct agent_work *w, enum conf_param maps, enum agent_work_ke
 	buf_add(&question, &param, sizeof(param));
 	buf_add_u8(&question, (uint8_t)how);
 	buf_add_span(&question, key);
-	agent_work_send(w->fd, AGENT_WORKER_LOOKUP, buf_span(&question));
-	agent_work_receive(w->fd, AGENT_WORKER_VALUE, &w->answer);
+	service_fork_send(w->fd, AGENT_WORKER_LOOKUP, buf_span(&question));
+	service_fork_receive(w->fd, AGENT_WORKER_VALUE, &w->answer);
 	MUST(w->answer.len >= 1);
 	buf_clear(value);
 	buf_add_span(value, span_from(buf_span(&w->answer), 1));
@@ -104,8 +72,8 @@ agent_work_lookup(struct agent_work *w, enum conf_param maps, enum agent_work_ke
 bool
 agent_work_may_go_on(struct agent_work *w)
 {
-	agent_work_send(w->fd, AGENT_WORKER_MAY_GO_ON, (struct span){0});
-	agent_work_receive(w->fd, AGENT_WORKER_GO_ON, &w->answer);
+	service_fork_send(w->fd, AGENT_WORKER_MAY_GO_ON, (struct span){0});
+	service_fork_receive(w->fd, AGENT_WORKER_GO_ON, &w->answer);
 	return w->answer.len == 1 && w->answer.ptr[0] == 1;
 }
 
@@ -238,7 +206,7 @@ agent_work_report(struct agent_work *w)
 			w->outcomes[i].status = DELIVERY_UNTRIED;
 	delivery_write_result(&payload, &result);
 	CRASH_POINT("worker-before-report");
-	agent_work_send(w->fd, AGENT_WORKER_RESULT, buf_span(&payload));
+	service_fork_send(w->fd, AGENT_WORKER_RESULT, buf_span(&payload));
 }
 
 static void
@@ -248,7 +216,7 @@ agent_work_one(const struct service *service, const struct agent_worker_kind *ki
 	struct agent_work w = {
 	    .service = service, .conf = service->conf, .fd = fd, .filter = CONF_COUNT};
 
-	agent_work_receive(fd, AGENT_WORKER_REQUEST, request);
+	service_fork_receive(fd, AGENT_WORKER_REQUEST, request);
 	w.started = clock_real_us();
 	w.relay = service->name;
 	MUST(delivery_parse_request(buf_span(request), &w.arena, &w.request));

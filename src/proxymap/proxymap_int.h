@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "base/span.h"
 #include "service/service.h"
+#include "service/service_worker.h"
 #include "table/table_proxy.h"
 
 /* ---- what may be asked ------------------------------------------------------------------------------------------ */
@@ -32,18 +33,20 @@ void proxymap_tables_start(const struct service *s);
 
 /* ---- processes that block --------------------------------------------------------------------------------------- */
 
-/* Makes processes on demand, at most service->slots; keeps them for max_idle. */
-struct proxymap_pool;
-struct proxymap_pool *proxymap_pool_new(struct service *service);
+/* What is said to them, in frames of service/link.h. */
+enum proxymap_frame {
+	PROXYMAP_REQUEST = 1, /* a table_proxy_request, as table_proxy_parse_request() takes it */
+	PROXYMAP_ANSWER,      /* as table_proxy_parse_reply() takes it */
+};
+
+/* Processes for lookups, at most service->slots. */
+struct service_worker_pool *proxymap_pool_new(struct service *service);
 
 /*
- * Has one of them answer the request `frame` (without its length) and appends the answer, a whole frame, to `reply`. Waits, for
+ * Has one of them answer the request, a frame without its length, and appends the answer, a whole frame, to `reply`. Waits, for
  * a process to be free too.
  */
-void proxymap_pool_ask(struct proxymap_pool *p, struct span frame, struct buf *reply);
-
-/* Sends the processes away; those that answer end after their answer. Waits a little. */
-void proxymap_pool_stop(struct proxymap_pool *p);
+void proxymap_pool_ask(struct service_worker_pool *p, struct span request, struct buf *reply);
 
 /* The life of such a process. */
 NO_RETURN void proxymap_worker_run(struct conf *conf, int fd);

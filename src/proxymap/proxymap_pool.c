@@ -1,226 +1,57 @@
 /*
- * proxymap_pool.c - the processes that may block, one request at a time each: made when all others are busy, at most maxproc of
- * them, kept for max_idle, replaced after max_use and when the log is another file. One that does not answer is killed: its request
- * is answered with "try again".
+ * proxymap_pool.c - lookups that may block, in processes of their own, at most maxproc of them. One that does not answer is killed: its
+ * request is answered with "try again".
  */
-#include <errno.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/wait.h>
-
-#include "base/list.h"
+#include "base/clock.h"
 #include "base/log.h"
-#include "base/mem.h"
-#include "conf/conf.h"
-#include "net/stream.h"
 #include "proxymap/proxymap_int.h"
-#include "service/service_fork.h"
-#include "task/task.h"
+#include "service/link.h"
+#include "service/service_worker.h"
 
 /* What takes longer has come to a standstill; who asked has given up before. */
 #define PROXYMAP_LOOKUP_MAX (150 * CLOCK_SECOND)
 #define PROXYMAP_QUEUE_MAX  (120 * CLOCK_SECOND)
-#define PROXYMAP_END_WAIT   (2 * CLOCK_SECOND)
-
-struct proxymap_worker {
-	struct proxymap_pool *pool;
-	struct list in_idle;
-	struct stream *stream; /* owned; NULL: sent away */
-	pid_t pid;
-	int uses;
-	unsigned log_generation;
-	int64_t idle_since; /* mono us */
-	bool busy;
-	bool ended;
-};
-
-struct proxymap_pool {
-	struct service *service;
-	struct list idle; /* the one used last in front */
-	size_t count;     /* processes alive, and being made */
-	struct task_cond freed;
-	struct task_group reapers; /* one a process */
-	struct task_timer rest;    /* when the oldest idle one has rested long enough */
-};
-
-/* It ends by itself when it sees its socket closed; its reaper does the rest. */
-static void
-proxymap_worker_send_away(struct proxymap_worker *w)
-{
-	list_remove(&w->in_idle);
-	stream_free(&w->stream);
-}
-
-static void
-proxymap_worker_free(struct proxymap_worker *w)
-{
-	proxymap_worker_send_away(w);
-	mem_free(w);
-}
-
-/* ---- making ----------------------------------------------------------------------------------------------------- */
 
 static void
 proxymap_pool_body(void *arg, int fd)
 {
-	const struct proxymap_pool *p = arg;
-
-	proxymap_worker_run(p->service->conf, fd);
+	proxymap_worker_run(((const struct service *)arg)->conf, fd);
 }
 
-static void
-proxymap_worker_reap(void *arg)
+struct service_worker_pool *
+proxymap_pool_new(struct service *service)
 {
-	struct proxymap_worker *w = arg;
-	struct proxymap_pool *p = w->pool;
-	int status;
+	static const struct service_worker_kind kind = {
+	    .word = "lookup",
+	    .body = proxymap_pool_body,
+	};
 
-	if (task_child_wait(w->pid, &status, CLOCK_NEVER) != TASK_READY)
-		return;
-	if (WIFSIGNALED(status) && w->stream != NULL)
-		log_warn("lookup process %d ended by signal %d", (int)w->pid, WTERMSIG(status));
-	p->count--;
-	task_cond_wake_one(&p->freed);
-	w->ended = true;
-	if (!w->busy)
-		proxymap_worker_free(w);
+	return service_worker_pool_new(service, &kind, MAX(service->slots, (size_t)1), service);
 }
 
-static struct proxymap_worker *
-proxymap_worker_new(struct proxymap_pool *p)
-{
-	struct proxymap_worker *w = mem_new(struct proxymap_worker);
-	struct err err;
-	int fd;
-
-	*w = (struct proxymap_worker){.pool = p, .busy = true, .log_generation = log_generation()};
-	p->count++;
-	w->pid = service_fork(proxymap_pool_body, p, &fd, &err);
-	if (w->pid == 0) {
-		log_warn("cannot start a lookup process: %s", err.text);
-		p->count--;
-		mem_free(w);
-		return NULL;
-	}
-	w->stream = stream_new(fd);
-	if (task_group_start(&p->reapers, "worker", proxymap_worker_reap, w) != NULL)
-		return w;
-	log_warn("cannot start a lookup process: too many tasks");
-	(void)kill(w->pid, SIGKILL);
-	(void)waitpid(w->pid, NULL, 0);
-	p->count--;
-	proxymap_worker_free(w);
-	return NULL;
-}
-
-/* ---- lending ---------------------------------------------------------------------------------------------------- */
-
+/* Passes the request on and appends what comes back to `reply`. */
 static bool
-proxymap_worker_is_stale(const struct proxymap_worker *w)
+proxymap_pool_talk(struct link *l, struct span request, struct buf *reply)
 {
-	return w->log_generation != log_generation() ||
-	       w->uses >= conf_int(w->pool->service->conf, CONF_max_use);
-}
-
-static void
-proxymap_pool_rest(void *arg)
-{
-	struct proxymap_pool *p = arg;
-	int64_t rest = conf_time(p->service->conf, CONF_max_idle);
-	int64_t next = CLOCK_NEVER;
-
-	LIST_FOREACH_SAFE (w, &p->idle, struct proxymap_worker, in_idle) {
-		if (w->idle_since + rest <= clock_mono_us())
-			proxymap_worker_send_away(w);
-		else
-			next = MIN(next, w->idle_since + rest);
-	}
-	if (next != CLOCK_NEVER)
-		task_timer_arm(&p->rest, next);
-}
-
-static struct proxymap_worker *
-proxymap_pool_take_idle(struct proxymap_pool *p)
-{
-	LIST_FOREACH_SAFE (w, &p->idle, struct proxymap_worker, in_idle) {
-		if (w->ended || proxymap_worker_is_stale(w)) {
-			proxymap_worker_send_away(w);
-			continue;
-		}
-		list_remove(&w->in_idle);
-		w->busy = true;
-		return w;
-	}
-	return NULL;
-}
-
-/* NULL: none can be had. */
-static struct proxymap_worker *
-proxymap_pool_take(struct proxymap_pool *p)
-{
-	int64_t deadline = clock_deadline(PROXYMAP_QUEUE_MAX);
-
-	for (;;) {
-		struct proxymap_worker *w = proxymap_pool_take_idle(p);
-
-		if (w != NULL)
-			return w;
-		if (p->count < MAX(p->service->slots, 1))
-			return proxymap_worker_new(p);
-		if (task_cond_wait(&p->freed, deadline) != TASK_READY)
-			return NULL;
-	}
-}
-
-static void
-proxymap_pool_give(struct proxymap_pool *p, struct proxymap_worker *w, bool usable)
-{
-	int64_t rest = conf_time(p->service->conf, CONF_max_idle);
-
-	w->busy = false;
-	w->uses++;
-	if (w->ended) {
-		proxymap_worker_free(w);
-		return;
-	}
-	if (!usable || p->service->leaving) {
-		proxymap_worker_send_away(w);
-		return;
-	}
-	w->idle_since = clock_mono_us();
-	list_add_front(&p->idle, &w->in_idle);
-	if (p->rest.heap_index == 0)
-		task_timer_arm(&p->rest, w->idle_since + rest);
-	task_cond_wake_one(&p->freed);
-}
-
-/* ---- asking ----------------------------------------------------------------------------------------------------- */
-
-/* Passes the frame on and appends what comes back to `reply`. */
-static bool
-proxymap_worker_ask(struct proxymap_worker *w, struct span frame, struct buf *reply)
-{
-	struct buf length CLEANUP(buf_done) = {0};
-	struct buf answer CLEANUP(buf_done) = {0};
 	enum table_proxy_status status;
+	struct span answer;
 	struct span value;
+	uint32_t number;
+	uint8_t type;
 
-	stream_set_deadline(w->stream, clock_deadline(PROXYMAP_LOOKUP_MAX));
-	buf_add_u32(&length, (uint32_t)frame.len);
-	if (stream_write_span(w->stream, buf_span(&length)) != STREAM_OK ||
-	    stream_write_span(w->stream, frame) != STREAM_OK ||
-	    stream_flush(w->stream) != STREAM_OK ||
-	    table_proxy_read(w->stream, &answer) != STREAM_OK ||
-	    !table_proxy_parse_reply(buf_span(&answer), &status, &value))
+	(void)link_send(l, PROXYMAP_REQUEST, 0, request);
+	if (link_receive(l, clock_deadline(PROXYMAP_LOOKUP_MAX), &type, &number, &answer) !=
+		STREAM_OK ||
+	    type != PROXYMAP_ANSWER || !table_proxy_parse_reply(answer, &status, &value))
 		return false;
 	table_proxy_write_reply(reply, status, value);
 	return true;
 }
 
 void
-proxymap_pool_ask(struct proxymap_pool *p, struct span frame, struct buf *reply)
+proxymap_pool_ask(struct service_worker_pool *p, struct span request, struct buf *reply)
 {
-	struct proxymap_worker *w = proxymap_pool_take(p);
+	struct service_worker *w = service_worker_take(p, clock_deadline(PROXYMAP_QUEUE_MAX));
 	bool ok;
 
 	if (w == NULL) {
@@ -228,34 +59,10 @@ proxymap_pool_ask(struct proxymap_pool *p, struct span frame, struct buf *reply)
 		table_proxy_write_reply(reply, TABLE_PROXY_RETRY, (struct span){0});
 		return;
 	}
-	ok = proxymap_worker_ask(w, frame, reply);
+	ok = proxymap_pool_talk(service_worker_link(w), request, reply);
 	if (!ok) {
-		log_warn("lookup process %d gave no answer", (int)w->pid);
-		if (!w->ended)
-			(void)kill(w->pid, SIGKILL);
+		log_warn("lookup process %d gave no answer", (int)service_worker_pid(w));
 		table_proxy_write_reply(reply, TABLE_PROXY_RETRY, (struct span){0});
 	}
-	proxymap_pool_give(p, w, ok);
-}
-
-struct proxymap_pool *
-proxymap_pool_new(struct service *service)
-{
-	struct proxymap_pool *p = mem_new(struct proxymap_pool);
-
-	p->service = service;
-	list_init(&p->idle);
-	p->rest.fn = proxymap_pool_rest;
-	p->rest.arg = p;
-	return p;
-}
-
-void
-proxymap_pool_stop(struct proxymap_pool *p)
-{
-	task_timer_disarm(&p->rest);
-	LIST_FOREACH_SAFE (w, &p->idle, struct proxymap_worker, in_idle) {
-		proxymap_worker_send_away(w);
-	}
-	(void)task_group_wait(&p->reapers, clock_deadline(PROXYMAP_END_WAIT));
+	service_worker_give(&w, ok);
 }

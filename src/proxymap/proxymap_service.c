@@ -17,7 +17,7 @@
 struct proxymap {
 	struct service *service;
 	struct proxymap_allowed *allowed;
-	struct proxymap_pool *pool;
+	struct service_worker_pool *pool;
 	struct net_server *doors; /* owned; one a listener */
 	struct task **listeners;  /* owned; the same number */
 	struct list sessions;
@@ -168,7 +168,7 @@ proxymap_stopping(struct service *service)
 		while (map->doors[i].alive > 0 &&
 		       task_cond_wait(&map->doors[i].freed, CLOCK_NEVER) == TASK_READY)
 			continue;
-	proxymap_pool_stop(map->pool);
+	service_worker_pool_stop(map->pool);
 	task_stop(CLOCK_SECOND);
 }
 

@@ -53,19 +53,15 @@ proxymap_worker_run(struct conf *conf, int fd)
 {
 	struct table_proxy_request request;
 	struct buf frame = {0}, reply = {0};
-	unsigned char head[TABLE_PROXY_HEAD];
-	size_t len;
 
 	table_proxy_ask_directly();
 	for (;;) {
-		service_fork_read(fd, head, sizeof(head));
-		MUST(table_proxy_parse_head(head, &len));
-		buf_clear(&frame);
-		service_fork_read(fd, buf_room(&frame, len), len);
-		buf_added(&frame, len);
+		service_fork_receive(fd, PROXYMAP_REQUEST, &frame);
 		MUST(table_proxy_parse_request(buf_span(&frame), &request));
 		buf_clear(&reply);
 		proxymap_answer(conf, &request, &reply);
-		service_fork_write(fd, buf_span(&reply));
+		/* Frames of the link have their length in front already. */
+		service_fork_send(
+		    fd, PROXYMAP_ANSWER, span_from(buf_span(&reply), TABLE_PROXY_HEAD));
 	}
 }

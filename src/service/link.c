@@ -16,9 +16,8 @@
 #include "service/delivery.h"
 #include "task/task.h"
 
-#define HEAD_SIZE  9 /* length, type, delivery id */
 #define LEN_SIZE   4
-#define FRAME_MAX  (DELIVERY_FRAME_MAX + HEAD_SIZE)
+#define FRAME_MAX  (DELIVERY_FRAME_MAX + LINK_HEAD_SIZE)
 #define SEND_EARLY 65536      /* do not let more than this gather in one turn */
 #define IN_KEEP    (1u << 20) /* give larger input buffers back after use */
 
@@ -185,7 +184,7 @@ link_send_end(struct link *l)
 {
 	size_t len = l->out.len - l->frame_at;
 
-	MUST(l->building && len >= HEAD_SIZE && len <= FRAME_MAX);
+	MUST(l->building && len >= LINK_HEAD_SIZE && len <= FRAME_MAX);
 	l->building = false;
 	if (l->broken) {
 		buf_clear(&l->out);
@@ -251,7 +250,7 @@ frame_size(struct span bytes, size_t *ret)
 		return true;
 	len = get_u32(bytes.ptr);
 	*ret = LEN_SIZE + len;
-	return len >= HEAD_SIZE - LEN_SIZE && *ret <= FRAME_MAX;
+	return len >= LINK_HEAD_SIZE - LEN_SIZE && *ret <= FRAME_MAX;
 }
 
 /* Lets go of the frame that the last call returned. */
@@ -273,7 +272,7 @@ take_apart(struct span frame, uint8_t *ret_type, uint32_t *ret_delivery, struct 
 {
 	*ret_type = (uint8_t)frame.ptr[LEN_SIZE];
 	*ret_delivery = (uint32_t)get_u32(frame.ptr + LEN_SIZE + 1);
-	*ret_payload = span_from(frame, HEAD_SIZE);
+	*ret_payload = span_from(frame, LINK_HEAD_SIZE);
 }
 
 /*

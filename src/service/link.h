@@ -15,6 +15,9 @@
 #include "base/span.h"
 #include "net/stream.h"
 
+/* What stands in front of a payload. */
+#define LINK_HEAD_SIZE 9
+
 struct link;
 
 /* Takes over `stream`. */

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "service/delivery.h"
+#include "service/link.h"
 #include "task/task.h"
 
 /* So many descriptors in a row that are not open: there are no more. */
@@ -129,7 +131,7 @@ service_fork_end(void)
 	_exit(EX_OK);
 }
 
-void
+static void
 service_fork_read(int fd, void *ptr, size_t len)
 {
 	char *at = ptr;
@@ -146,7 +148,7 @@ service_fork_read(int fd, void *ptr, size_t len)
 	}
 }
 
-void
+static void
 service_fork_write(int fd, struct span bytes)
 {
 	while (bytes.len > 0) {
@@ -158,4 +160,32 @@ service_fork_write(int fd, struct span bytes)
 			service_fork_end();
 		bytes = span_from(bytes, (size_t)n);
 	}
+}
+
+void
+service_fork_send(int fd, uint8_t type, struct span payload)
+{
+	struct buf frame CLEANUP(buf_done) = {0};
+
+	buf_add_u32(&frame, (uint32_t)(payload.len + LINK_HEAD_SIZE - 4));
+	buf_add_u8(&frame, type);
+	buf_add_u32(&frame, 0);
+	buf_add_span(&frame, payload);
+	service_fork_write(fd, buf_span(&frame));
+}
+
+void
+service_fork_receive(int fd, uint8_t type, struct buf *ret)
+{
+	unsigned char head[LINK_HEAD_SIZE];
+	size_t len;
+
+	service_fork_read(fd, head, sizeof(head));
+	len = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3];
+	MUST(
+	    head[4] == type && len >= sizeof(head) - 4 && len <= DELIVERY_FRAME_MAX + sizeof(head));
+	len -= sizeof(head) - 4;
+	buf_clear(ret);
+	service_fork_read(fd, buf_room(ret, len), len);
+	buf_added(ret, len);
 }

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "base/base.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
 
@@ -21,10 +22,10 @@
 pid_t service_fork(void (*body)(void *arg, int fd), void *arg, int *ret_fd, struct err *err);
 
 /*
- * In such a process: all of `len` bytes from and to the service. Ends the process when the service is gone, or done with it: there is
- * nobody to work for, and nobody who would hear of it. Blocks.
+ * In such a process: sends a frame of service/link.h to the service; receives the payload of the next one, which must be of this type.
+ * Ends the process when the service is gone, or done with it: there is nobody to work for, and nobody who would hear of it. Blocks.
  */
-void service_fork_read(int fd, void *ptr, size_t len);
-void service_fork_write(int fd, struct span bytes);
+void service_fork_send(int fd, uint8_t type, struct span payload);
+void service_fork_receive(int fd, uint8_t type, struct buf *ret);
 
 #endif
