@@ -84,7 +84,7 @@ smtpd_flush_start(struct smtpd_server *server, struct span domain)
 	return true;
 }
 
-/* May the client ask now, and for this? Answers if not. `args` as given, `domain` what is meant by it. */
+/* May the client ask now, and for this? Answers if not. `args` as given, `domain` what is meant by it, ending in NUL. */
 static bool
 smtpd_etrn_allowed(struct smtpd_session *s, struct span args, struct span domain)
 {
@@ -107,7 +107,7 @@ smtpd_etrn_allowed(struct smtpd_session *s, struct span args, struct span domain
 		return false;
 	}
 	smtpd_access_request(s, &request);
-	request.etrn_domain = buf_str(&s->line);
+	request.etrn_domain = domain.ptr;
 	return smtpd_access_permits(s, ACCESS_ETRN, "ETRN", &request);
 }
 
@@ -115,25 +115,26 @@ void
 smtpd_etrn(struct smtpd_session *s, struct span args)
 {
 	struct span domain = args = span_trim(args);
+	char name[256];
 	enum table_result listed;
 	struct err err;
 
 	/* RFC 1985 section 5.3: '@' in front means the domain and all below it, which here it means anyway. */
 	if (span_starts(domain, "@") || span_starts(domain, "#"))
 		domain = span_from(domain, 1);
-	domain = span_head(domain, 255);
-	buf_clear(&s->line);
-	buf_add_span(&s->line, domain);
-	domain = buf_span(&s->line);
+	domain = span_head(domain, sizeof(name) - 1);
+	memcpy(name, domain.ptr, domain.len);
+	name[domain.len] = '\0';
+	domain.ptr = name;
 	if (!smtpd_etrn_allowed(s, args, domain))
 		return;
 	listed = domain_list_has(s->setup->flush_domains, domain, &err);
 	if (listed == TABLE_ERROR)
 		return smtpd_reply(s, 458, NULL, "Unable to queue messages");
 	if (listed == TABLE_NOT_FOUND) {
-		log_warn("reject: ETRN %.100s... from %s[%s]", buf_str(&s->line), s->client_name,
-		    s->client_address);
-		return smtpd_reply(s, 459, NULL, "<%s>: service unavailable", buf_str(&s->line));
+		log_warn(
+		    "reject: ETRN %.100s... from %s[%s]", name, s->client_name, s->client_address);
+		return smtpd_reply(s, 459, NULL, "<%s>: service unavailable", name);
 	}
 	if (s->server->front.shard_count == 0 || !smtpd_flush_start(s->server, domain))
 		return smtpd_reply(s, 458, NULL, "Unable to queue messages");

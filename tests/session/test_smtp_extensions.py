@@ -129,6 +129,8 @@ def test_etrn(t):
     c.cmd("ETRN other.example", 459, r"^<other\.example>: service unavailable")
     c.cmd("ETRN", 500, "Syntax: ETRN domain")
     c.cmd("ETRN dest.example", 250, r"^Queuing started")
+    # Cut to a line: the domain then stands in the same memory as the command.
+    c.cmd("ETRN " + "a" * 3000, 501, "Error: invalid parameter syntax")
     r.log.wait_for(r"%s: to=<bob@dest\.example>.*status=sent" % qid)
 
 
