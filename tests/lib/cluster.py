@@ -106,7 +106,7 @@ class Nodes(list):
             t.at_end(proxy.close)
             uri = proxy.uri(uri)
         path = os.path.join(t.dir, "crash%d" % number)
-        main = dict(main, node_name="node%d" % number,
+        main = dict(main, node_name="node%d" % number, smtp_helo_name="node%d.rp.test" % number,
                     import_environment="MAIL_CONFIG TZ LANG=C ROWPOST_CRASH=" + path)
         node = t.relay(start=False, sink=self.sink, name="node%d" % number, database=uri, main=main, **kw)
         node.crash = CrashFile(path)
@@ -198,7 +198,7 @@ class Nodes(list):
             return pids
         pids = wait_until("a process of %s to kill" % service, killed, 30)
         if service != "smtpd":
-            self.t.ledger.incident("kill of %s of %s" % (service, node.name))
+            self.t.ledger.incident("kill of %s of %s" % (service, node.name), node=node.name)
         return pids
 
     def back(self, node, service, gone, limit=30.0):
@@ -207,17 +207,17 @@ class Nodes(list):
 
     def kill_node(self, node):
         node.kill9()
-        self.t.ledger.incident("end of " + node.name)
+        self.t.ledger.incident("end of " + node.name, node=node.name)
 
     def kill_master(self, node):
         """kill -9 of master: its services must all end by themselves."""
         node.kill("master")
-        self.t.ledger.incident("kill of master of " + node.name)
+        self.t.ledger.incident("kill of master of " + node.name, node=node.name)
         wait_until(lambda: "end of %s" % node.processes(), lambda: not node.processes(), 30)
 
 
 class Gate:
-    """Holds the sink's sessions at a step until it opens."""
+    """Holds the sink's sessions at a step until it opens. waiting: those that have come, since it was closed."""
 
     def __init__(self, sink, step, reply):
         self.opened = threading.Event()
@@ -232,8 +232,13 @@ class Gate:
         self.opened.wait(60)
         return self.reply
 
+    def close(self):
+        with self.sink.lock:
+            self.opened.clear()
+            self.waiting = 0
+
     def wait_for(self, count):
-        wait_until("%d deliveries at the gate" % count, lambda: self.waiting >= count)
+        wait_until("%d deliveries at the gate" % count, lambda: self.waiting >= count, 60)
 
 
 def send(t, relay, count):

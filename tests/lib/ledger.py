@@ -5,7 +5,8 @@ even where the client never learned a queue id. The sum that must hold: each rec
 delivered, bounced, held, queued or discarded; a recipient of none of these is lost. A second copy must have a cause:
     reply lost   the sink took a message whose reply it could not send
     in doubt     the client was not told 250 (cut off, or 451), and sent the message again
-    an incident  the test killed or stopped something between the sink's 250 and the record of it
+    an incident  the test killed or stopped something between the sink's 250 and the record of it: of the node that
+                 delivered the copy, where the incident is that of one node
 """
 import hashlib
 import threading
@@ -28,7 +29,7 @@ class Ledger:
         self.lock = threading.Lock()
         self.entries = {}       # ledger id -> Entry
         self.digests = {}       # ledger id -> digest of the body
-        self.incidents = []     # (from, to, what), in seconds since 1970
+        self.incidents = []     # (from, to, what, node), in seconds since 1970
 
     def new_id(self):
         return uuid.uuid4().hex
@@ -47,12 +48,12 @@ class Ledger:
             if queue_id:
                 e.queue_ids.append(queue_id)
 
-    def incident(self, what, began=None):
+    def incident(self, what, began=None, node=None):
         """The test killed somebody who delivers, now; or something stood still since `began`. Times are those of the
-        sink's replies."""
+        sink's replies. node: the name of the only node whose deliveries it could cut short; None: any."""
         now = time.time()
         with self.lock:
-            self.incidents.append((began or now, now, what))
+            self.incidents.append((began or now, now, what, node))
 
     def accepted(self):
         with self.lock:
@@ -123,8 +124,8 @@ class Account:
         causes = []
         # Whatever happened after the last copy cannot have caused it.
         for m in sorted(copies, key=lambda m: m.at)[:-1] if self.incidents else ():
-            near = [(abs(began - m.answered), what) for began, ended, what in self.incidents
-                    if m.at < ended + 1 and began < m.answered + RECORD_LIMIT]
+            near = [(abs(began - m.answered), what) for began, ended, what, node in self.incidents
+                    if m.at < ended + 1 and began < m.answered + RECORD_LIMIT and node in (None, m.node)]
             if not near:
                 causes = []
                 break
@@ -147,12 +148,12 @@ class Account:
 
     def _times(self, ledger_id, rcpt):
         """When the copies came, and what happened around them, in seconds from the first one."""
-        times = sorted((m.at, m.answered) for m in self.copies[ledger_id, rcpt])
+        times = sorted((m.at, m.answered, m.node) for m in self.copies[ledger_id, rcpt])
         zero = times[0][0]
-        near = [(began, ended, what) for began, ended, what in self.incidents
+        near = [(began, ended, what) for began, ended, what, _ in self.incidents
                 if ended > zero - 10 and began < times[-1][1] + 1]
         return "copies at %s, incidents at %s" % (
-            ["%.2f-%.2f" % (a - zero, b - zero) for a, b in times],
+            ["%.2f-%.2f from %s" % (a - zero, b - zero, node) for a, b, node in times],
             ["%.2f-%.2f %s" % (a - zero, b - zero, what) for a, b, what in near])
 
     def summary(self):

@@ -44,9 +44,10 @@ class Message:
     """One message up to its final dot. taken: the sink has it. replied: a reply was sent (False: the connection
     was cut instead, so the client cannot know)."""
 
-    def __init__(self, session, sender, recipients, params, data):
+    def __init__(self, session, sender, recipients, params, data, hello=""):
         self.session, self.sender, self.recipients, self.params, self.data = \
             session, sender, recipients, params, data
+        self.node = hello.partition(".")[0]     # who sent it, where each node says its own name
         self.taken = self.replied = False
         self.reply = None
         self.digest = None      # of the whole body, also where the body itself is not kept
@@ -303,7 +304,7 @@ class Session:
         head, _, body = data.partition(b"\r\n\r\n")
         keep = self.sink.keep_data is True or len(data) <= self.sink.keep_data
         m = Message(self.number, self.sender, list(self.recipients), self.params,
-                    data if keep else head + b"\r\n\r\n")
+                    data if keep else head + b"\r\n\r\n", self.hello or "")
         m.digest = hashlib.sha1(body).hexdigest()
         with self.sink.lock:
             self.sink.messages.append(m)
