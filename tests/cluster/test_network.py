@@ -149,3 +149,41 @@ def test_slow_link(t):
     equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
     equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
     equal(pgtest.run_sql(nodes.uri, "SELECT count(*) FROM mailq.node WHERE state = 'dead'"), [["0"]], "dead nodes")
+
+
+@limit(180)
+def test_narrow_link(t):
+    """The kernel lets 8 Mbit a second through between the nodes and PostgreSQL (and 20 ms each way, where it has netem): mail waits
+    for its turn, heartbeats are not starved by contents, nobody is dead."""
+    nodes = two_nodes(t, cabled=True)
+    epochs = {n.name: nodes.living(n.name) for n in nodes}
+    print("; ".join("%s: %s" % (n.name, n.cable.slow()) for n in nodes))
+    load = Load(t.ledger, nodes, threads=6).start()
+    progress(load, 200)
+    load.stop()
+    nodes.drained(90)
+    print(load.summary())
+    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
+    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+
+
+@limit(180)
+def test_half_open(t):
+    """PostgreSQL is ended and started while no node can hear it: the nodes' connections are half open when packets pass again. They
+    learn it with the next thing they say; nobody was dead, and the mail goes on."""
+    nodes = two_nodes(t, cabled=True)
+    epochs = {n.name: nodes.living(n.name) for n in nodes}
+    load = Load(t.ledger, nodes, patience=120).start()
+    for _ in range(2):
+        progress(load)
+        for node in nodes:
+            node.cable.pull()
+        nodes.pg.restart("immediate")
+        for node in nodes:
+            node.cable.plug()
+    progress(load)
+    load.stop()
+    nodes.drained()
+    print(load.summary())
+    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
+    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")

@@ -24,6 +24,10 @@ def _check(rc, what):
         raise OSError(ctypes.get_errno(), "%s: %s" % (what, os.strerror(ctypes.get_errno())))
 
 
+def _try(argv):
+    return subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def enter():
     """Leave the network and the mounts of the rest of the system; 127.0.0.0/8 and ::1 answer. OSError where
     this is not allowed (no CAP_SYS_ADMIN)."""
@@ -68,6 +72,9 @@ class Host:
     def run(self, *argv):
         subprocess.run(self.prefix + list(argv), check=True)
 
+    def attempt(self, argv):
+        return _try(self.prefix + argv)
+
     def cable(self, number):
         return Cable(self, number)
 
@@ -94,6 +101,17 @@ class Cable:
 
     def plug(self):
         self.host.run("ip", "link", "set", self.far, "up")
+
+    def slow(self):
+        """20 ms each way where the kernel can delay packets (netem), and 8 Mbit a second. What it can do, in words."""
+        delay = ["netem", "delay", "20ms", "rate", "8mbit", "limit", "1000"]
+        narrow = ["tbf", "rate", "8mbit", "burst", "16kb", "latency", "1s"]
+        for shape in (delay, narrow):
+            here, there = (run(["tc", "qdisc", "replace", "dev", dev, "root"] + shape).returncode
+                           for run, dev in ((_try, self.name), (self.host.attempt, self.far)))
+            if (here, there) == (0, 0):
+                return " ".join(shape)
+        raise OSError("no slow link with this kernel")
 
     def pull(self):
         """Packets vanish in both directions; no connection is told."""
