@@ -5,7 +5,7 @@ import subprocess
 import threading
 
 from session import equal, limit
-from sink import STALL
+from sink import STALL, Then
 from slowlink import SlowLink
 from smtp_client import SmtpClient, dot_stuffed, queue_id
 
@@ -21,20 +21,21 @@ SERVER_STEPS = {
 }
 SHORT = {p: "2s" for p in ("smtp_helo_timeout", "smtp_mail_timeout", "smtp_rcpt_timeout", "smtp_data_init_timeout",
                            "smtp_data_xfer_timeout", "smtp_data_done_timeout", "smtp_quit_timeout", "smtp_rset_timeout")}
+LONG = 150000       # lines
 # An address that tests can take away again.
 ELSEWHERE = "10.99.0.1"
 
 
-def message(t, name):
+def message(t, name, body=b"Hello.\r\n"):
     """(ledger id, sender, recipient, text)"""
     i = t.ledger.new_id()
     sender, rcpt = i + "@client.example", name + "@dest.example"
-    return i, sender, rcpt, t.ledger.message(sender, [rcpt], i)
+    return i, sender, rcpt, t.ledger.message(sender, [rcpt], i, body)
 
 
-def accepted(t, relay, name, port=None):
+def accepted(t, relay, name, port=None, **kw):
     """A message that is taken; its queue id."""
-    i, sender, rcpt, text = message(t, name)
+    i, sender, rcpt, text = message(t, name, **kw)
     with SmtpClient(port or relay.port, limit=60) as c:
         c.ehlo()
         q = c.message(sender, rcpt, text)
@@ -64,6 +65,47 @@ def test_server_stalls_in_each_state(t):
         r.log.wait_for(r"%s: to=<at-%s@dest\.example>, .*status=deferred \(conversation with 127\.0\.0\.1\[127\.0\.0\.1\] timed "
                        r"out while %s\)" % (q, step, reason), 60)
         r.log.wait_for(r"%s: to=<at-%s@dest\.example>, .*status=sent" % (q, step), 60)
+    whole(t, r, sink)
+
+
+# Steps of sessions that need more than plain mail: what the server offers, where it stalls and how, and the reason.
+OTHER_STEPS = {
+    "starttls": ("STARTTLS", "starttls", STALL, "timed out while receiving the STARTTLS response"),
+    "handshake": ("STARTTLS", "starttls", Then("220 2.0.0 go ahead", STALL), "Cannot start TLS: handshake failure"),
+    "auth": ("AUTH PLAIN", "auth", STALL, "timed out while sending AUTH"),
+    "xforward": ("XFORWARD NAME ADDR", "xforward", STALL, "timed out while sending XFORWARD name/address"),
+    "content": ("PIPELINING", "data", Then("354 go ahead", STALL), "timed out while sending message body"),
+}
+
+
+@limit(150)
+def test_server_stalls_in_other_states(t):
+    """TLS, AUTH, XFORWARD; and a server that stops to read in the middle of a large content."""
+    sink = t.sink(keep_data=1 << 16)
+    r = t.relay(sink=sink, main=dict(
+        RETRY_SOON, smtp_starttls_timeout="2s", smtp_xforward_timeout="2s", smtp_send_xforward_command="yes",
+        smtp_tls_security_level="may", smtp_sasl_auth_enable="yes", smtp_sasl_security_options="noanonymous",
+        smtp_sasl_password_maps="inline:{%s=joe:secret}" % sink.nexthop, smtp_connection_cache_on_demand="no",
+        message_size_limit="20000000", **SHORT))
+    for name, (offer, step, action, reason) in OTHER_STEPS.items():
+        sink.forget_rules()
+        sink.ehlo = [offer]
+        sink.on(step, action, times=1).on("auth", "235 2.7.0 Ok").on("xforward", "250 2.0.0 Ok")
+        # A long one is more than the buffers of both ends hold.
+        q = accepted(t, r, "in-" + name, body=(b"x" * 70 + b"\r\n") * (LONG if name == "content" else 1))
+        r.log.wait_for(r"%s: to=<in-%s@dest\.example>, .*status=deferred \(.*%s" % (q, name, re.escape(reason)), 60)
+        r.log.wait_for(r"%s: to=<in-%s@dest\.example>, .*status=sent" % (q, name), 60)
+    whole(t, r, sink)
+
+
+@limit(90)
+def test_server_stalls_at_rset(t):
+    """A server whose kept session does not answer RSET: the next mail goes over a fresh one."""
+    sink = t.sink().on("rset", STALL, times=1).on("rcpt", "450 4.2.0 not yet", match="refused", times=1)
+    r = t.relay(sink=sink, main=dict(RETRY_SOON, **SHORT))
+    for name in ("refused", "after-it"):
+        accepted(t, r, name)
+    sink.wait(2, 60)
     whole(t, r, sink)
 
 
@@ -114,6 +156,9 @@ def stall_in_each_state(relay):
     data.cmd("DATA", 354)
     data.send_raw(b"Subject: never ends\r\n\r\nhalf a li")
     clients[r"DATA \(\d+ bytes\)"] = data
+    chunk = begun("EHLO x", "MAIL FROM:<a@b.test>", "RCPT TO:<lost@dest.example>")
+    chunk.send_raw(b"BDAT 100\r\nSubject: half a ch")
+    clients[r"BDAT \(\d+ bytes\)"] = chunk
     return clients
 
 
