@@ -180,7 +180,10 @@ each_set(struct settle *s, bool (*fn)(struct settle *s, int16_t set))
 	return true;
 }
 
-/* Statements with RETURNING n number their rows from 1: which[n - 1] is the result. Those not returned are fenced. */
+/*
+ * Statements with RETURNING n number their rows from 1: which[n - 1] is the result. A row that was not returned is gone, or another's:
+ * by a try of ours whose commit was in doubt, or because we are fenced. Then nothing may follow from it a second time.
+ */
 static void
 drop_missing(struct settle *s, const size_t *which, size_t rows, const struct db_result *r)
 {
@@ -189,9 +192,8 @@ drop_missing(struct settle *s, const size_t *which, size_t rows, const struct db
 	for (size_t i = 0; r != NULL && i < db_result_rows(r); i++)
 		hit[db_result_int(r, i, 0) - 1] = true;
 	for (size_t i = 0; i < rows; i++)
-		/* A fact stays one, whether a row was left or not. */
-		if (!hit[i] && s->results[which[i]]->outcome != QUEUE_SENT)
-			s->plans[which[i]] = PLAN_DROP;
+		if (!hit[i])
+			s->plans[which[i]] = lost_plan(s->results[which[i]]);
 	mem_free(hit);
 }
 
@@ -424,7 +426,7 @@ remove_rows(struct settle *s)
 		which[rows++] = i;
 		queue_columns_int(&cols, r->envelope->msg_id);
 		queue_columns_int(&cols, r->rcpt->rcpt_no);
-		queue_columns_int(&cols, r->outcome == QUEUE_SENT);
+		queue_columns_int(&cols, lost_plan(r) == PLAN_FACT);
 	}
 	ok = run_columns(s, &sql_remove, &epoch, &cols, &result);
 	if (ok)

@@ -469,6 +469,75 @@ RULE(rule_06_forward)
 	queue_claims_done(&c);
 }
 
+/* What goes on in a new message: with the row of `deferred`, and once. */
+RULE(rule_06_forward_of_deferred)
+{
+	struct queue_claims c = stored_and_claimed(t, 2);
+	struct queue_claims mine, theirs;
+	struct arena arena = {0};
+	struct queue_message forward;
+	struct test_desk other;
+	struct queue_result r;
+	int64_t id;
+	struct err err = {0};
+
+	record_all(&t->d, &c, QUEUE_DEFERRED);
+	mine = claim_deferred(&t->d);
+	desk_open(&other, NULL);
+	declare_dead(&t->d);
+	theirs = take_over(&other);
+	theirs = claim_deferred(&other);
+	assert_int_equal(theirs.count, 1);
+	/* The former owner did not hear that he is dead: the row is not his, and the present owner does the same. */
+	assert_true(queue_desk_mint(t->d.desk, &id, &err));
+	forward = make_message(&arena, id, 1);
+	r = outcome(mine.items[0], 0, QUEUE_SENT);
+	r.forwards = &forward;
+	r.forward_count = 1;
+	assert_int_equal(record_one(&t->d, r), QUEUE_RECORD_FENCED);
+	assert_int_equal(rows_of("mailq.deferred"), 2);
+	assert_int_equal(ask("SELECT count(*) FROM rowpost.queue WHERE queue = 'incoming'"), 0);
+	assert_true(queue_desk_mint(other.desk, &id, &err));
+	forward.envelope.msg_id = id;
+	r = outcome(theirs.items[0], 0, QUEUE_SENT);
+	r.forwards = &forward;
+	r.forward_count = 1;
+	assert_int_equal(record_one(&other, r), QUEUE_RECORD_STORED);
+	/* His commit was in doubt, and new mail goes to another set by now. */
+	rotate_now();
+	assert_int_not_equal(record_one(&other, r), QUEUE_RECORD_NOT_YET);
+	assert_int_equal(ask("SELECT count(*) FROM rowpost.queue WHERE queue = 'incoming'"), 1);
+	assert_int_equal(rows_of("mailq.deferred"), 1);
+	arena_done(&arena);
+	queue_claims_done(&theirs);
+	queue_claims_done(&mine);
+	queue_claims_done(&c);
+	desk_close(&other);
+}
+
+/* A report of success whose commit was in doubt is made once, also when the message is gone by then. */
+RULE(rule_06_success_repeated)
+{
+	struct queue_claims c = stored_and_claimed(t, 1);
+	struct queue_claims due;
+	struct queue_result r;
+
+	record_all(&t->d, &c, QUEUE_DEFERRED);
+	due = claim_deferred(&t->d);
+	r = outcome(due.items[0], 0, QUEUE_SENT);
+	r.notify = QUEUE_NOTIFY_SUCCESS;
+	r.action = "relayed";
+	r.notified = true;
+	assert_int_equal(record_one(&t->d, r), QUEUE_RECORD_STORED);
+	assert_int_equal(t->d.composed, 1);
+	assert_int_equal(rows_of("mailq.deferred_message"), 0);
+	assert_int_not_equal(record_one(&t->d, r), QUEUE_RECORD_NOT_YET);
+	assert_int_equal(t->d.composed, 1);
+	assert_int_equal(rows_of("mailq.notification"), 0);
+	queue_claims_done(&due);
+	queue_claims_done(&c);
+}
+
 /* ---- 7: expiry -------------------------------------------------------------------------------------------------------------- */
 
 static size_t expired_count;
@@ -809,6 +878,8 @@ main(void)
 	    cmocka_unit_test(rule_06_janitor),
 	    cmocka_unit_test(rule_06_bounce_waits_for_others),
 	    cmocka_unit_test(rule_06_forward),
+	    cmocka_unit_test(rule_06_forward_of_deferred),
+	    cmocka_unit_test(rule_06_success_repeated),
 	    cmocka_unit_test(rule_07_expiry_behind_dead_destination),
 	    cmocka_unit_test(rule_07_expiry_leaves_owned),
 	    cmocka_unit_test(rule_07_delay_warning),
