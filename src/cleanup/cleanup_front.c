@@ -9,30 +9,13 @@
 #include "db/db.h"
 #include "mail/mail_queue_id.h"
 #include "queue/queue_front.h"
-#include "queue/queue_session.h"
 #include "service/service.h"
 #include "service/service_database.h"
+#include "service/service_queue.h"
 #include "task/task.h"
 
 /* How often the other shards are looked at while the preferred one is waited for. */
 #define LOOK_AGAIN (50 * CLOCK_MILLI)
-
-/* To ask tables of the cluster: one for lookups, one to look whether a table has changed. */
-#define TABLE_CONNECTIONS 2
-
-static struct db_pool *
-cleanup_front_pool(const struct service *s, size_t shard, size_t connections)
-{
-	struct buf conninfo CLEANUP(buf_done) = {0};
-	struct buf name CLEANUP(buf_done) = {0};
-	struct db_settings settings;
-
-	service_database_settings(
-	    s->conf, SERVICE_FRONT_END, shard, s->kind->program, &conninfo, &name, &settings);
-	queue_session_settings(QUEUE_SESSION_FRONT, &settings);
-	settings.connections = connections;
-	return db_pool_new(&settings);
-}
 
 static struct queue_front *
 cleanup_front_new(struct cleanup_front *f, const struct service *s, size_t shard)
@@ -68,12 +51,12 @@ cleanup_front_open(struct cleanup_front *f, const struct service *s)
 	poke_init(&f->poke, conf_str(s->conf, CONF_queue_directory));
 	for (size_t i = 0; i < f->shard_count; i++) {
 		/* Two connections: the commit in flight, and uploads. */
-		f->shards[i].pool = cleanup_front_pool(
+		f->shards[i].pool = service_queue_pool(
 		    s, i, conf_size(s->conf, CONF_queue_database_front_connections));
 		f->shards[i].front = cleanup_front_new(f, s, i);
 	}
 	f->turn = s->instance;
-	f->tables = cleanup_front_pool(s, 0, TABLE_CONNECTIONS);
+	f->tables = service_queue_pool(s, 0, CLUSTER_TABLE_CONNECTIONS);
 	cluster_table_start(&(struct cluster_table_settings){.pool = f->tables});
 }
 

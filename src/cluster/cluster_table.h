@@ -22,6 +22,9 @@
 /* Longest name of a table. */
 #define CLUSTER_TABLE_NAME_MAX 200
 
+/* Connections that the pool of a source should have: one for lookups, one to look whether a table has changed. */
+#define CLUSTER_TABLE_CONNECTIONS 2
+
 struct cluster_table_settings {
 	struct db_pool *pool; /* borrowed until cluster_table_stop(); best used by nobody else */
 	size_t cache_size;    /* bytes of kept answers; 0: 16 MiB */

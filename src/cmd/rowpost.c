@@ -56,18 +56,14 @@ struct schema_work {
 static struct db_pool *
 open_pool(const struct conf *c, const char *conninfo)
 {
-	struct db_settings settings = {
-	    .conninfo = conninfo,
-	    .application_name = "rowpost/schema",
-	    .options = queue_session_options(QUEUE_SESSION_OWNER),
-	    .pooler = conf_bool(c, CONF_queue_database_pooler),
-	    .connections = 1,
-	    .connect_timeout = conf_time(c, CONF_queue_database_connect_timeout),
-	    .statement_timeout = SCHEMA_LIMIT,
-	    .backoff_min = conf_time(c, CONF_queue_database_retry_min_time),
-	    .backoff_max = conf_time(c, CONF_queue_database_retry_max_time),
-	};
+	struct db_settings settings;
 
+	service_database_settings(c, &settings);
+	settings.conninfo = conninfo;
+	settings.application_name = "rowpost/schema";
+	settings.options = queue_session_options(QUEUE_SESSION_OWNER);
+	settings.statement_timeout = SCHEMA_LIMIT;
+	settings.connections = 1;
 	return db_pool_new(&settings);
 }
 

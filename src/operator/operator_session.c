@@ -17,7 +17,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "dns/dns.h"
-#include "queue/queue_schema.h"
 #include "queue/queue_session.h"
 #include "service/poke.h"
 #include "service/service_database.h"
@@ -223,29 +222,28 @@ conninfo(const struct operator_session *s, size_t shard, struct buf *out)
 		buf_printf(out, " user='%s'", s->user);
 }
 
+static struct db_pool *
+open_pool(const struct operator_session *s, size_t shard)
+{
+	struct buf info CLEANUP(buf_done) = {0};
+	struct db_settings settings;
+
+	conninfo(s, shard, &info);
+	service_database_settings(s->conf, &settings);
+	queue_session_settings(QUEUE_SESSION_OPERATOR, &settings);
+	settings.conninfo = buf_str(&info);
+	settings.application_name = "rowpost/operator";
+	settings.statement_timeout = OPERATOR_PATIENCE;
+	settings.connections = 2; /* one that we keep, and one to read contents */
+	return db_pool_new(&settings);
+}
+
 struct db_pool *
 operator_session_pool(struct operator_session *s, size_t shard)
 {
-	const struct conf *c = s->conf;
-	struct buf info CLEANUP(buf_done) = {0};
-
 	MUST(shard < s->shard_count);
-	if (s->shards[shard].pool != NULL)
-		return s->shards[shard].pool;
-	conninfo(s, shard, &info);
-	s->shards[shard].pool = db_pool_new(&(struct db_settings){
-	    .conninfo = buf_str(&info),
-	    .role = queue_session_role(QUEUE_SESSION_OPERATOR),
-	    .application_name = "rowpost/operator",
-	    .options = queue_session_options(QUEUE_SESSION_OPERATOR),
-	    .pooler = conf_bool(c, CONF_queue_database_pooler),
-	    .connections = 2, /* one that we keep, and one to read contents */
-	    .connect_timeout = conf_time(c, CONF_queue_database_connect_timeout),
-	    .statement_timeout = OPERATOR_PATIENCE,
-	    .backoff_min = conf_time(c, CONF_queue_database_retry_min_time),
-	    .backoff_max = conf_time(c, CONF_queue_database_retry_max_time),
-	    .on_connect = queue_schema_check,
-	});
+	if (s->shards[shard].pool == NULL)
+		s->shards[shard].pool = open_pool(s, shard);
 	return s->shards[shard].pool;
 }
 

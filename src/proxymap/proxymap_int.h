@@ -26,11 +26,6 @@ void proxymap_allowed_free(struct proxymap_allowed **a);
 /* `approved`: with "proxy:" in front. */
 bool proxymap_allowed_has(const struct proxymap_allowed *a, struct span spec, bool approved);
 
-/* ---- tables of the cluster -------------------------------------------------------------------------------------- */
-
-/* This process's way to them, for as long as it lives. Does not connect. */
-void proxymap_tables_start(const struct service *s);
-
 /* ---- processes that block --------------------------------------------------------------------------------------- */
 
 /* What is said to them, in frames of service/link.h. */

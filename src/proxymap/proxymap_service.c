@@ -8,10 +8,12 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cluster/cluster_table.h"
 #include "net/net_connect.h"
 #include "net/stream.h"
 #include "proxymap/proxymap.h"
 #include "proxymap/proxymap_int.h"
+#include "service/service_queue.h"
 #include "task/task.h"
 
 struct proxymap {
@@ -136,7 +138,9 @@ proxymap_run(struct service *service)
 {
 	struct proxymap *map = service->state;
 
-	proxymap_tables_start(service);
+	/* Tables of the cluster, for processes that do not log in to the queue database: the agents. */
+	cluster_table_start(&(struct cluster_table_settings){
+	    .pool = service_queue_pool(service, 0, CLUSTER_TABLE_CONNECTIONS)});
 	map->pool = proxymap_pool_new(service);
 	/* The tasks keep pointers into the array: it is made once. */
 	map->doors = mem_zalloc(service->listen_count * sizeof(*map->doors));

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cluster/cluster_table.h"
 #include "dns/dns.h"
 #include "net/net_connect.h"
 #include "qmgr/qmgr_agent.h"
@@ -20,10 +21,10 @@
 #include "qmgr/qmgr_receipt.h"
 #include "qmgr/qmgr_schedule.h"
 #include "qmgr/qmgr_shard.h"
-#include "qmgr/qmgr_tables.h"
 #include "qmgr/qmgr_transport.h"
 #include "service/poke.h"
 #include "service/service_database.h"
+#include "service/service_queue.h"
 #include "task/task.h"
 
 /*
@@ -147,7 +148,9 @@ qmgr_run(struct service *s)
 
 	if (!dns_init(&(struct dns_settings){0}, &err))
 		log_fatal(EX_OSERR, "%s", err.text);
-	qmgr_tables_start(s);
+	/* Of its own, so that a lookup never waits behind mail. */
+	cluster_table_start(&(struct cluster_table_settings){
+	    .pool = service_queue_pool(s, 0, CLUSTER_TABLE_CONNECTIONS)});
 	q->takeover_after = clock_deadline(QMGR_ENLIST_TIME);
 	q->shard_count = service_database_count(s->conf);
 	q->shards = mem_zalloc(q->shard_count * sizeof(struct qmgr_shard *));

@@ -16,8 +16,7 @@
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_page.h"
 #include "qmgr/qmgr_schedule.h"
-#include "queue/queue_session.h"
-#include "service/service_database.h"
+#include "service/service_queue.h"
 #include "task/task.h"
 
 #define QMGR_TROUBLE_EVERY (10 * CLOCK_SECOND)
@@ -44,15 +43,9 @@ static struct db_pool *
 qmgr_shard_open_pool(const struct qmgr_shard *s)
 {
 	const struct service *service = s->qmgr->service;
-	struct buf conninfo CLEANUP(buf_done) = {0};
-	struct buf name CLEANUP(buf_done) = {0};
-	struct db_settings settings;
 
-	service_database_settings(service->conf, SERVICE_SCHEDULER, s->number,
-	    service->kind->program, &conninfo, &name, &settings);
-	queue_session_settings(QUEUE_SESSION_SCHEDULER, &settings);
-	settings.connections = conf_size(service->conf, CONF_queue_database_scheduler_connections);
-	return db_pool_new(&settings);
+	return service_queue_pool(service, s->number,
+	    conf_size(service->conf, CONF_queue_database_scheduler_connections));
 }
 
 /* Bytes of a message that are read for a bounce at least. */

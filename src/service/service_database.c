@@ -110,35 +110,15 @@ service_database_conninfo(
 }
 
 void
-service_database_settings(const struct conf *c, enum service_privilege p, size_t shard,
-    const char *program, struct buf *conninfo, struct buf *name, struct db_settings *ret)
+service_database_settings(const struct conf *c, struct db_settings *ret)
 {
-	service_database_conninfo(c, p, shard, conninfo);
-	buf_printf(name, "rowpost/%s", program);
 	*ret = (struct db_settings){
-	    .conninfo = buf_str(conninfo),
-	    .application_name = buf_str(name),
 	    .pooler = conf_bool(c, CONF_queue_database_pooler),
 	    .connect_timeout = conf_time(c, CONF_queue_database_connect_timeout),
 	    .statement_timeout = conf_time(c, CONF_queue_database_timeout),
 	    .backoff_min = conf_time(c, CONF_queue_database_retry_min_time),
 	    .backoff_max = conf_time(c, CONF_queue_database_retry_max_time),
 	};
-}
-
-const char *
-service_database_role(enum service_privilege p)
-{
-	static const char *const roles[] = {
-	    [SERVICE_FRONT_END] = "rowpost_front",
-	    [SERVICE_SCHEDULER] = "rowpost_scheduler",
-	    [SERVICE_AGENT] = NULL,
-	    [SERVICE_ROOT] = NULL,
-	    [SERVICE_CONSOLE] = "rowpost_operator",
-	    [SERVICE_DATABASE] = NULL,
-	};
-
-	return roles[p];
 }
 
 /* FNV-1a: only to tell installations apart. */

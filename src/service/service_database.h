@@ -1,6 +1,6 @@
 /*
  * service_database.h - where the queue databases are and as whom a process logs in. Knows no SQL: session options come
- * from the rooms that have statements (queue_session_options()).
+ * from the room that has statements (service_queue.h).
  *
  * With queue_databases empty there is one database, the embedded one, on a UNIX socket; each process logs in by its own
  * system user (peer), so a process without a role there cannot log in at all. With queue_databases the login stands
@@ -34,15 +34,8 @@ void service_database_conninfo(
 
 struct db_settings;
 
-/*
- * Fills `ret` with what the configuration says of connections to shard `shard`; role, options, number of connections and the
- * rest are the caller's. `conninfo` and `name` (the application's) get the texts it points to; both are empty before.
- */
-void service_database_settings(const struct conf *c, enum service_privilege p, size_t shard,
-    const char *program, struct buf *conninfo, struct buf *name, struct db_settings *ret);
-
-/* The group role that the process takes after login: "rowpost_front", ...; NULL: none (root stays who it is). */
-const char *service_database_role(enum service_privilege p);
+/* What the configuration says of connections to the queue databases; whereto, as whom and all else is the caller's. */
+void service_database_settings(const struct conf *c, struct db_settings *ret);
 
 /*
  * Appends the directory of the embedded PostgreSQL's socket: database_socket_directory, or where that is too long for a
