@@ -21,6 +21,7 @@ struct qmqpd_setup {
 	struct rewrite *rewrite;
 	struct cleanup_settings cleanup;
 	struct conf_net_list *clients; /* qmqpd_authorized_clients */
+	bool replace_cr;               /* cleanup_replace_stray_cr_lf */
 	bool subdomains;               /* parent_domain_matches_subdomains has that parameter */
 };
 

@@ -24,6 +24,7 @@ qmqpd_setup_new(struct conf *conf, struct qmqpd_setup **ret, struct err *err)
 	setup->refs = 1;
 	setup->conf = conf_ref(conf);
 	setup->cleanup = cleanup_settings_from(conf);
+	setup->replace_cr = conf_bool(conf, CONF_cleanup_replace_stray_cr_lf);
 	setup->subdomains =
 	    conf_has(conf, CONF_parent_domain_matches_subdomains, "qmqpd_authorized_clients");
 	if (!rewrite_new(conf, &setup->rewrite, err) ||

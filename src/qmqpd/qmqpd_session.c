@@ -173,8 +173,14 @@ begin_content(struct qmqpd_session *s, struct span first)
 static void
 add_content(struct qmqpd_session *s, struct span piece)
 {
+	struct buf *content = cleanup_content(s->cleanup);
+
 	begin_content(s, piece);
-	buf_add_span(cleanup_content(s->cleanup), piece);
+	buf_add_span(content, piece);
+	/* As smtpd does with what comes by SMTP: no CR may look like a line end to anybody. */
+	for (size_t i = content->len - piece.len; s->setup->replace_cr && i < content->len; i++)
+		if (content->ptr[i] == '\r')
+			content->ptr[i] = ' ';
 	cleanup_added(s->cleanup);
 	(void)task_yield();
 }

@@ -665,6 +665,9 @@ add_forward(struct settle *s, struct queue_store *store, const struct queue_mess
 {
 	struct queue_message large = *m;
 
+	/* Aliases made nobody of all its recipients. */
+	if (m->envelope.rcpt_count == 0)
+		return true;
 	if (m->content.len > QUEUE_LARGE_MIN) {
 		large.content = (struct span){0};
 		if (!queue_large_store(s->conn, m->envelope.msg_id, m->content, s->deadline,

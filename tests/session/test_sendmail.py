@@ -233,6 +233,10 @@ def test_qmqp(t):
     m = sink.wait(1)[0]
     equal((m.sender, m.recipients), ("a@client.example", ["b@dest.example"]))
     match(m.data.decode(), r"with QMQP id \w+")
+    # No CR may look like a line end to the next server.
+    inner = netstring(b"Subject: q\n\na\r.\rb\r\n") + netstring(b"") + netstring(b"b@dest.example")
+    match(qmqp(port, netstring(inner)).decode(), r"^KOk: queued as \w+$")
+    equal(sink.wait(2)[1].body, b"a . b \r\n")
     no_rcpt = netstring(netstring(b"x\n") + netstring(b"a@client.example"))
     equal(qmqp(port, no_rcpt), b"DError: no recipients specified")
     match(qmqp(port, b"x").decode(), r"^Dnetstring format error while receiving QMQP packet header$")
