@@ -5,7 +5,6 @@
 #include "agent/agent_worker_tables.h"
 
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 
 #include "base/log.h"
@@ -139,18 +138,6 @@ agent_worker_ask_list(struct agent_worker_tables *t, struct table_list *list,
 	    list, key, how == AGENT_WORK_PART ? TABLE_KEY_PARTIAL : TABLE_KEY_FULL, value, err);
 }
 
-/* Whose the file behind "type:/file" is; root's for tables that are no files: they are the administrator's. */
-static unsigned
-agent_worker_owner(const struct table *t)
-{
-	const char *path = strchr(table_name(t), ':');
-	struct stat st;
-
-	if (path == NULL || path[1] != '/' || stat(path + 1, &st) != 0)
-		return 0;
-	return st.st_uid;
-}
-
 static enum table_result
 agent_worker_ask_owned(
     struct agent_worker_tables *t, struct span key, struct buf *value, struct err *err)
@@ -163,7 +150,7 @@ agent_worker_ask_owned(
 			continue;
 		if (r == TABLE_FOUND)
 			buf_printf(
-			    value, "%u %s", agent_worker_owner(t->owned[i]), buf_str(&found));
+			    value, "%u %s", (unsigned)table_owner(t->owned[i]), buf_str(&found));
 		return r;
 	}
 	return TABLE_NOT_FOUND;

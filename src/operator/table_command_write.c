@@ -233,7 +233,7 @@ table_target_build(struct table_target *target, struct err *err)
 	struct stat st;
 	bool drop, ok;
 
-	if (!table_read_file(target->source, "open", &text, err))
+	if (!table_read_file(target->source, "open", &text, NULL, err))
 		return false;
 	if (stat(target->source, &st) != 0)
 		return err_set(err, ERR_TEMP, "", "open %s: %s", target->source, strerror(errno));

@@ -119,6 +119,7 @@ table_load(struct table *t)
 		log_act_as("cleanup");
 	table_note_file(t);
 	t->state = NULL;
+	t->owner = 0;
 	if (t->type->open(t, &err)) {
 		table_set_trouble(t, NULL);
 	} else {
@@ -361,6 +362,12 @@ table_lookup(
 	log_warn("%s should return NO RESULT in case of NOT FOUND", t->spec);
 	(void)err_set(err, ERR_TEMP, "4.3.0", "empty string result");
 	return table_fail(t, key, err);
+}
+
+uid_t
+table_owner(const struct table *t)
+{
+	return t->type != NULL && t->type->settings ? t->seen.st_uid : t->owner;
 }
 
 const char *

@@ -7,6 +7,8 @@
 #ifndef TABLE_TABLE_H
 #define TABLE_TABLE_H
 
+#include <sys/types.h>
+
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -63,6 +65,12 @@ enum table_result table_lookup(struct table *t, struct span key, enum table_key 
 
 /* "hash:/etc/aliases", for messages. */
 const char *table_name(const struct table *t);
+
+/*
+ * Whose the table is, for who does what it says with its owner's rights: the owner of the very file that was read, after a lookup; of
+ * the file of settings, where there is one; 0 for tables that are no files: they are the administrator's.
+ */
+uid_t table_owner(const struct table *t);
 
 /* Patterns (pcre, regexp, cidr): the whole key decides. False for fixed strings, also in a unionmap of such. */
 bool table_is_pattern(const struct table *t);

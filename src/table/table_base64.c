@@ -63,7 +63,7 @@ table_add_files(struct buf *out, struct span names, struct err *err)
 		if (!first)
 			buf_add_char(out, '\n');
 		first = false;
-		if (!table_read_file(path, "open", out, err))
+		if (!table_read_file(path, "open", out, NULL, err))
 			return false;
 	}
 	return true;

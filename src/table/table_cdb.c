@@ -28,11 +28,14 @@ static bool
 table_cdb_open(struct table *t, struct err *err)
 {
 	int fd = open(t->path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
 	struct cdb *c;
 
 	if (fd < 0)
 		return err_set(
 		    err, ERR_TEMP, "4.3.5", "open database %s: %s", t->path, strerror(errno));
+	if (fstat(fd, &st) == 0)
+		t->owner = st.st_uid;
 	c = mem_new(struct cdb);
 	if (cdb_init(c, fd) != 0) {
 		mem_free(c);

@@ -22,7 +22,8 @@
 #define TABLE_READ_STEP 65536
 
 bool
-table_read_file(const char *path, const char *open_words, struct buf *out, struct err *err)
+table_read_file(
+    const char *path, const char *open_words, struct buf *out, uid_t *ret_owner, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
@@ -31,10 +32,12 @@ table_read_file(const char *path, const char *open_words, struct buf *out, struc
 	if (fd < 0)
 		return err_set(
 		    err, ERR_TEMP, "4.3.5", "%s %s: %s", open_words, path, strerror(errno));
-	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+	if (fstat(fd, &st) != 0 || S_ISDIR(st.st_mode)) {
 		(void)close(fd);
 		return err_set(err, ERR_TEMP, "4.3.5", "read %s: %s", path, strerror(EISDIR));
 	}
+	if (ret_owner != NULL)
+		*ret_owner = st.st_uid;
 	do {
 		n = read(fd, buf_room(out, TABLE_READ_STEP), TABLE_READ_STEP);
 		if (n > 0)
@@ -155,13 +158,13 @@ table_rules_check(const struct table *t, struct span part, struct span *ret, str
 }
 
 bool
-table_rules_open(struct table_rules *r, const struct table *t, struct err *err)
+table_rules_open(struct table_rules *r, struct table *t, struct err *err)
 {
 	struct span name = t->argument, inside = {0};
 
 	*r = (struct table_rules){.file = name.ptr};
 	r->in_braces = name.ptr[0] == '{';
-	if (!r->in_braces && !table_read_file(name.ptr, "open", &r->text, err))
+	if (!r->in_braces && !table_read_file(name.ptr, "open", &r->text, &t->owner, err))
 		return false;
 	if (r->in_braces) {
 		if (!table_rules_check(t, name, &inside, err))

@@ -74,7 +74,8 @@ static bool
 table_lmdb_open(struct table *t, struct err *err)
 {
 	struct table_lmdb *l;
-	int error;
+	struct stat st;
+	int error, fd;
 
 	/* LMDB cannot open an empty file, and says so less clearly. */
 	if (access(t->path, R_OK) != 0)
@@ -87,6 +88,8 @@ table_lmdb_open(struct table *t, struct err *err)
 		return err_set(
 		    err, ERR_TEMP, "4.3.5", "open database %s: %s", t->path, mdb_strerror(error));
 	}
+	if (mdb_env_get_fd(l->env, &fd) == 0 && fstat(fd, &st) == 0)
+		t->owner = st.st_uid;
 	t->state = l;
 	return true;
 }

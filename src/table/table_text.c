@@ -135,7 +135,7 @@ table_text_open(struct table *t, struct err *err)
 	int read = 0, number;
 	bool ok = true;
 
-	if (!table_read_file(file, "open database", &content, err))
+	if (!table_read_file(file, "open database", &content, &t->owner, err))
 		return false;
 	text = mem_new(struct table_text);
 	rest = buf_span(&content);

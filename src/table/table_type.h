@@ -66,8 +66,9 @@ struct table {
 	char *path;       /* owned: file to watch, or NULL */
 	bool unopened;    /* left until it is asked in this process, if ever */
 	struct stat seen; /* the file as it was read */
-	bool fresh;       /* it had been changed just before it was read: read again */
-	int64_t checked;  /* monotonic time of the last look */
+	uid_t owner; /* of the file that is open, not of what stands in its place now; 0: no file */
+	bool fresh;  /* it had been changed just before it was read: read again */
+	int64_t checked; /* monotonic time of the last look */
 };
 
 /* The types of tables, sorted by name. */
@@ -150,9 +151,9 @@ const char *table_braces(struct span text, struct span *ret) MUST_CHECK;
 bool table_source_line(
     const char *file, struct span *rest, int *read, struct buf *line, int *number) MUST_CHECK;
 
-/* Reads the whole file; an err text "open NAME: reason", with `open_words` for "open". */
-bool table_read_file(
-    const char *path, const char *open_words, struct buf *out, struct err *err) MUST_CHECK;
+/* Reads the whole file; an err text "open NAME: reason", with `open_words` for "open". *ret_owner, unless NULL: whose it is. */
+bool table_read_file(const char *path, const char *open_words, struct buf *out, uid_t *ret_owner,
+    struct err *err) MUST_CHECK;
 
 /*
  * The rules of a cidr, pcre or regexp table: the logical lines of the file, or for "{ {rule}, {rule} }" the rules in braces.
@@ -166,7 +167,8 @@ struct table_rules {
 	int read;         /* lines read so far */
 	int number;       /* where the present rule starts */
 };
-bool table_rules_open(struct table_rules *r, const struct table *t, struct err *err) MUST_CHECK;
+/* Sets t->owner. */
+bool table_rules_open(struct table_rules *r, struct table *t, struct err *err) MUST_CHECK;
 /* The next rule, trimmed at its end, in `ret`; valid until the next call. */
 bool table_rules_next(struct table_rules *r, struct span *ret) MUST_CHECK;
 void table_rules_done(struct table_rules *r);

@@ -100,6 +100,18 @@ def test_alias_deferred_is_whole(t):
     equal(sorted(m.sender for m in sink.messages), ["", "alice@client.example"], "report and forward")
 
 
+def test_alias_table_owner(t):
+    """A table's commands run with the rights of who owns the file that was read, whatever stands beside it."""
+    r = local_relay(t, "who: \"|id -u > %OUT/uid\"\n", main={"alias_maps": "lmdb:" + t.dir + "/aliases"}, start=False)
+    r.must_run("postalias", "lmdb:" + t.dir + "/aliases")
+    os.chown(t.dir + "/aliases.lmdb", 65534, -1)
+    os.chown(t.dir + "/aliases", 1, -1)
+    r.start()
+    t.send(r, recipients=["who@rp.test"])
+    r.wait_empty()
+    equal(read(t.dir + "/out/uid"), "65534\n", "uid")
+
+
 def test_owner_alias(t):
     """A list's owner is its sender; a failing member is reported to him."""
     sink = t.sink().on("rcpt", "550 5.1.1 gone", match="bad@")
