@@ -123,18 +123,25 @@ qmgr_claim_deferred_task(void *arg)
 	qmgr_claim_loop(arg, queue_claim_deferred, queue_claim_deferred_due);
 }
 
-/* What agents of ours may have delivered stays in our hands until they report. */
+/*
+ * What agents of ours may have delivered stays in our hands until they report; what they have delivered comes into them, for nobody else
+ * knows of it.
+ */
 static bool
 qmgr_claim_adopt(struct qmgr_shard *s)
 {
+	const struct qmgr *q = s->qmgr;
+	size_t most = q->doubts.count + q->facts_by_key.count;
+	int64_t *msg_ids = mem_alloc(most * sizeof(*msg_ids));
+	int32_t *rcpt_nos = mem_alloc(most * sizeof(*rcpt_nos));
+	size_t count = qmgr_doubt_list(q, msg_ids, rcpt_nos);
 	struct queue_claims claims = {0};
-	int64_t *msg_ids;
-	int32_t *rcpt_nos;
-	size_t count = qmgr_doubt_list(s->qmgr, &msg_ids, &rcpt_nos);
 	struct err err;
-	bool ok = count == 0 || queue_claim_adopt(s->desk, msg_ids, rcpt_nos, count,
-				    qmgr_statement_deadline(s), &claims, &err);
+	bool ok;
 
+	count += qmgr_outcome_list_known(q, msg_ids + count, rcpt_nos + count);
+	ok = count == 0 || queue_claim_adopt(s->desk, msg_ids, rcpt_nos, count,
+			       qmgr_statement_deadline(s), &claims, &err);
 	mem_free(msg_ids);
 	mem_free(rcpt_nos);
 	if (!ok)

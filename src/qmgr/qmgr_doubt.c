@@ -131,20 +131,18 @@ qmgr_doubt_drop_lost(struct qmgr *q)
 }
 
 size_t
-qmgr_doubt_list(const struct qmgr *q, int64_t **ret_msg_ids, int32_t **ret_rcpt_nos)
+qmgr_doubt_list(const struct qmgr *q, int64_t *ret_msg_ids, int32_t *ret_rcpt_nos)
 {
 	struct hmap_cursor cursor = {0};
 	struct span key;
 	size_t count = 0;
 	void *value;
 
-	*ret_msg_ids = mem_alloc(q->doubts.count * sizeof(**ret_msg_ids));
-	*ret_rcpt_nos = mem_alloc(q->doubts.count * sizeof(**ret_rcpt_nos));
 	while (hmap_next(&q->doubts, &cursor, &key, &value)) {
 		const struct qmgr_doubt *d = value;
 
-		(*ret_msg_ids)[count] = d->key.msg_id;
-		(*ret_rcpt_nos)[count++] = (int32_t)d->key.rcpt_no;
+		ret_msg_ids[count] = d->key.msg_id;
+		ret_rcpt_nos[count++] = (int32_t)d->key.rcpt_no;
 	}
 	return count;
 }

@@ -32,7 +32,7 @@ void qmgr_doubt_agent_gone(struct qmgr *q, struct qmgr_agent *a);
 /* After the lease was lost: what is kept back for it is somebody else's now. */
 void qmgr_doubt_drop_lost(struct qmgr *q);
 
-/* Recipients in doubt, as parallel arrays that the caller frees; their number. */
-size_t qmgr_doubt_list(const struct qmgr *q, int64_t **ret_msg_ids, int32_t **ret_rcpt_nos);
+/* Recipients in doubt, into parallel arrays with room for q->doubts.count; their number. */
+size_t qmgr_doubt_list(const struct qmgr *q, int64_t *ret_msg_ids, int32_t *ret_rcpt_nos);
 
 #endif

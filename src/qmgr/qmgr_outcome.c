@@ -514,3 +514,15 @@ qmgr_outcome_known(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 	qmgr_fact_free(f);
 	return true;
 }
+
+size_t
+qmgr_outcome_list_known(const struct qmgr *q, int64_t *ret_msg_ids, int32_t *ret_rcpt_nos)
+{
+	size_t count = 0;
+
+	LIST_FOREACH (f, &q->facts, struct qmgr_fact, node) {
+		ret_msg_ids[count] = f->key.msg_id;
+		ret_rcpt_nos[count++] = (int32_t)f->key.rcpt_no;
+	}
+	return count;
+}

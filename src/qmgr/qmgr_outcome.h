@@ -69,6 +69,9 @@ void qmgr_outcome_of_stranger(
 /* If an agent has reported recipient `rcpt` of a message just claimed as sent: settles it and returns true. */
 bool qmgr_outcome_known(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt);
 
+/* Recipients so reported whose messages are not here, into parallel arrays with room for q->facts_by_key.count; their number. */
+size_t qmgr_outcome_list_known(const struct qmgr *q, int64_t *ret_msg_ids, int32_t *ret_rcpt_nos);
+
 /* The task that records what has gathered for a shard, to the end of the process. */
 void qmgr_outcome_task(void *shard);
 

@@ -49,9 +49,8 @@ def test_new_mail(t):
     no_second_copy(nodes, gate, COUNT)
 
 
-@limit(120)
-def test_deferred_mail(t):
-    """Mail that was deferred before, whose rows the dead scheduler owns."""
+def deferred_at_the_gate(t):
+    """(nodes, gate): node 1 delivers mail that was deferred before; node 2 could take it over as well."""
     sink = t.sink()
     sink.on("rcpt", "450 4.2.0 later")
     nodes = Nodes(t, 2, sink, start=False, main=MAIN)
@@ -64,8 +63,27 @@ def test_deferred_mail(t):
     wait_until("claims of node 1", lambda: nodes.leased("node1") == COUNT)
     nodes[1].start()
     nodes.living("node2")
+    return nodes, gate
+
+
+@limit(120)
+def test_deferred_mail(t):
+    """Mail that was deferred before, whose rows the dead scheduler owns."""
+    nodes, gate = deferred_at_the_gate(t)
     killed_at_the_gate(t, nodes, gate)
     no_second_copy(nodes, gate, COUNT)
+
+
+@limit(120)
+def test_deferred_mail_told_before_the_takeover(t):
+    """The same, but the agents have their replies before the next scheduler of the node has taken anything over."""
+    nodes, gate = deferred_at_the_gate(t)
+    gate.wait_for(WINDOW)
+    nodes.kill(nodes[0], "qmgr")
+    gate.opened.set()
+    nodes.drained()
+    equal(len(nodes.sink.taken()), COUNT, "messages at the sink")
+    equal(nodes.account().doubled, [], "second copies")
 
 
 @limit(120)
