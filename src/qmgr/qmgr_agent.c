@@ -26,7 +26,7 @@
 #define QMGR_SLOTS_MAX  100000
 
 struct qmgr_agent *
-qmgr_agent_pick(struct qmgr_transport *t, const char *nexthop)
+qmgr_agent_pick(struct sched_transport *t, const char *nexthop)
 {
 	struct qmgr_agent *best = NULL;
 
@@ -44,7 +44,7 @@ qmgr_agent_pick(struct qmgr_transport *t, const char *nexthop)
 bool
 qmgr_agent_busy(const struct qmgr *q)
 {
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
 		if (t->busy != 0)
 			return true;
 	}
@@ -65,7 +65,7 @@ qmgr_agent_send_lease(
 void
 qmgr_agent_tell_lease(const struct qmgr_shard *s, int64_t epoch, int64_t until)
 {
-	LIST_FOREACH (t, &s->qmgr->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &s->qmgr->transport_list, struct sched_transport, node) {
 		LIST_FOREACH (a, &t->agents, struct qmgr_agent, node) {
 			qmgr_agent_send_lease(a, s, epoch, until);
 		}
@@ -80,7 +80,7 @@ qmgr_agent_cancel_of(struct qmgr_agent *a, const struct qmgr_shard *s, const str
 	void *value;
 
 	while (hmap_next(&a->entries, &cursor, &key, &value)) {
-		const struct qmgr_entry *e = value;
+		const struct sched_entry *e = value;
 
 		if (e->message->shard != s || (m != NULL && e->message != m))
 			continue;
@@ -92,7 +92,7 @@ qmgr_agent_cancel_of(struct qmgr_agent *a, const struct qmgr_shard *s, const str
 void
 qmgr_agent_cancel(struct qmgr *q, const struct qmgr_shard *s, const struct qmgr_message *m)
 {
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
 		LIST_FOREACH (a, &t->agents, struct qmgr_agent, node) {
 			qmgr_agent_cancel_of(a, s, m);
 		}
@@ -100,7 +100,7 @@ qmgr_agent_cancel(struct qmgr *q, const struct qmgr_shard *s, const struct qmgr_
 }
 
 static void
-qmgr_agent_fill_rcpts(const struct qmgr_entry *e, struct delivery_rcpt *out)
+qmgr_agent_fill_rcpts(const struct sched_entry *e, struct delivery_rcpt *out)
 {
 	for (size_t i = 0; i < e->rcpt_count; i++) {
 		const struct queue_rcpt *r = &e->message->envelope->rcpts[e->rcpts[i]];
@@ -120,7 +120,7 @@ qmgr_agent_fill_rcpts(const struct qmgr_entry *e, struct delivery_rcpt *out)
  * message's own. Such a message has one recipient a delivery.
  */
 static char *
-qmgr_agent_verp(const struct qmgr_entry *e)
+qmgr_agent_verp(const struct sched_entry *e)
 {
 	const struct queue_envelope *env = e->message->envelope;
 	struct span delims = queue_envelope_attr(env, "verp");
@@ -141,7 +141,7 @@ qmgr_agent_number(struct qmgr_agent *a)
 }
 
 static bool
-qmgr_agent_is_partly(const struct qmgr_entry *e)
+qmgr_agent_is_partly(const struct sched_entry *e)
 {
 	for (size_t i = 0; i < e->rcpt_count; i++)
 		if (qmgr_forward_waits(e->message, e->rcpts[i]))
@@ -150,7 +150,7 @@ qmgr_agent_is_partly(const struct qmgr_entry *e)
 }
 
 void
-qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e)
+qmgr_agent_hand_out(struct qmgr_agent *a, struct sched_entry *e)
 {
 	const struct qmgr_message *m = e->message;
 	struct delivery_rcpt *rcpts = mem_alloc(e->rcpt_count * sizeof(*rcpts));
@@ -189,10 +189,10 @@ qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e)
 	mem_free(rcpts);
 }
 
-static struct qmgr_entry *
+static struct sched_entry *
 qmgr_agent_take_entry(struct qmgr_agent *a, uint32_t delivery)
 {
-	struct qmgr_entry *e = hmap_remove(&a->entries, HMAP_KEY(delivery));
+	struct sched_entry *e = hmap_remove(&a->entries, HMAP_KEY(delivery));
 
 	if (e != NULL)
 		a->busy--;
@@ -201,7 +201,7 @@ qmgr_agent_take_entry(struct qmgr_agent *a, uint32_t delivery)
 
 /* The index within the message of recipient number `rcpt_no`, if this delivery holds it and it has no outcome yet. */
 static bool
-qmgr_entry_claim_rcpt(struct qmgr_entry *e, uint32_t rcpt_no, uint32_t *ret_index)
+qmgr_entry_claim_rcpt(struct sched_entry *e, uint32_t rcpt_no, uint32_t *ret_index)
 {
 	for (size_t i = 0; i < e->rcpt_count; i++) {
 		if ((uint32_t)e->message->envelope->rcpts[e->rcpts[i]].rcpt_no != rcpt_no)
@@ -214,7 +214,7 @@ qmgr_entry_claim_rcpt(struct qmgr_entry *e, uint32_t rcpt_no, uint32_t *ret_inde
 }
 
 static void
-qmgr_agent_outcome(struct qmgr *q, struct qmgr_entry *e, const struct delivery_outcome *in,
+qmgr_agent_outcome(struct qmgr *q, struct sched_entry *e, const struct delivery_outcome *in,
     struct qmgr_receipt *receipt)
 {
 	struct qmgr_outcome o;
@@ -238,7 +238,7 @@ qmgr_agent_outcome(struct qmgr *q, struct qmgr_entry *e, const struct delivery_o
 
 /* The agent is gone or confused: what it held was perhaps sent. */
 static void
-qmgr_agent_defer_rest(struct qmgr *q, struct qmgr_entry *e, const char *why)
+qmgr_agent_defer_rest(struct qmgr *q, struct sched_entry *e, const char *why)
 {
 	for (size_t i = 0; i < e->rcpt_count; i++)
 		qmgr_outcome_unreported(
@@ -252,7 +252,7 @@ qmgr_agent_result(struct qmgr *q, struct qmgr_agent *a, uint32_t delivery, struc
 	struct arena arena CLEANUP(arena_done) = {0};
 	struct delivery_result result;
 	struct qmgr_receipt *receipt;
-	struct qmgr_entry *e;
+	struct sched_entry *e;
 	char *site_error CLEANUP(mem_free_str) = NULL;
 	char dsn[12];
 
@@ -274,7 +274,7 @@ qmgr_agent_result(struct qmgr *q, struct qmgr_agent *a, uint32_t delivery, struc
 	site_error = result.site_error.len != 0 ? span_dup(result.site_error) : NULL;
 	(void)snprintf(dsn, sizeof(dsn), "%.*s", SPAN_ARG(result.site_error_dsn));
 	qmgr_schedule_ended(q, e->destination, site_error, dsn);
-	qmgr_entry_free(&e);
+	sched_entry_free(&e);
 	qmgr_schedule_run(q);
 	return true;
 }
@@ -282,7 +282,7 @@ qmgr_agent_result(struct qmgr *q, struct qmgr_agent *a, uint32_t delivery, struc
 static bool
 qmgr_agent_pull(struct qmgr *q, struct qmgr_agent *a, uint32_t delivery, struct span payload)
 {
-	struct qmgr_entry *e = hmap_get(&a->entries, HMAP_KEY(delivery));
+	struct sched_entry *e = hmap_get(&a->entries, HMAP_KEY(delivery));
 	struct delivery_pull pull;
 
 	if (!delivery_parse_pull(payload, &pull))
@@ -373,13 +373,13 @@ qmgr_agent_gone(struct qmgr *q, struct qmgr_agent *a)
 	list_remove(&a->node);
 	qmgr_doubt_agent_gone(q, a);
 	while (hmap_next(&a->entries, &cursor, &key, &value)) {
-		struct qmgr_entry *e = value;
+		struct sched_entry *e = value;
 
 		e->message->holds++;
 		qmgr_agent_defer_rest(q, e, QMGR_AGENT_ENDED);
 		qmgr_message_unhold(q, e->message);
 		qmgr_schedule_ended(q, e->destination, NULL, "");
-		qmgr_entry_free(&e);
+		sched_entry_free(&e);
 	}
 	qmgr_receipt_agent_gone(a);
 	hmap_done(&a->entries);

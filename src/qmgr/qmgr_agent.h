@@ -14,9 +14,9 @@
 struct qmgr;
 struct qmgr_shard;
 struct qmgr_agent;
-struct qmgr_entry;
+struct sched_entry;
 struct qmgr_message;
-struct qmgr_transport;
+struct sched_transport;
 
 /* One agent process, from its HELLO to its end: a session of the private/qmgr socket. Owns `stream`. Waits. */
 void qmgr_agent_session(struct stream *stream, const struct net_addr *peer, void *qmgr);
@@ -24,10 +24,10 @@ void qmgr_agent_session(struct stream *stream, const struct net_addr *peer, void
 /*
  * An enlisted agent with a free slot: first one that holds an idle connection to `nexthop`, else the least busy. NULL: none.
  */
-struct qmgr_agent *qmgr_agent_pick(struct qmgr_transport *t, const char *nexthop);
+struct qmgr_agent *qmgr_agent_pick(struct sched_transport *t, const char *nexthop);
 
 /* Sends the request for `e`, which the agent then holds until its outcome, or its own end. Never waits. */
-void qmgr_agent_hand_out(struct qmgr_agent *a, struct qmgr_entry *e);
+void qmgr_agent_hand_out(struct qmgr_agent *a, struct sched_entry *e);
 
 /* Tells all agents until when they may finish deliveries of this epoch of a shard. Never waits. */
 void qmgr_agent_tell_lease(const struct qmgr_shard *s, int64_t epoch, int64_t until);

@@ -13,18 +13,18 @@ qmgr_clog_entries(const struct qmgr *q)
 {
 	size_t count = 0;
 
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
 		count += t->busy;
-		LIST_FOREACH (job, &t->jobs, struct qmgr_job, node)
+		LIST_FOREACH (job, &t->jobs, struct sched_job, node)
 			count += job->entries - job->selected;
 	}
 	return count;
 }
 
 static void
-qmgr_clog_warn(const struct qmgr *q, const struct qmgr_destination *d)
+qmgr_clog_warn(const struct qmgr *q, const struct sched_destination *d)
 {
-	const struct qmgr_transport *t = d->transport;
+	const struct sched_transport *t = d->transport;
 
 	log_warn("mail for %s is using up %zu of %zu active queue entries", d->nexthop,
 	    d->todo_count + (size_t)d->busy, qmgr_clog_entries(q));
@@ -37,7 +37,7 @@ qmgr_clog_warn(const struct qmgr *q, const struct qmgr_destination *d)
 }
 
 void
-qmgr_clog_check(struct qmgr *q, struct qmgr_destination *d)
+qmgr_clog_check(struct qmgr *q, struct sched_destination *d)
 {
 	const struct conf *conf = q->service->conf;
 	int64_t pause;

@@ -6,9 +6,9 @@
 #define QMGR_QMGR_CLOG_H
 
 struct qmgr;
-struct qmgr_destination;
+struct sched_destination;
 
 /* To be called when an entry was added; cheap. */
-void qmgr_clog_check(struct qmgr *q, struct qmgr_destination *d);
+void qmgr_clog_check(struct qmgr *q, struct sched_destination *d);
 
 #endif

@@ -16,7 +16,7 @@
 
 struct qmgr_pull {
 	struct qmgr *qmgr;
-	struct qmgr_transport *transport;
+	struct sched_transport *transport;
 	struct qmgr_message *message; /* held */
 	uint32_t delivery;
 	int64_t agent_pid;
@@ -71,7 +71,7 @@ qmgr_pull_run(void *arg)
 
 void
 qmgr_content_pull(
-    struct qmgr *q, struct qmgr_agent *a, struct qmgr_entry *e, const struct delivery_pull *pull)
+    struct qmgr *q, struct qmgr_agent *a, struct sched_entry *e, const struct delivery_pull *pull)
 {
 	struct qmgr_pull *p = mem_new(struct qmgr_pull);
 

@@ -6,11 +6,11 @@
 
 struct qmgr;
 struct qmgr_agent;
-struct qmgr_entry;
+struct sched_entry;
 struct delivery_pull;
 
 /* Serves one pull by a task of its own. Never waits. */
 void qmgr_content_pull(
-    struct qmgr *q, struct qmgr_agent *a, struct qmgr_entry *e, const struct delivery_pull *pull);
+    struct qmgr *q, struct qmgr_agent *a, struct sched_entry *e, const struct delivery_pull *pull);
 
 #endif

@@ -36,15 +36,15 @@ qmgr_dead_defer(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const cha
 
 void
 qmgr_dead_defer_for(
-    struct qmgr *q, struct qmgr_destination *d, struct qmgr_message *m, uint32_t rcpt)
+    struct qmgr *q, struct sched_destination *d, struct qmgr_message *m, uint32_t rcpt)
 {
-	const struct qmgr_failure *f = d->failure.on ? &d->failure : &d->transport->failure;
+	const struct sched_failure *f = d->failure.on ? &d->failure : &d->transport->failure;
 
 	qmgr_dead_defer(q, m, rcpt, d->transport->name, d->nexthop, f->dsn, f->reason);
 }
 
 static void
-qmgr_failure_begin(struct qmgr_failure *f, int64_t pause, const char *reason, const char *dsn)
+qmgr_failure_begin(struct sched_failure *f, int64_t pause, const char *reason, const char *dsn)
 {
 	mem_free(f->reason);
 	f->on = true;
@@ -55,15 +55,15 @@ qmgr_failure_begin(struct qmgr_failure *f, int64_t pause, const char *reason, co
 
 /* Everything that waits for a destination that cannot be served is deferred. */
 static void
-qmgr_destination_flush(struct qmgr *q, struct qmgr_destination *d)
+qmgr_destination_flush(struct qmgr *q, struct sched_destination *d)
 {
-	struct qmgr_entry *e;
+	struct sched_entry *e;
 
-	while ((e = qmgr_job_first(d)) != NULL) {
-		qmgr_job_withdraw(e);
+	while ((e = sched_job_first(d)) != NULL) {
+		sched_job_withdraw(e);
 		for (size_t i = 0; i < e->rcpt_count; i++)
 			qmgr_dead_defer_for(q, d, e->message, e->rcpts[i]);
-		qmgr_entry_free(&e);
+		sched_entry_free(&e);
 	}
 }
 
@@ -87,7 +87,7 @@ qmgr_news_free(struct qmgr_shard *s, struct qmgr_news *n)
 }
 
 static void
-qmgr_news_add(struct qmgr_shard *s, const struct qmgr_destination *d, int64_t until)
+qmgr_news_add(struct qmgr_shard *s, const struct sched_destination *d, int64_t until)
 {
 	struct qmgr_news *n = mem_new(struct qmgr_news);
 
@@ -104,7 +104,7 @@ qmgr_news_add(struct qmgr_shard *s, const struct qmgr_destination *d, int64_t un
 
 /* The other nodes are to know; not about a recipient's own destination: mail in the queue waits by nexthop. */
 static void
-qmgr_dead_news(struct qmgr *q, struct qmgr_destination *d, bool dead)
+qmgr_dead_news(struct qmgr *q, struct sched_destination *d, bool dead)
 {
 	int64_t until = dead ? clock_real_us() + d->failure.until - clock_mono_us() : 0;
 
@@ -117,7 +117,7 @@ qmgr_dead_news(struct qmgr *q, struct qmgr_destination *d, bool dead)
 
 static void
 qmgr_destination_die(
-    struct qmgr *q, struct qmgr_destination *d, const char *reason, const char *dsn)
+    struct qmgr *q, struct sched_destination *d, const char *reason, const char *dsn)
 {
 	int64_t pause = conf_time(q->service->conf, CONF_minimal_backoff_time);
 	struct buf text CLEANUP(buf_done) = {0};
@@ -128,25 +128,25 @@ qmgr_destination_die(
 	q->dead_destinations++;
 	list_add(&d->transport->dead, &d->dead);
 	list_remove(&d->suspended);
-	qmgr_job_check(d);
+	sched_job_check(d);
 	qmgr_dead_news(q, d, true);
 	qmgr_destination_flush(q, d);
 }
 
 static void
-qmgr_destination_revive(struct qmgr *q, struct qmgr_destination *d)
+qmgr_destination_revive(struct qmgr *q, struct sched_destination *d)
 {
 	q->dead_destinations--;
 	d->failure.on = false;
 	list_remove(&d->dead);
-	qmgr_window_revive(&d->window, &d->transport->limits, d->busy);
-	qmgr_job_check(d);
+	sched_window_revive(&d->window, &d->transport->limits, d->busy);
+	sched_job_check(d);
 }
 
 static void
-qmgr_log_window(const struct qmgr *q, const struct qmgr_destination *d, double feedback)
+qmgr_log_window(const struct qmgr *q, const struct sched_destination *d, double feedback)
 {
-	const struct qmgr_window *w = &d->window;
+	const struct sched_window *w = &d->window;
 
 	if (!conf_bool(q->service->conf, CONF_destination_concurrency_feedback_debug))
 		return;
@@ -157,26 +157,27 @@ qmgr_log_window(const struct qmgr *q, const struct qmgr_destination *d, double f
 }
 
 void
-qmgr_dead_learn(struct qmgr *q, struct qmgr_destination *d, const char *site_error, const char *dsn)
+qmgr_dead_learn(
+    struct qmgr *q, struct sched_destination *d, const char *site_error, const char *dsn)
 {
-	const struct qmgr_window_limits *l = &d->transport->limits;
+	const struct sched_window_limits *l = &d->transport->limits;
 	int window = d->window.window;
 
 	if (site_error == NULL) {
-		qmgr_window_success(&d->window, l, d->busy);
+		sched_window_success(&d->window, l, d->busy);
 		if (d->told_dead)
 			qmgr_dead_news(q, d, false);
-		return qmgr_log_window(q, d, qmgr_feedback_value(&l->positive, window));
+		return qmgr_log_window(q, d, sched_feedback_value(&l->positive, window));
 	}
 	if (d->failure.on)
 		return;
-	if (qmgr_window_failure(&d->window, l))
+	if (sched_window_failure(&d->window, l))
 		qmgr_destination_die(q, d, site_error, dsn);
-	qmgr_log_window(q, d, -qmgr_feedback_value(&l->negative, window));
+	qmgr_log_window(q, d, -sched_feedback_value(&l->negative, window));
 }
 
 void
-qmgr_dead_transport(struct qmgr *q, struct qmgr_transport *t, const char *why)
+qmgr_dead_transport(struct qmgr *q, struct sched_transport *t, const char *why)
 {
 	struct hmap_cursor cursor = {0};
 	struct span key;
@@ -190,13 +191,13 @@ qmgr_dead_transport(struct qmgr *q, struct qmgr_transport *t, const char *why)
 }
 
 void
-qmgr_dead_revive(struct qmgr *q, struct qmgr_transport *t, int64_t now)
+qmgr_dead_revive(struct qmgr *q, struct sched_transport *t, int64_t now)
 {
 	if (t->failure.on && (t->failure.until <= now || !list_is_empty(&t->agents)))
 		t->failure.on = false;
 	/* The one that died first revives first. */
 	while (!list_is_empty(&t->dead)) {
-		struct qmgr_destination *d = LIST_FIRST(&t->dead, struct qmgr_destination, dead);
+		struct sched_destination *d = LIST_FIRST(&t->dead, struct sched_destination, dead);
 
 		if (d->failure.until > now)
 			break;
@@ -265,8 +266,8 @@ qmgr_dead_collect(struct qmgr *q, struct qmgr_dead_list *ret)
 	ret->nexthops = arena_alloc(&ret->arena, room * sizeof(char *));
 	ret->names = arena_alloc(&ret->arena, room * sizeof(char *));
 	ret->dead = arena_alloc(&ret->arena, room * sizeof(bool));
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
-		LIST_FOREACH (d, &t->dead, struct qmgr_destination, dead) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
+		LIST_FOREACH (d, &t->dead, struct sched_destination, dead) {
 			MUST(ret->count < room);
 			ret->transports[ret->count] = t->name;
 			ret->nexthops[ret->count] = arena_strdup(&ret->arena, d->nexthop);
@@ -291,8 +292,8 @@ qmgr_dead_revive_flushed(struct qmgr_shard *s)
 		memset(list.dead, 0, list.count * sizeof(bool));
 	}
 	for (size_t i = 0; i < list.count; i++) {
-		struct qmgr_transport *t = hmap_get(&q->transports, span_str(list.transports[i]));
-		struct qmgr_destination *d = hmap_get(&t->destinations, span_str(list.names[i]));
+		struct sched_transport *t = hmap_get(&q->transports, span_str(list.transports[i]));
+		struct sched_destination *d = hmap_get(&t->destinations, span_str(list.names[i]));
 
 		if (!list.dead[i] && d != NULL && d->failure.on)
 			qmgr_destination_revive(q, d);

@@ -9,10 +9,10 @@
 #include "base/base.h"
 
 struct qmgr;
-struct qmgr_destination;
+struct sched_destination;
 struct qmgr_message;
 struct qmgr_shard;
-struct qmgr_transport;
+struct sched_transport;
 
 /* Defers a recipient that was not tried. */
 void qmgr_dead_defer(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const char *transport,
@@ -20,14 +20,14 @@ void qmgr_dead_defer(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, cons
 
 /* The same because `d` or its transport is dead. */
 void qmgr_dead_defer_for(
-    struct qmgr *q, struct qmgr_destination *d, struct qmgr_message *m, uint32_t rcpt);
+    struct qmgr *q, struct sched_destination *d, struct qmgr_message *m, uint32_t rcpt);
 
 /* A delivery ended, d->busy still counts it: the window learns. `site_error` NULL: no trouble of the site. */
 void qmgr_dead_learn(
-    struct qmgr *q, struct qmgr_destination *d, const char *site_error, const char *dsn);
+    struct qmgr *q, struct sched_destination *d, const char *site_error, const char *dsn);
 
 /* The agents of `t` cannot be reached; `why` is for the log. */
-void qmgr_dead_transport(struct qmgr *q, struct qmgr_transport *t, const char *why);
+void qmgr_dead_transport(struct qmgr *q, struct sched_transport *t, const char *why);
 
 /* The task that tells a shard, and so the other nodes, about destinations that died, and that live again. */
 void qmgr_dead_news_task(void *shard);
@@ -36,6 +36,6 @@ void qmgr_dead_news_task(void *shard);
 void qmgr_dead_revive_flushed(struct qmgr_shard *s);
 
 /* Ends what is over at `now` (mono us; CLOCK_NEVER: everything). */
-void qmgr_dead_revive(struct qmgr *q, struct qmgr_transport *t, int64_t now);
+void qmgr_dead_revive(struct qmgr *q, struct sched_transport *t, int64_t now);
 
 #endif

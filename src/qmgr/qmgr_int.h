@@ -1,7 +1,7 @@
 /*
  * qmgr_int.h - the scheduler's picture of the mail it has claimed, shared by the files of this room.
  *
- *	qmgr ── transports ── jobs, destinations ── entries (qmgr_job.h)
+ *	qmgr ── transports ── jobs, destinations ── entries (sched_job.h)
  *	  └──── messages ──── recipients ────────── (each waiting recipient is in one entry)
  *
  * A message is here from its claim until all its claimed recipients are recorded. An entry is some recipients of one message for one
@@ -25,11 +25,11 @@
 #include "conf/conf.h"
 #include "mail/mail_queue_id.h"
 #include "net/net_connect.h"
-#include "qmgr/qmgr_job.h"
 #include "queue/queue_claim.h"
 #include "queue/queue_order.h"
 #include "queue/queue_record.h"
 #include "rewrite/rewrite.h"
+#include "sched/sched_job.h"
 #include "service/delivery.h"
 #include "service/link.h"
 #include "service/service.h"
@@ -48,13 +48,13 @@ struct qmgr_message {
 	size_t in_batch;   /* while a batch is recorded: how many of its results are in it */
 	size_t holds;      /* somebody is using it: do not free */
 	uint32_t resolved; /* recipients whose destination has been looked up */
-	struct list jobs;  /* qmgr_job.h: one for each transport where it waits */
+	struct list jobs;  /* sched_job.h: one for each transport where it waits */
 	/* Pages of recipients of one message, and what different claims brought of it: */
 	struct qmgr_message *older;
 	struct qmgr_message *newer;
 	struct list unread; /* in shard->unread while further recipients are to be read */
 	int64_t read;       /* mono us: when this page was read */
-	struct qmgr_transport *transport; /* of the last recipient that was queued, or NULL */
+	struct sched_transport *transport; /* of the last recipient that was queued, or NULL */
 	bool notified; /* an outcome has a notification, of this part or one that is gone */
 	bool stays;    /* not all of it has left the queue */
 	bool probe;    /* sendmail -bv: nothing is delivered */
@@ -67,7 +67,7 @@ struct qmgr_message {
 
 struct qmgr_agent {
 	struct qmgr *qmgr;
-	struct qmgr_transport *transport;
+	struct sched_transport *transport;
 	struct link *link; /* owned */
 	int64_t pid;
 	size_t slots;

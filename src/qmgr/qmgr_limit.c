@@ -19,7 +19,7 @@
 
 /* The destinations asked for, in the order of the questions. */
 struct qmgr_limit_round {
-	struct buf destinations; /* struct qmgr_destination * */
+	struct buf destinations; /* struct sched_destination * */
 	struct buf questions;    /* struct cluster_limit */
 	size_t count;
 };
@@ -35,7 +35,7 @@ qmgr_limit_round_done(struct qmgr_limit_round *r)
 }
 
 static void
-qmgr_limit_add(struct qmgr_limit_round *r, struct qmgr_destination *d)
+qmgr_limit_add(struct qmgr_limit_round *r, struct sched_destination *d)
 {
 	struct cluster_limit l = {
 	    .name = mem_printf("%s:%s", d->transport->name, d->name),
@@ -44,22 +44,22 @@ qmgr_limit_add(struct qmgr_limit_round *r, struct qmgr_destination *d)
 	    .want = d->busy + (int32_t)MIN(d->todo_count, (size_t)d->transport->cluster_limit),
 	};
 
-	buf_add(&r->destinations, &d, sizeof(struct qmgr_destination *));
+	buf_add(&r->destinations, &d, sizeof(struct sched_destination *));
 	buf_add(&r->questions, &l, sizeof(l));
 	r->count++;
 }
 
 static bool
-qmgr_limit_is_used(const struct qmgr_destination *d)
+qmgr_limit_is_used(const struct sched_destination *d)
 {
 	return d->busy > 0 || d->todo_count > 0 || d->cluster_slots > 0;
 }
 
 /* True when `fn` says so of a destination under a limit. */
 static bool
-qmgr_limit_any(struct qmgr *q, bool (*fn)(struct qmgr_destination *d, void *arg), void *arg)
+qmgr_limit_any(struct qmgr *q, bool (*fn)(struct sched_destination *d, void *arg), void *arg)
 {
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
 		struct hmap_cursor at = {0};
 		struct span key;
 		void *d;
@@ -72,28 +72,28 @@ qmgr_limit_any(struct qmgr *q, bool (*fn)(struct qmgr_destination *d, void *arg)
 }
 
 static bool
-qmgr_limit_gather(struct qmgr_destination *d, void *arg)
+qmgr_limit_gather(struct sched_destination *d, void *arg)
 {
 	if (!qmgr_limit_is_used(d))
 		return false;
 	qmgr_limit_add(arg, d);
 	d->cluster_slots = d->busy;
 	d->cluster_asked = true;
-	qmgr_job_check(d);
+	sched_job_check(d);
 	return false;
 }
 
 static bool
-qmgr_limit_is_starved(struct qmgr_destination *d, void *arg UNUSED)
+qmgr_limit_is_starved(struct sched_destination *d, void *arg UNUSED)
 {
 	return d->todo_count > 0 && d->cluster_slots == 0;
 }
 
 static bool
-qmgr_limit_drop(struct qmgr_destination *d, void *arg UNUSED)
+qmgr_limit_drop(struct sched_destination *d, void *arg UNUSED)
 {
 	d->cluster_slots = 0;
-	qmgr_job_check(d);
+	sched_job_check(d);
 	return false;
 }
 
@@ -135,14 +135,14 @@ qmgr_limit_round(struct qmgr *q)
 	if (!ok && epoch != 0 && err.kind != ERR_GONE)
 		qmgr_shard_trouble(q->shards[0], &err);
 	for (size_t i = 0; i < r.count; i++) {
-		struct qmgr_destination *d =
-		    ((struct qmgr_destination **)(void *)r.destinations.ptr)[i];
+		struct sched_destination *d =
+		    ((struct sched_destination **)(void *)r.destinations.ptr)[i];
 
 		d->cluster_asked = false;
 		if (!ok || epoch != cluster_node_epoch(q->shards[0]->node) || d->cluster_slots < 0)
 			continue;
 		d->cluster_slots = ((struct cluster_limit *)(void *)r.questions.ptr)[i].slots;
-		qmgr_job_check(d);
+		sched_job_check(d);
 	}
 	qmgr_limit_round_done(&r);
 	qmgr_schedule_run(q);

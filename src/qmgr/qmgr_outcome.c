@@ -331,7 +331,7 @@ qmgr_outcome_of_report(const struct delivery_outcome *in, struct qmgr_outcome *r
 
 void
 qmgr_outcome_from_agent(
-    const struct qmgr_entry *e, const struct delivery_outcome *in, struct qmgr_outcome *ret)
+    const struct sched_entry *e, const struct delivery_outcome *in, struct qmgr_outcome *ret)
 {
 	qmgr_outcome_of_report(in, ret);
 	ret->transport = e->destination->transport->name;

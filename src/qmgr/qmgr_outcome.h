@@ -13,7 +13,7 @@ struct arena;
 struct qmgr;
 struct qmgr_shard;
 struct qmgr_message;
-struct qmgr_entry;
+struct sched_entry;
 struct qmgr_receipt;
 struct queue_message;
 
@@ -51,7 +51,7 @@ void qmgr_outcome_add(
 
 /* An agent's report as an outcome; qmgr_outcome_done() releases what it holds. */
 void qmgr_outcome_from_agent(
-    const struct qmgr_entry *e, const struct delivery_outcome *in, struct qmgr_outcome *ret);
+    const struct sched_entry *e, const struct delivery_outcome *in, struct qmgr_outcome *ret);
 void qmgr_outcome_done(struct qmgr_outcome *o);
 
 /* The outcome of a recipient whose agent gives none: deferred, for `why`; logged as by `transport`. */

@@ -17,7 +17,7 @@
 #define QMGR_PAGE_LOOK  CLOCK_SECOND
 
 size_t
-qmgr_page_size(const struct qmgr_pool *pool, const struct qmgr_page_state *s)
+qmgr_page_size(const struct sched_pool *pool, const struct qmgr_page_state *s)
 {
 	size_t limit = pool->limit + (s->overtook ? pool->extra : 0);
 	/* Settled recipients keep their memory until all of their page are: there may be some pages with stragglers. */
@@ -32,7 +32,7 @@ qmgr_page_size(const struct qmgr_pool *pool, const struct qmgr_page_state *s)
 }
 
 /* Where most recipients of the message go, as far as we know; NULL: to nowhere yet. */
-static const struct qmgr_transport *
+static const struct sched_transport *
 qmgr_page_transport(const struct qmgr_message *m)
 {
 	while (m != NULL && m->transport == NULL)
@@ -43,7 +43,7 @@ qmgr_page_transport(const struct qmgr_message *m)
 static bool
 qmgr_page_overtook(const struct qmgr_message *m)
 {
-	LIST_FOREACH (job, &m->jobs, struct qmgr_job, siblings) {
+	LIST_FOREACH (job, &m->jobs, struct sched_job, siblings) {
 		if (job->parent != NULL)
 			return true;
 	}
@@ -53,7 +53,7 @@ qmgr_page_overtook(const struct qmgr_message *m)
 static size_t
 qmgr_page_wanted(const struct qmgr_shard *shard, const struct qmgr_message *m)
 {
-	const struct qmgr_transport *t = qmgr_page_transport(m);
+	const struct sched_transport *t = qmgr_page_transport(m);
 	const struct conf *conf = shard->qmgr->service->conf;
 	struct qmgr_page_state s = {
 	    .waiting = t != NULL ? t->waiting : 0,
@@ -61,7 +61,7 @@ qmgr_page_wanted(const struct qmgr_shard *shard, const struct qmgr_message *m)
 	    .minimum = conf_size(conf, CONF_qmgr_message_recipient_minimum),
 	    .most = conf_size(conf, CONF_queue_claim_recipient_limit),
 	};
-	const struct qmgr_pool none = {.limit = s.most};
+	const struct sched_pool none = {.limit = s.most};
 
 	if (queue_lease_is_lost(m->claimed->lease))
 		return s.minimum; /* to find out that there is nothing to be read */

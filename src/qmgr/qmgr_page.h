@@ -7,7 +7,7 @@
 #define QMGR_QMGR_PAGE_H
 
 #include "base/base.h"
-#include "qmgr/qmgr_job.h"
+#include "sched/sched_job.h"
 
 struct qmgr;
 
@@ -23,7 +23,7 @@ struct qmgr_page_state {
 };
 
 /* How many recipients to read now; 0: none yet. Pure. */
-size_t qmgr_page_size(const struct qmgr_pool *pool, const struct qmgr_page_state *s);
+size_t qmgr_page_size(const struct sched_pool *pool, const struct qmgr_page_state *s);
 
 /* The task that reads pages of a shard, to the end of the process. */
 void qmgr_page_task(void *shard);

@@ -74,7 +74,7 @@ qmgr_receipt_drop(struct qmgr_receipt **rr)
 void
 qmgr_receipt_send_all(struct qmgr *q)
 {
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
 		LIST_FOREACH (a, &t->agents, struct qmgr_agent, node) {
 			qmgr_receipt_send(a);
 		}

@@ -17,9 +17,9 @@
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
-#include "qmgr/qmgr_rate.h"
 #include "qmgr/qmgr_shard.h"
 #include "qmgr/qmgr_transport.h"
+#include "sched/sched_rate.h"
 
 /* How long mail waits for an agent of its transport before it is deferred (Postfix: the connect fails at once). */
 #define QMGR_AGENT_WAIT    (10 * CLOCK_SECOND)
@@ -30,11 +30,11 @@
 
 /* "5.1.1 text" or "text": what error: and retry: carry as their nexthop. */
 static void
-qmgr_builtin_outcome(struct qmgr_transport *t, const char *nexthop, struct qmgr_outcome *o)
+qmgr_builtin_outcome(struct sched_transport *t, const char *nexthop, struct qmgr_outcome *o)
 {
-	const char *fallback = t->builtin == QMGR_ERROR   ? "5.0.0"
-			       : t->builtin == QMGR_RETRY ? "4.0.0"
-							  : "2.0.0";
+	const char *fallback = t->builtin == SCHED_ERROR   ? "5.0.0"
+			       : t->builtin == SCHED_RETRY ? "4.0.0"
+							   : "2.0.0";
 	int a, b, c, used = 0;
 
 	o->relay = "none";
@@ -45,17 +45,17 @@ qmgr_builtin_outcome(struct qmgr_transport *t, const char *nexthop, struct qmgr_
 	}
 	o->text = nexthop;
 	switch (t->builtin) {
-	case QMGR_ERROR:
+	case SCHED_ERROR:
 		o->status = DELIVERY_BOUNCED;
 		return;
-	case QMGR_RETRY:
+	case SCHED_RETRY:
 		o->status = DELIVERY_DEFERRED;
 		return;
-	case QMGR_DISCARD:
+	case SCHED_DISCARD:
 		o->status = DELIVERY_SENT;
 		o->discarded = true;
 		return;
-	case QMGR_AGENT:
+	case SCHED_AGENT:
 		break;
 	}
 	UNREACHED();
@@ -97,7 +97,7 @@ qmgr_schedule_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt,
 /* defer_transports holds back what nobody has flushed. */
 static bool
 qmgr_is_held_back(
-    const struct qmgr *q, const struct qmgr_transport *t, const struct qmgr_message *m)
+    const struct qmgr *q, const struct sched_transport *t, const struct qmgr_message *m)
 {
 	/* What was deferred after the flush is not due before this time. */
 	int64_t until =
@@ -108,17 +108,17 @@ qmgr_is_held_back(
 
 /* A recipient whose transport does not deliver (now). True: it has an outcome. */
 static bool
-qmgr_schedule_refuse(struct qmgr *q, struct qmgr_transport *t, const char *nexthop,
+qmgr_schedule_refuse(struct qmgr *q, struct sched_transport *t, const char *nexthop,
     struct qmgr_message *m, uint32_t rcpt)
 {
 	/* Postfix's retry service is its error program under another name. */
 	struct qmgr_outcome o = {
-	    .program = t->builtin == QMGR_RETRY ? "error" : t->name,
+	    .program = t->builtin == SCHED_RETRY ? "error" : t->name,
 	    .transport = t->name,
 	    .nexthop = nexthop,
 	};
 
-	if (t->builtin != QMGR_AGENT) {
+	if (t->builtin != SCHED_AGENT) {
 		qmgr_builtin_outcome(t, nexthop, &o);
 		qmgr_outcome_add(q, m, rcpt, &o);
 		return true;
@@ -140,15 +140,15 @@ void
 qmgr_schedule_rcpt_to(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const char *transport,
     const char *nexthop)
 {
-	struct qmgr_job_owner owner = {
+	struct sched_job_owner owner = {
 	    .message = m,
 	    .jobs = &m->jobs,
 	    .queued = m->activated,
 	    .unread = qmgr_message_unread(m),
 	    .singly = queue_envelope_attr(m->envelope, "verp").len != 0,
 	};
-	struct qmgr_transport *t = qmgr_transport_get(q, transport);
-	struct qmgr_destination *d;
+	struct sched_transport *t = qmgr_transport_get(q, transport);
+	struct sched_destination *d;
 
 	if (qmgr_schedule_refuse(q, t, nexthop, m, rcpt))
 		return;
@@ -156,7 +156,7 @@ qmgr_schedule_rcpt_to(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, con
 	if (d->failure.on)
 		return qmgr_dead_defer_for(q, d, m, rcpt);
 	m->transport = t;
-	qmgr_job_add(d, &owner, rcpt);
+	sched_job_add(d, &owner, rcpt);
 	qmgr_clog_check(q, d);
 }
 
@@ -232,33 +232,33 @@ qmgr_schedule_message(struct qmgr *q, struct qmgr_message *m)
 
 /* Drops an entry that waits if its mail is somebody else's by now. */
 static bool
-qmgr_entry_drop_lost(struct qmgr *q, struct qmgr_entry *e)
+qmgr_entry_drop_lost(struct qmgr *q, struct sched_entry *e)
 {
 	if (!queue_lease_is_lost(e->message->claimed->lease))
 		return false;
-	qmgr_job_withdraw(e);
+	sched_job_withdraw(e);
 	for (size_t i = 0; i < e->rcpt_count; i++)
 		qmgr_schedule_lost(q, e->message, e->rcpts[i]);
-	qmgr_entry_free(&e);
+	sched_entry_free(&e);
 	return true;
 }
 
 /* An entry whose shard may not deliver now must not stand in the way of the others (I2). */
 static bool
-qmgr_entry_park(struct qmgr_entry *e)
+qmgr_entry_park(struct sched_entry *e)
 {
 	if (qmgr_shard_may_deliver(e->message->shard))
 		return false;
-	qmgr_job_withdraw(e);
+	sched_job_withdraw(e);
 	qmgr_shard_park(e->message->shard, e);
 	return true;
 }
 
 /* The next entry goes to a free slot. */
 static bool
-qmgr_schedule_one(struct qmgr *q, struct qmgr_transport *t)
+qmgr_schedule_one(struct qmgr *q, struct sched_transport *t)
 {
-	struct qmgr_destination *d = qmgr_job_next(t);
+	struct sched_destination *d = sched_job_next(t);
 	struct qmgr_agent *agent;
 
 	if (d == NULL || t->rate_locked)
@@ -266,13 +266,13 @@ qmgr_schedule_one(struct qmgr *q, struct qmgr_transport *t)
 	agent = qmgr_agent_pick(t, d->nexthop);
 	if (agent == NULL)
 		return false;
-	if (qmgr_entry_drop_lost(q, qmgr_job_first(d)) || qmgr_entry_park(qmgr_job_first(d)))
+	if (qmgr_entry_drop_lost(q, sched_job_first(d)) || qmgr_entry_park(sched_job_first(d)))
 		return true;
-	if (qmgr_job_could_preempt(t) && qmgr_job_preempt(t, clock_real_us()))
+	if (sched_job_could_preempt(t) && sched_job_preempt(t, clock_real_us()))
 		return true; /* and look again who is next */
 	t->busy++;
-	qmgr_rate_began(t);
-	qmgr_agent_hand_out(agent, qmgr_job_take(d));
+	sched_rate_began(t);
+	qmgr_agent_hand_out(agent, sched_job_take(d));
 	return true;
 }
 
@@ -281,7 +281,7 @@ qmgr_schedule_run(struct qmgr *q)
 {
 	if (q->stopping || !qmgr_shard_any_may_deliver(q)) /* I2 */
 		return;
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
 		while (qmgr_schedule_one(q, t))
 			continue;
 	}
@@ -291,20 +291,20 @@ qmgr_schedule_run(struct qmgr *q)
 
 void
 qmgr_schedule_ended(
-    struct qmgr *q, struct qmgr_destination *d, const char *site_error, const char *dsn)
+    struct qmgr *q, struct sched_destination *d, const char *site_error, const char *dsn)
 {
-	struct qmgr_transport *t = d->transport;
+	struct sched_transport *t = d->transport;
 
 	MUST(d->busy > 0 && t->busy > 0);
 	qmgr_dead_learn(q, d, site_error, dsn);
 	d->busy--;
 	t->busy--;
 	if (t->destination_rate_delay != 0 || t->rate_locked) {
-		qmgr_rate_ended(d, clock_mono_us());
+		sched_rate_ended(d, clock_mono_us());
 		task_cond_wake_all(&q->pauses_wanted);
 	}
 	task_cond_wake_all(&q->record_done);
-	qmgr_job_check(d);
+	sched_job_check(d);
 }
 
 void
@@ -312,7 +312,7 @@ qmgr_schedule_tick(struct qmgr *q)
 {
 	int64_t now = clock_mono_us();
 
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
 		qmgr_dead_revive(q, t, now);
 		if (!list_is_empty(&t->agents))
 			t->since = now;
@@ -329,7 +329,7 @@ qmgr_schedule_flushed(struct qmgr_shard *s, int64_t all_at)
 	if (all_at == s->flushed_all)
 		return qmgr_dead_revive_flushed(s);
 	s->flushed_all = all_at;
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node)
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node)
 		qmgr_dead_revive(q, t, CLOCK_NEVER);
 }
 
@@ -343,8 +343,8 @@ qmgr_schedule_pauses_task(void *arg)
 		int64_t now = clock_mono_us();
 
 		next = CLOCK_NEVER;
-		LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
-			int64_t at = qmgr_rate_release(t, now);
+		LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
+			int64_t at = sched_rate_release(t, now);
 
 			next = MIN(next, at);
 		}
@@ -356,11 +356,11 @@ qmgr_schedule_pauses_task(void *arg)
 
 /* Frees the entry, and with its last one its peer and job. */
 static void
-qmgr_schedule_collect(struct qmgr_entry *e, struct buf *rcpts)
+qmgr_schedule_collect(struct sched_entry *e, struct buf *rcpts)
 {
-	qmgr_job_withdraw(e);
+	sched_job_withdraw(e);
 	buf_add(rcpts, e->rcpts, e->rcpt_count * sizeof(*e->rcpts));
-	qmgr_entry_free(&e);
+	sched_entry_free(&e);
 }
 
 void
@@ -368,15 +368,15 @@ qmgr_schedule_take_waiting(struct qmgr *q, struct qmgr_message *m,
     void (*fn)(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, void *arg), void *arg)
 {
 	struct buf rcpts CLEANUP(buf_done) = {0};
-	struct qmgr_job *job;
+	struct sched_job *job;
 
 	/* All are taken before the first fn(), which may queue recipients again. */
-	while ((job = LIST_FIRST(&m->jobs, struct qmgr_job, siblings)) != NULL) {
-		struct qmgr_peer *peer =
-		    CONTAINER_OF(job->peers.next, struct qmgr_peer, by_job); /* J3 */
+	while ((job = LIST_FIRST(&m->jobs, struct sched_job, siblings)) != NULL) {
+		struct sched_peer *peer =
+		    CONTAINER_OF(job->peers.next, struct sched_peer, by_job); /* J3 */
 
 		qmgr_schedule_collect(
-		    CONTAINER_OF(peer->entries.next, struct qmgr_entry, node), &rcpts);
+		    CONTAINER_OF(peer->entries.next, struct sched_entry, node), &rcpts);
 	}
 	for (size_t at = 0; at < rcpts.len; at += sizeof(uint32_t)) {
 		uint32_t rcpt;

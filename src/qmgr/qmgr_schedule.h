@@ -1,6 +1,6 @@
 /*
  * qmgr_schedule.h - recipients become entries of jobs, entries become deliveries: whenever a slot of an agent is free, the entry that
- * Postfix's preemptive scheduler would choose (qmgr_job.h) gets it. Nothing here waits, except the task.
+ * Postfix's preemptive scheduler would choose (sched_job.h) gets it. Nothing here waits, except the task.
  */
 #ifndef QMGR_QMGR_SCHEDULE_H
 #define QMGR_QMGR_SCHEDULE_H
@@ -11,8 +11,8 @@ struct arena;
 struct rewrite_route;
 struct qmgr;
 struct qmgr_message;
-struct qmgr_destination;
-struct qmgr_entry;
+struct sched_destination;
+struct sched_entry;
 struct qmgr_shard;
 struct delivery_result;
 
@@ -35,7 +35,7 @@ void qmgr_schedule_run(struct qmgr *q);
 
 /* A delivery ended; the window of its destination learns. `site_error` NULL: no trouble of the site. */
 void qmgr_schedule_ended(
-    struct qmgr *q, struct qmgr_destination *d, const char *site_error, const char *dsn);
+    struct qmgr *q, struct sched_destination *d, const char *site_error, const char *dsn);
 
 /* Wakes dead destinations whose pause is over, and defers what waits for transports that nobody serves. */
 void qmgr_schedule_tick(struct qmgr *q);
@@ -56,7 +56,7 @@ void qmgr_schedule_recheck(struct qmgr *q, struct qmgr_message *m);
  */
 void qmgr_schedule_flushed(struct qmgr_shard *s, int64_t all_at);
 
-/* The task that ends the pauses between deliveries (qmgr_rate.h), to the end of the process. */
+/* The task that ends the pauses between deliveries (sched_rate.h), to the end of the process. */
 void qmgr_schedule_pauses_task(void *qmgr);
 
 #endif

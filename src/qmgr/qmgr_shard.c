@@ -106,7 +106,7 @@ qmgr_shard_any_may_deliver(const struct qmgr *q)
 }
 
 void
-qmgr_shard_park(struct qmgr_shard *s, struct qmgr_entry *e)
+qmgr_shard_park(struct qmgr_shard *s, struct sched_entry *e)
 {
 	list_add(&s->parked, &e->node);
 }
@@ -116,14 +116,14 @@ static void
 qmgr_shard_unpark(struct qmgr_shard *s)
 {
 	struct list parked;
-	struct qmgr_entry *e;
+	struct sched_entry *e;
 
 	list_init(&parked);
-	while ((e = LIST_FIRST(&s->parked, struct qmgr_entry, node)) != NULL) {
+	while ((e = LIST_FIRST(&s->parked, struct sched_entry, node)) != NULL) {
 		list_remove(&e->node);
 		list_add(&parked, &e->node);
 	}
-	while ((e = LIST_FIRST(&parked, struct qmgr_entry, node)) != NULL) {
+	while ((e = LIST_FIRST(&parked, struct sched_entry, node)) != NULL) {
 		struct qmgr_message *m = e->message;
 
 		list_remove(&e->node);
@@ -131,7 +131,7 @@ qmgr_shard_unpark(struct qmgr_shard *s)
 		for (size_t i = 0; i < e->rcpt_count; i++)
 			qmgr_schedule_rcpt(s->qmgr, m, e->rcpts[i]);
 		qmgr_message_unhold(s->qmgr, m);
-		qmgr_entry_free(&e);
+		sched_entry_free(&e);
 	}
 }
 

@@ -10,7 +10,7 @@
 
 struct qmgr;
 struct qmgr_shard;
-struct qmgr_entry;
+struct sched_entry;
 
 /* Opens queue database number `number` and starts its tasks. */
 struct qmgr_shard *qmgr_shard_open(struct qmgr *q, size_t number);
@@ -29,7 +29,7 @@ bool qmgr_shard_may_deliver(const struct qmgr_shard *s);
 bool qmgr_shard_any_may_deliver(const struct qmgr *q);
 
 /* Takes over an entry that was withdrawn because the shard's lease is in doubt; it waits again when that is over. */
-void qmgr_shard_park(struct qmgr_shard *s, struct qmgr_entry *e);
+void qmgr_shard_park(struct qmgr_shard *s, struct sched_entry *e);
 
 /* Outcomes were recorded: if that was what it waited for, it goes on. */
 void qmgr_shard_recorded(struct qmgr_shard *s);

@@ -11,16 +11,16 @@
 /* Destinations per transport that may stay in memory with nothing to do. */
 #define QMGR_DESTINATION_IDLE_MAX 10000
 
-static enum qmgr_builtin
+static enum sched_builtin
 qmgr_transport_builtin(const char *name)
 {
 	if (strcmp(name, "error") == 0)
-		return QMGR_ERROR;
+		return SCHED_ERROR;
 	if (strcmp(name, "retry") == 0)
-		return QMGR_RETRY;
+		return SCHED_RETRY;
 	if (strcmp(name, "discard") == 0)
-		return QMGR_DISCARD;
-	return QMGR_AGENT;
+		return SCHED_DISCARD;
+	return SCHED_AGENT;
 }
 
 /* ---- settings ---------------------------------------------------------------------------------------------------- */
@@ -60,23 +60,23 @@ qmgr_transport_time(struct qmgr *q, const char *name, enum conf_param p, int64_t
 
 static void
 qmgr_transport_feedback(
-    struct qmgr *q, const char *name, enum conf_param p, struct qmgr_feedback *ret)
+    struct qmgr *q, const char *name, enum conf_param p, struct sched_feedback *ret)
 {
 	struct buf text CLEANUP(buf_done) = {0};
 	struct err err;
 
 	if (conf_service_str(q->service->conf, name, p, &text, &err) &&
-	    qmgr_feedback_parse(buf_span(&text), ret, &err))
+	    sched_feedback_parse(buf_span(&text), ret, &err))
 		return;
 	log_warn("%s: ignoring %s", name, err.text);
-	*ret = (struct qmgr_feedback){.base = 1};
+	*ret = (struct sched_feedback){.base = 1};
 }
 
 static void
-qmgr_transport_configure_window(struct qmgr *q, struct qmgr_transport *t)
+qmgr_transport_configure_window(struct qmgr *q, struct sched_transport *t)
 {
 	const char *name = t->name;
-	struct qmgr_window_limits *l = &t->limits;
+	struct sched_window_limits *l = &t->limits;
 
 	l->initial = qmgr_transport_int(q, name, CONF_transport_initial_destination_concurrency, 5);
 	l->limit = qmgr_transport_int(q, name, CONF_transport_destination_concurrency_limit, 20);
@@ -98,7 +98,7 @@ qmgr_transport_configure_window(struct qmgr *q, struct qmgr_transport *t)
 }
 
 static void
-qmgr_transport_configure(struct qmgr *q, struct qmgr_transport *t)
+qmgr_transport_configure(struct qmgr *q, struct sched_transport *t)
 {
 	const struct conf *conf = q->service->conf;
 	const char *name = t->name;
@@ -106,13 +106,13 @@ qmgr_transport_configure(struct qmgr *q, struct qmgr_transport *t)
 	qmgr_transport_configure_window(q, t);
 	t->recipient_limit =
 	    qmgr_transport_size(q, name, CONF_transport_destination_recipient_limit, 50);
-	t->slots = (struct qmgr_slots){
+	t->slots = (struct sched_slots){
 	    .cost = qmgr_transport_int(q, name, CONF_transport_delivery_slot_cost, 5),
 	    .loan = qmgr_transport_int(q, name, CONF_transport_delivery_slot_loan, 3),
 	    .discount = qmgr_transport_int(q, name, CONF_transport_delivery_slot_discount, 50),
 	    .minimum = qmgr_transport_int(q, name, CONF_transport_minimum_delivery_slots, 3),
 	};
-	t->pool = (struct qmgr_pool){
+	t->pool = (struct sched_pool){
 	    .limit = qmgr_transport_size(q, name, CONF_transport_recipient_limit, 20000),
 	    .extra = qmgr_transport_size(q, name, CONF_transport_extra_recipient_limit, 1000),
 	    .refill_limit =
@@ -121,7 +121,7 @@ qmgr_transport_configure(struct qmgr *q, struct qmgr_transport *t)
 		q, name, CONF_transport_recipient_refill_delay, 5 * CLOCK_SECOND),
 	};
 	t->deferred = conf_has(conf, CONF_defer_transports, name);
-	t->unknown = t->builtin == QMGR_AGENT && q->services.count != 0 &&
+	t->unknown = t->builtin == SCHED_AGENT && q->services.count != 0 &&
 		     hmap_get(&q->services, span_str(name)) == NULL;
 }
 
@@ -147,39 +147,39 @@ void
 qmgr_transport_configure_all(struct qmgr *q)
 {
 	qmgr_transport_read_services(q);
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
 		struct hmap_cursor cursor = {0};
 		struct span key;
 		void *value;
 
 		qmgr_transport_configure(q, t);
 		while (hmap_next(&t->destinations, &cursor, &key, &value)) {
-			struct qmgr_destination *d = value;
+			struct sched_destination *d = value;
 
-			qmgr_window_limit(&d->window, &t->limits);
+			sched_window_limit(&d->window, &t->limits);
 			if (t->cluster_limit == 0)
 				d->cluster_slots = -1;
 			else if (d->cluster_slots < 0)
 				d->cluster_slots = 0;
-			qmgr_job_check(d);
+			sched_job_check(d);
 		}
 	}
 }
 
 /* ---- by name ----------------------------------------------------------------------------------------------------- */
 
-struct qmgr_transport *
+struct sched_transport *
 qmgr_transport_get(struct qmgr *q, const char *name)
 {
-	struct qmgr_transport *t = hmap_get(&q->transports, span_str(name));
+	struct sched_transport *t = hmap_get(&q->transports, span_str(name));
 
 	if (t != NULL)
 		return t;
-	t = mem_new(struct qmgr_transport);
+	t = mem_new(struct sched_transport);
 	t->name = mem_strdup(name);
 	t->builtin = qmgr_transport_builtin(name);
 	t->since = clock_mono_us();
-	qmgr_job_init_transport(t);
+	sched_job_init_transport(t);
 	list_add(&q->transport_list, &t->node);
 	qmgr_transport_configure(q, t);
 	(void)hmap_put(&q->transports, span_str(name), t);
@@ -209,13 +209,13 @@ qmgr_destination_name(struct qmgr *q, const char *nexthop, const char *rcpt, str
 	buf_printf(ret, "%.*s@%s", SPAN_ARG(local), nexthop);
 }
 
-struct qmgr_destination *
+struct sched_destination *
 qmgr_destination_get(
-    struct qmgr *q, struct qmgr_transport *t, const char *nexthop, const char *rcpt)
+    struct qmgr *q, struct sched_transport *t, const char *nexthop, const char *rcpt)
 {
 	struct buf own CLEANUP(buf_done) = {0};
 	struct span name = span_str(nexthop);
-	struct qmgr_destination *d;
+	struct sched_destination *d;
 
 	if (t->recipient_limit == 1) {
 		qmgr_destination_name(q, nexthop, rcpt, &own);
@@ -224,16 +224,16 @@ qmgr_destination_get(
 	d = hmap_get(&t->destinations, name);
 	if (d != NULL)
 		return d;
-	d = mem_new(struct qmgr_destination);
+	d = mem_new(struct sched_destination);
 	d->name = span_dup(name);
 	d->nexthop = mem_strdup(nexthop);
-	qmgr_job_init_destination(d, t);
+	sched_job_init_destination(d, t);
 	(void)hmap_put(&t->destinations, name, d);
 	return d;
 }
 
 static void
-qmgr_destination_free(struct qmgr_destination *d)
+qmgr_destination_free(struct sched_destination *d)
 {
 	MUST(list_is_empty(&d->peers) && d->busy == 0 && d->ready_at == 0);
 	list_remove(&d->dead);
@@ -246,7 +246,7 @@ qmgr_destination_free(struct qmgr_destination *d)
 }
 
 static void
-qmgr_transport_sweep_one(struct qmgr_transport *t)
+qmgr_transport_sweep_one(struct sched_transport *t)
 {
 	struct hmap_cursor cursor = {0};
 	struct span key;
@@ -255,7 +255,7 @@ qmgr_transport_sweep_one(struct qmgr_transport *t)
 	if (t->destinations.count <= QMGR_DESTINATION_IDLE_MAX)
 		return;
 	while (hmap_next(&t->destinations, &cursor, &key, &value)) {
-		struct qmgr_destination *d = value;
+		struct sched_destination *d = value;
 
 		if (d->busy == 0 && list_is_empty(&d->peers) && !d->failure.on &&
 		    d->cluster_slots <= 0 && !d->cluster_asked && !list_is_linked(&d->suspended))
@@ -266,13 +266,13 @@ qmgr_transport_sweep_one(struct qmgr_transport *t)
 void
 qmgr_transport_sweep(struct qmgr *q)
 {
-	LIST_FOREACH (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH (t, &q->transport_list, struct sched_transport, node) {
 		qmgr_transport_sweep_one(t);
 	}
 }
 
 static void
-qmgr_transport_free(struct qmgr_transport *t)
+qmgr_transport_free(struct sched_transport *t)
 {
 	struct hmap_cursor cursor = {0};
 	struct span key;
@@ -281,7 +281,7 @@ qmgr_transport_free(struct qmgr_transport *t)
 	while (hmap_next(&t->destinations, &cursor, &key, &value))
 		qmgr_destination_free(value);
 	hmap_done(&t->destinations);
-	qmgr_job_done_transport(t);
+	sched_job_done_transport(t);
 	list_remove(&t->node);
 	mem_free(t->failure.reason);
 	mem_free(t->name);
@@ -291,7 +291,7 @@ qmgr_transport_free(struct qmgr_transport *t)
 void
 qmgr_transport_free_all(struct qmgr *q)
 {
-	LIST_FOREACH_SAFE (t, &q->transport_list, struct qmgr_transport, node) {
+	LIST_FOREACH_SAFE (t, &q->transport_list, struct sched_transport, node) {
 		qmgr_transport_free(t);
 	}
 	hmap_done(&q->transports);

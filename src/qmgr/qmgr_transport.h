@@ -8,22 +8,22 @@
 #include "base/span.h"
 
 struct qmgr;
-struct qmgr_transport;
-struct qmgr_destination;
+struct sched_transport;
+struct sched_destination;
 
 /*
  * The transport, made on first use. Never NULL: one that master.cf does not know (t->unknown) and one whose agents do not come
  * never deliver.
  */
-struct qmgr_transport *qmgr_transport_get(struct qmgr *q, const char *name);
+struct sched_transport *qmgr_transport_get(struct qmgr *q, const char *name);
 
 /*
  * The destination of a recipient, made on first use; one idle for long is forgotten by qmgr_transport_sweep(). Its name is the
  * nexthop; where a delivery has one recipient only, it is the recipient: user@nexthop, without an address extension, so that
  * limits count by recipient.
  */
-struct qmgr_destination *qmgr_destination_get(
-    struct qmgr *q, struct qmgr_transport *t, const char *nexthop, const char *rcpt);
+struct sched_destination *qmgr_destination_get(
+    struct qmgr *q, struct sched_transport *t, const char *nexthop, const char *rcpt);
 
 /* Reads main.cf and master.cf anew (start, reload); waiting mail keeps its place. */
 void qmgr_transport_configure_all(struct qmgr *q);

@@ -50,7 +50,7 @@ queue_lease_is_lost(const struct queue_lease *l UNUSED)
 
 struct world {
 	struct qmgr q;
-	struct qmgr_transport transport;
+	struct sched_transport transport;
 	struct qmgr_agent agent;
 	struct queue_rcpt rcpts[3];
 	struct queue_claimed claimed;

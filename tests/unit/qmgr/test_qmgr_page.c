@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "qmgr/qmgr_page.h"
 
-static const struct qmgr_pool pool = {
+static const struct sched_pool pool = {
     .limit = 20000, .extra = 1000, .refill_limit = 100, .refill_delay = 5 * CLOCK_SECOND};
 
 static void

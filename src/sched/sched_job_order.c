@@ -1,102 +1,103 @@
 /*
- * qmgr_job_order.c - see qmgr_job_order.h; and preemption: which job overtakes, at what price. The price is paid in slots: a job
+ * sched_job_order.c - see sched_job_order.h; and preemption: which job overtakes, at what price. The price is paid in slots: a job
  * gathers one with each entry it hands out, and `cost` of them buy one entry's delay. So a list of n entries is delayed by
  * at most n / cost entries, however many small mails wait; with preempters preempted in turn, by the factor
  * cost / (cost - 1).
  */
-#include "qmgr/qmgr_job_order.h"
+#include "sched/sched_job_order.h"
 
 #include "base/clock.h"
-#include "qmgr/qmgr_heap.h"
-#include "qmgr/qmgr_job.h"
+#include "sched/sched_heap.h"
+#include "sched/sched_job.h"
 
 /* Between neighbours: room for 20 insertions at one place before the list is numbered anew. */
-#define QMGR_RANK_STEP (INT64_C(1) << 20)
+#define SCHED_RANK_STEP (INT64_C(1) << 20)
 /* Jobs that one search for a candidate looks at; the next one goes on there. */
-#define QMGR_LOOK_MAX  2000
+#define SCHED_LOOK_MAX  2000
 
 /* ---- ranks ------------------------------------------------------------------------------------------------------- */
 
-static struct qmgr_job *
-qmgr_job_at(struct list *node)
+static struct sched_job *
+sched_job_at(struct list *node)
 {
-	return CONTAINER_OF(node, struct qmgr_job, node);
+	return CONTAINER_OF(node, struct sched_job, node);
 }
 
 void
-qmgr_job_order_append(struct qmgr_job *job)
+sched_job_order_append(struct sched_job *job)
 {
 	struct list *jobs = &job->transport->jobs;
 
-	job->rank = list_is_empty(jobs) ? 0 : qmgr_job_at(jobs->prev)->rank + QMGR_RANK_STEP;
+	job->rank = list_is_empty(jobs) ? 0 : sched_job_at(jobs->prev)->rank + SCHED_RANK_STEP;
 	list_add(jobs, &job->node);
 }
 
 /* The same order, with gaps. */
 static void
-qmgr_job_renumber(struct list *jobs)
+sched_job_renumber(struct list *jobs)
 {
 	int64_t rank = 0;
 
-	LIST_FOREACH (job, jobs, struct qmgr_job, node)
-		job->rank = rank += QMGR_RANK_STEP;
+	LIST_FOREACH (job, jobs, struct sched_job, node)
+		job->rank = rank += SCHED_RANK_STEP;
 }
 
 static void
-qmgr_job_insert_before(struct qmgr_job *next, struct qmgr_job *job)
+sched_job_insert_before(struct sched_job *next, struct sched_job *job)
 {
 	struct list *jobs = &next->transport->jobs;
 	int64_t from;
 
-	if (next->node.prev != jobs && next->rank - qmgr_job_at(next->node.prev)->rank < 2)
-		qmgr_job_renumber(jobs);
-	from = next->node.prev != jobs ? qmgr_job_at(next->node.prev)->rank
-				       : next->rank - 2 * QMGR_RANK_STEP;
+	if (next->node.prev != jobs && next->rank - sched_job_at(next->node.prev)->rank < 2)
+		sched_job_renumber(jobs);
+	from = next->node.prev != jobs ? sched_job_at(next->node.prev)->rank
+				       : next->rank - 2 * SCHED_RANK_STEP;
 	job->rank = from + (next->rank - from) / 2;
 	list_insert_before(&next->node, &job->node);
 }
 
 /* A peer whose job has moved forward takes its new place: J2. */
 static void
-qmgr_peer_reorder(struct qmgr_peer *peer)
+sched_peer_reorder(struct sched_peer *peer)
 {
 	struct list *peers = &peer->destination->peers;
 	struct list *at;
 
 	list_remove(&peer->by_destination);
 	for (at = peers->next; at != peers; at = at->next)
-		if (CONTAINER_OF(at, struct qmgr_peer, by_destination)->job->rank > peer->job->rank)
+		if (CONTAINER_OF(at, struct sched_peer, by_destination)->job->rank >
+		    peer->job->rank)
 			break;
 	list_insert_before(at, &peer->by_destination);
 }
 
 static void
-qmgr_job_move_before(struct qmgr_job *next, struct qmgr_job *job)
+sched_job_move_before(struct sched_job *next, struct sched_job *job)
 {
 	/* Many keys of the heap change at once: those destinations stay out of it meanwhile. */
-	LIST_FOREACH (peer, &job->peers, struct qmgr_peer, by_job)
+	LIST_FOREACH (peer, &job->peers, struct sched_peer, by_job)
 		if (peer->destination->ready_at != 0)
-			qmgr_heap_remove(&job->transport->ready, peer->destination);
+			sched_heap_remove(&job->transport->ready, peer->destination);
 	list_remove(&job->node);
-	qmgr_job_insert_before(next, job);
-	LIST_FOREACH (peer, &job->peers, struct qmgr_peer, by_job)
-		qmgr_peer_reorder(peer);
-	LIST_FOREACH (peer, &job->peers, struct qmgr_peer, by_job)
-		qmgr_job_check(peer->destination);
+	sched_job_insert_before(next, job);
+	LIST_FOREACH (peer, &job->peers, struct sched_peer, by_job)
+		sched_peer_reorder(peer);
+	LIST_FOREACH (peer, &job->peers, struct sched_peer, by_job)
+		sched_job_check(peer->destination);
 }
 
 /* ---- what an entry costs ----------------------------------------------------------------------------------------- */
 
 /* Entries that the job will still need, at most: recipients not in memory may need one each. */
 static size_t
-qmgr_job_needs(const struct qmgr_job *job)
+sched_job_needs(const struct sched_job *job)
 {
 	return job->entries + job->unread - job->selected;
 }
 
 /* What the job bought and did not use, or not yet. */
 static void
-qmgr_job_give_back(struct qmgr_job *job)
+sched_job_give_back(struct sched_job *job)
 {
 	size_t used = job->selected - job->selected_before;
 
@@ -110,13 +111,13 @@ qmgr_job_give_back(struct qmgr_job *job)
 }
 
 void
-qmgr_job_order_leave(struct qmgr_job *job)
+sched_job_order_leave(struct sched_job *job)
 {
-	struct qmgr_job *parent = job->parent;
+	struct sched_job *parent = job->parent;
 
-	qmgr_job_give_back(job);
+	sched_job_give_back(job);
 	while (!list_is_empty(&job->children)) {
-		struct qmgr_job *child = LIST_FIRST(&job->children, struct qmgr_job, child_node);
+		struct sched_job *child = LIST_FIRST(&job->children, struct sched_job, child_node);
 
 		list_remove(&child->child_node);
 		child->parent = parent;
@@ -129,9 +130,9 @@ qmgr_job_order_leave(struct qmgr_job *job)
 
 /* A job with a destination that could take an entry. */
 static bool
-qmgr_job_is_free(const struct qmgr_job *job)
+sched_job_is_free(const struct sched_job *job)
 {
-	LIST_FOREACH (peer, &job->peers, struct qmgr_peer, by_job) {
+	LIST_FOREACH (peer, &job->peers, struct sched_peer, by_job) {
 		if (peer->destination->ready_at != 0)
 			return true;
 	}
@@ -139,17 +140,17 @@ qmgr_job_is_free(const struct qmgr_job *job)
 }
 
 static bool
-qmgr_job_may_overtake(const struct qmgr_job *job, const struct qmgr_job *current)
+sched_job_may_overtake(const struct sched_job *job, const struct sched_job *current)
 {
 	int64_t room = ((int64_t)(current->entries - current->selected) + current->slots) /
 		       current->transport->slots.cost;
 
 	return job->rank > current->rank && list_is_empty(&job->children) &&
-	       (int64_t)qmgr_job_needs(job) <= room;
+	       (int64_t)sched_job_needs(job) <= room;
 }
 
 static double
-qmgr_job_age(const struct qmgr_job *job, int64_t now)
+sched_job_age(const struct sched_job *job, int64_t now)
 {
 	return now > job->queued ? (double)((now - job->queued) / CLOCK_SECOND) : 0;
 }
@@ -158,30 +159,30 @@ qmgr_job_age(const struct qmgr_job *job, int64_t now)
  * The best job behind `current`: old and small. Jobs are looked at from the oldest on; as soon as not even a younger job with a
  * single entry could be better, the search ends.
  */
-static struct qmgr_job *
-qmgr_job_candidate(const struct qmgr_job *current, int64_t now)
+static struct sched_job *
+sched_job_candidate(const struct sched_job *current, int64_t now)
 {
-	struct qmgr_transport *t = current->transport;
+	struct sched_transport *t = current->transport;
 	struct list *at = t->look_at != NULL ? &t->look_at->by_time : t->jobs_by_time.next;
-	struct qmgr_job *best = NULL;
+	struct sched_job *best = NULL;
 	double best_score = 0;
 	size_t looks = 0;
 
 	t->look_at = NULL;
 	for (; at != &t->jobs_by_time; at = at->next) {
-		struct qmgr_job *job = CONTAINER_OF(at, struct qmgr_job, by_time);
-		double score = qmgr_job_age(job, now) + 1;
+		struct sched_job *job = CONTAINER_OF(at, struct sched_job, by_time);
+		double score = sched_job_age(job, now) + 1;
 
 		if (best_score >= score)
 			break;
-		if (++looks > QMGR_LOOK_MAX) {
+		if (++looks > SCHED_LOOK_MAX) {
 			t->look_at = best == NULL ? job : NULL;
 			break;
 		}
-		if (!qmgr_job_may_overtake(job, current))
+		if (!sched_job_may_overtake(job, current))
 			continue;
-		score /= (double)qmgr_job_needs(job);
-		if (score <= best_score || !qmgr_job_is_free(job))
+		score /= (double)sched_job_needs(job);
+		if (score <= best_score || !sched_job_is_free(job))
 			continue;
 		best = job;
 		best_score = score;
@@ -191,19 +192,19 @@ qmgr_job_candidate(const struct qmgr_job *current, int64_t now)
 
 /* ---- preemption -------------------------------------------------------------------------------------------------- */
 
-static struct qmgr_job *
-qmgr_job_current(const struct qmgr_transport *t)
+static struct sched_job *
+sched_job_current(const struct sched_transport *t)
 {
-	const struct qmgr_destination *d = qmgr_job_next(t);
+	const struct sched_destination *d = sched_job_next(t);
 
-	return d != NULL ? CONTAINER_OF(d->peers.next, struct qmgr_peer, by_destination)->job
+	return d != NULL ? CONTAINER_OF(d->peers.next, struct sched_peer, by_destination)->job
 			 : NULL;
 }
 
 bool
-qmgr_job_could_preempt(const struct qmgr_transport *t)
+sched_job_could_preempt(const struct sched_transport *t)
 {
-	const struct qmgr_job *current = qmgr_job_current(t);
+	const struct sched_job *current = sched_job_current(t);
 
 	return current != NULL && current->slots > 0 && t->slots.cost >= 2 &&
 	       current->node.next != &t->jobs &&
@@ -212,27 +213,27 @@ qmgr_job_could_preempt(const struct qmgr_transport *t)
 }
 
 bool
-qmgr_job_preempt(struct qmgr_transport *t, int64_t now)
+sched_job_preempt(struct sched_transport *t, int64_t now)
 {
-	struct qmgr_job *current = qmgr_job_current(t);
-	struct qmgr_job *job;
+	struct sched_job *current = sched_job_current(t);
+	struct sched_job *job;
 	int64_t needs;
 
-	if (!qmgr_job_could_preempt(t))
+	if (!sched_job_could_preempt(t))
 		return false;
-	job = qmgr_job_candidate(current, now);
+	job = sched_job_candidate(current, now);
 	if (job == NULL)
 		return false;
-	needs = (int64_t)qmgr_job_needs(job);
+	needs = (int64_t)sched_job_needs(job);
 	if ((current->slots / t->slots.cost + t->slots.loan) * 100 <
 	    needs * (100 - t->slots.discount))
 		return false;
-	qmgr_job_give_back(job);
+	sched_job_give_back(job);
 	current->slots -= needs * t->slots.cost;
 	job->parent = current;
 	list_add(&current->children, &job->child_node);
 	job->bought = (size_t)needs;
 	job->selected_before = job->selected;
-	qmgr_job_move_before(current, job);
+	sched_job_move_before(current, job);
 	return true;
 }

@@ -1,14 +1,14 @@
 /*
- * qmgr_job.c - see qmgr_job.h: jobs and peers, and which entry is next. Their order, and who may overtake whom: qmgr_job_order.c.
+ * sched_job.c - see sched_job.h: jobs and peers, and which entry is next. Their order, and who may overtake whom: sched_job_order.c.
  */
-#include "qmgr/qmgr_job.h"
+#include "sched/sched_job.h"
 
 #include "base/mem.h"
-#include "qmgr/qmgr_heap.h"
-#include "qmgr/qmgr_job_order.h"
+#include "sched/sched_heap.h"
+#include "sched/sched_job_order.h"
 
 void
-qmgr_entry_free(struct qmgr_entry **e)
+sched_entry_free(struct sched_entry **e)
 {
 	if (*e == NULL)
 		return;
@@ -19,7 +19,7 @@ qmgr_entry_free(struct qmgr_entry **e)
 }
 
 void
-qmgr_job_init_transport(struct qmgr_transport *t)
+sched_job_init_transport(struct sched_transport *t)
 {
 	list_init(&t->jobs);
 	list_init(&t->jobs_by_time);
@@ -29,25 +29,25 @@ qmgr_job_init_transport(struct qmgr_transport *t)
 }
 
 void
-qmgr_job_done_transport(struct qmgr_transport *t)
+sched_job_done_transport(struct sched_transport *t)
 {
 	MUST(list_is_empty(&t->jobs) && t->ready.count == 0);
 	mem_free(t->ready.items);
 }
 
 void
-qmgr_job_init_destination(struct qmgr_destination *d, struct qmgr_transport *t)
+sched_job_init_destination(struct sched_destination *d, struct sched_transport *t)
 {
 	d->transport = t;
 	list_init(&d->peers);
 	d->cluster_slots = t->cluster_limit > 0 ? 0 : -1;
-	qmgr_window_init(&d->window, &t->limits);
+	sched_window_init(&d->window, &t->limits);
 }
 
 /* ---- ready or not ------------------------------------------------------------------------------------------------ */
 
 static bool
-qmgr_job_is_ready(const struct qmgr_destination *d)
+sched_job_is_ready(const struct sched_destination *d)
 {
 	if (d->failure.on || list_is_linked(&d->suspended) || list_is_empty(&d->peers))
 		return false;
@@ -57,60 +57,60 @@ qmgr_job_is_ready(const struct qmgr_destination *d)
 }
 
 void
-qmgr_job_check(struct qmgr_destination *d)
+sched_job_check(struct sched_destination *d)
 {
-	struct qmgr_heap *h = &d->transport->ready;
+	struct sched_heap *h = &d->transport->ready;
 
-	if (!qmgr_job_is_ready(d)) {
+	if (!sched_job_is_ready(d)) {
 		if (d->ready_at != 0)
-			qmgr_heap_remove(h, d);
+			sched_heap_remove(h, d);
 		return;
 	}
 	if (d->ready_at == 0)
-		qmgr_heap_add(h, d);
+		sched_heap_add(h, d);
 	else
-		qmgr_heap_move(h, d);
+		sched_heap_move(h, d);
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------- */
 
-static struct qmgr_job *
-qmgr_job_new(struct qmgr_transport *t, const struct qmgr_job_owner *owner)
+static struct sched_job *
+sched_job_new(struct sched_transport *t, const struct sched_job_owner *owner)
 {
-	struct qmgr_job *job = mem_new(struct qmgr_job);
+	struct sched_job *job = mem_new(struct sched_job);
 
 	job->transport = t;
 	job->message = owner->message;
 	job->queued = owner->queued;
 	list_init(&job->peers);
 	list_init(&job->children);
-	qmgr_job_order_append(job);
+	sched_job_order_append(job);
 	list_add(&t->jobs_by_time, &job->by_time);
 	list_add(owner->jobs, &job->siblings);
 	return job;
 }
 
 /* The job of this message on `t`; a message has few. */
-static struct qmgr_job *
-qmgr_job_of(struct qmgr_transport *t, const struct qmgr_job_owner *owner)
+static struct sched_job *
+sched_job_of(struct sched_transport *t, const struct sched_job_owner *owner)
 {
-	LIST_FOREACH (job, owner->jobs, struct qmgr_job, siblings) {
+	LIST_FOREACH (job, owner->jobs, struct sched_job, siblings) {
 		if (job->transport == t)
 			return job;
 	}
-	return qmgr_job_new(t, owner);
+	return sched_job_new(t, owner);
 }
 
 static void
-qmgr_job_free(struct qmgr_job *job)
+sched_job_free(struct sched_job *job)
 {
-	struct qmgr_transport *t = job->transport;
+	struct sched_transport *t = job->transport;
 
 	MUST(list_is_empty(&job->peers));
-	qmgr_job_order_leave(job);
+	sched_job_order_leave(job);
 	if (t->look_at == job)
 		t->look_at = job->by_time.next != &t->jobs_by_time
-				 ? CONTAINER_OF(job->by_time.next, struct qmgr_job, by_time)
+				 ? CONTAINER_OF(job->by_time.next, struct sched_job, by_time)
 				 : NULL;
 	list_remove(&job->node);
 	list_remove(&job->by_time);
@@ -121,20 +121,20 @@ qmgr_job_free(struct qmgr_job *job)
 /* ---- peers and entries ------------------------------------------------------------------------------------------- */
 
 /* The peer of `job` for `d`: looked for from the end, since most additions are to the youngest job. */
-static struct qmgr_peer *
-qmgr_peer_for(struct qmgr_job *job, struct qmgr_destination *d)
+static struct sched_peer *
+sched_peer_for(struct sched_job *job, struct sched_destination *d)
 {
 	struct list *at = d->peers.prev;
-	struct qmgr_peer *peer;
+	struct sched_peer *peer;
 
 	for (; at != &d->peers; at = at->prev) {
-		peer = CONTAINER_OF(at, struct qmgr_peer, by_destination);
+		peer = CONTAINER_OF(at, struct sched_peer, by_destination);
 		if (peer->job == job)
 			return peer;
 		if (peer->job->rank < job->rank)
 			break;
 	}
-	peer = mem_new(struct qmgr_peer);
+	peer = mem_new(struct sched_peer);
 	peer->job = job;
 	peer->destination = d;
 	list_init(&peer->entries);
@@ -145,9 +145,9 @@ qmgr_peer_for(struct qmgr_job *job, struct qmgr_destination *d)
 
 /* J3. The destination is to be checked afterwards. */
 static void
-qmgr_peer_leave(struct qmgr_peer *peer)
+sched_peer_leave(struct sched_peer *peer)
 {
-	struct qmgr_job *job = peer->job;
+	struct sched_job *job = peer->job;
 
 	if (!list_is_empty(&peer->entries))
 		return;
@@ -155,21 +155,21 @@ qmgr_peer_leave(struct qmgr_peer *peer)
 	list_remove(&peer->by_destination);
 	mem_free(peer);
 	if (list_is_empty(&job->peers))
-		qmgr_job_free(job);
+		sched_job_free(job);
 }
 
 /* The last waiting entry of the peer if it has room for one more recipient, else a new one. */
-static struct qmgr_entry *
-qmgr_entry_for(struct qmgr_peer *peer, bool singly)
+static struct sched_entry *
+sched_entry_for(struct sched_peer *peer, bool singly)
 {
 	size_t limit = singly ? 1 : peer->destination->transport->recipient_limit;
-	struct qmgr_entry *e = NULL;
+	struct sched_entry *e = NULL;
 
 	if (!list_is_empty(&peer->entries))
-		e = CONTAINER_OF(peer->entries.prev, struct qmgr_entry, node);
+		e = CONTAINER_OF(peer->entries.prev, struct sched_entry, node);
 	if (e != NULL && (limit == 0 || e->rcpt_count < limit))
 		return e;
-	e = mem_new(struct qmgr_entry);
+	e = mem_new(struct sched_entry);
 	e->destination = peer->destination;
 	e->message = peer->job->message;
 	e->peer = peer;
@@ -180,10 +180,10 @@ qmgr_entry_for(struct qmgr_peer *peer, bool singly)
 }
 
 void
-qmgr_job_add(struct qmgr_destination *d, const struct qmgr_job_owner *owner, uint32_t rcpt)
+sched_job_add(struct sched_destination *d, const struct sched_job_owner *owner, uint32_t rcpt)
 {
-	struct qmgr_job *job = qmgr_job_of(d->transport, owner);
-	struct qmgr_entry *e = qmgr_entry_for(qmgr_peer_for(job, d), owner->singly);
+	struct sched_job *job = sched_job_of(d->transport, owner);
+	struct sched_entry *e = sched_entry_for(sched_peer_for(job, d), owner->singly);
 
 	job->unread = owner->unread;
 	/* Grown by doubling: entries of large lists reach the recipient limit one by one. */
@@ -192,53 +192,53 @@ qmgr_job_add(struct qmgr_destination *d, const struct qmgr_job_owner *owner, uin
 		    e->rcpts, e->rcpt_count != 0 ? e->rcpt_count * 2 : 1, sizeof(*e->rcpts));
 	e->rcpts[e->rcpt_count++] = rcpt;
 	d->transport->waiting++;
-	qmgr_job_check(d);
+	sched_job_check(d);
 }
 
-struct qmgr_entry *
-qmgr_job_first(const struct qmgr_destination *d)
+struct sched_entry *
+sched_job_first(const struct sched_destination *d)
 {
-	struct qmgr_peer *peer = LIST_FIRST(&d->peers, struct qmgr_peer, by_destination);
+	struct sched_peer *peer = LIST_FIRST(&d->peers, struct sched_peer, by_destination);
 
-	return peer != NULL ? LIST_FIRST(&peer->entries, struct qmgr_entry, node) : NULL;
+	return peer != NULL ? LIST_FIRST(&peer->entries, struct sched_entry, node) : NULL;
 }
 
 static void
-qmgr_entry_leave(struct qmgr_entry *e)
+sched_entry_leave(struct sched_entry *e)
 {
-	struct qmgr_peer *peer = e->peer;
+	struct sched_peer *peer = e->peer;
 
 	list_remove(&e->node);
 	e->peer = NULL;
 	e->destination->todo_count--;
 	e->destination->transport->waiting -= e->rcpt_count;
-	qmgr_peer_leave(peer);
-	qmgr_job_check(e->destination);
+	sched_peer_leave(peer);
+	sched_job_check(e->destination);
 }
 
-struct qmgr_destination *
-qmgr_job_next(const struct qmgr_transport *t)
+struct sched_destination *
+sched_job_next(const struct sched_transport *t)
 {
 	return t->ready.count != 0 ? t->ready.items[0] : NULL;
 }
 
-struct qmgr_entry *
-qmgr_job_take(struct qmgr_destination *d)
+struct sched_entry *
+sched_job_take(struct sched_destination *d)
 {
-	struct qmgr_entry *e = qmgr_job_first(d);
+	struct sched_entry *e = sched_job_first(d);
 
 	MUST(e != NULL);
 	e->peer->job->selected++;
 	e->peer->job->slots++;
 	e->peer->turn = ++d->transport->turn;
 	d->busy++;
-	qmgr_entry_leave(e);
+	sched_entry_leave(e);
 	return e;
 }
 
 void
-qmgr_job_withdraw(struct qmgr_entry *e)
+sched_job_withdraw(struct sched_entry *e)
 {
 	e->peer->job->entries--;
-	qmgr_entry_leave(e);
+	sched_entry_leave(e);
 }

@@ -1,5 +1,5 @@
 /*
- * test_qmgr_job.c - the preemptive scheduler, driven without agents, clock or queue: in which order the entries of jobs go to the slots,
+ * test_sched_job.c - the preemptive scheduler, driven without agents, clock or queue: in which order the entries of jobs go to the slots,
  * against the sequences and bounds of Postfix's SCHEDULER_README.
  */
 #include <setjmp.h>
@@ -11,17 +11,17 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "qmgr/qmgr_heap.h"
-#include "qmgr/qmgr_job.h"
-#include "qmgr/qmgr_rate.h"
+#include "sched/sched_heap.h"
+#include "sched/sched_job.h"
+#include "sched/sched_rate.h"
 
 #define MESSAGES     4000
 #define DESTINATIONS 64
 
 /* A transport, and messages that are only their job lists. */
 struct sim {
-	struct qmgr_transport t;
-	struct qmgr_destination d[DESTINATIONS];
+	struct sched_transport t;
+	struct sched_destination d[DESTINATIONS];
 	struct list jobs[MESSAGES];
 	int64_t now;
 	size_t messages;
@@ -29,16 +29,16 @@ struct sim {
 };
 
 static struct sim *
-sim_new(struct qmgr_slots slots, int window)
+sim_new(struct sched_slots slots, int window)
 {
 	struct sim *s = mem_new(struct sim);
 
-	qmgr_job_init_transport(&s->t);
+	sched_job_init_transport(&s->t);
 	s->t.recipient_limit = 1;
 	s->t.slots = slots;
-	s->t.limits = (struct qmgr_window_limits){.initial = window, .limit = window};
+	s->t.limits = (struct sched_window_limits){.initial = window, .limit = window};
 	for (size_t i = 0; i < DESTINATIONS; i++)
-		qmgr_job_init_destination(&s->d[i], &s->t);
+		sched_job_init_destination(&s->d[i], &s->t);
 	for (size_t i = 0; i < MESSAGES; i++)
 		list_init(&s->jobs[i]);
 	s->now = 1000 * CLOCK_SECOND;
@@ -55,47 +55,47 @@ sim_message(size_t number)
 static void
 sim_add(struct sim *s, size_t number, size_t d, size_t entries)
 {
-	const struct qmgr_job_owner owner = {
+	const struct sched_job_owner owner = {
 	    .message = sim_message(number),
 	    .jobs = &s->jobs[number],
 	    .queued = s->now,
 	};
 
 	for (size_t i = 0; i < entries; i++)
-		qmgr_job_add(&s->d[d], &owner, (uint32_t)i);
+		sched_job_add(&s->d[d], &owner, (uint32_t)i);
 }
 
 /* Hands out the next entry: the number of its message, or -1. It stays under way. */
 static int
-sim_start(struct sim *s, struct qmgr_destination **ret)
+sim_start(struct sim *s, struct sched_destination **ret)
 {
-	struct qmgr_destination *d = qmgr_job_next(&s->t);
-	struct qmgr_entry *e;
+	struct sched_destination *d = sched_job_next(&s->t);
+	struct sched_entry *e;
 	int number;
 
 	if (d == NULL)
 		return -1;
-	if (qmgr_job_could_preempt(&s->t) && qmgr_job_preempt(&s->t, s->now))
-		d = qmgr_job_next(&s->t);
-	e = qmgr_job_take(d);
+	if (sched_job_could_preempt(&s->t) && sched_job_preempt(&s->t, s->now))
+		d = sched_job_next(&s->t);
+	e = sched_job_take(d);
 	number = (int)((uintptr_t)e->message - 1);
-	qmgr_entry_free(&e);
+	sched_entry_free(&e);
 	*ret = d;
 	return number;
 }
 
 static void
-sim_end(struct qmgr_destination *d)
+sim_end(struct sched_destination *d)
 {
 	d->busy--;
-	qmgr_job_check(d);
+	sched_job_check(d);
 }
 
 /* One slot for all: deliveries one after the other. The message whose turn it was, or -1. */
 static int
 sim_step(struct sim *s)
 {
-	struct qmgr_destination *d;
+	struct sched_destination *d;
 	int number = sim_start(s, &d);
 
 	if (number >= 0)
@@ -111,7 +111,7 @@ sim_free(struct sim *s)
 	for (size_t i = 0; i < DESTINATIONS; i++)
 		assert_true(list_is_empty(&s->d[i].peers) && s->d[i].todo_count == 0);
 	assert_int_equal(s->t.waiting, 0);
-	qmgr_job_done_transport(&s->t);
+	sched_job_done_transport(&s->t);
 	mem_free(s);
 }
 
@@ -133,7 +133,7 @@ static void
 test_documented_sequences(void **state UNUSED)
 {
 	static const struct {
-		struct qmgr_slots slots;
+		struct sched_slots slots;
 		const char *expected;
 	} cases[] = {
 	    /* "if the preemption happened when enough delivery slots accumulate (slot cost 2)" */
@@ -159,7 +159,8 @@ test_documented_sequences(void **state UNUSED)
 	}
 }
 
-static const struct qmgr_slots postfix_slots = {.cost = 5, .loan = 3, .discount = 50, .minimum = 3};
+static const struct sched_slots postfix_slots = {
+    .cost = 5, .loan = 3, .discount = 50, .minimum = 3};
 
 /* Small mail does not overtake small mail: 14 entries are less than 3 slots of 5. */
 static void
@@ -178,7 +179,7 @@ static void
 test_round_robin_of_destinations(void **state UNUSED)
 {
 	struct sim *s = sim_new(postfix_slots, 20);
-	struct qmgr_destination *d;
+	struct sched_destination *d;
 	int counts[3] = {0};
 
 	for (size_t i = 0; i < 3; i++)
@@ -271,7 +272,7 @@ static void
 test_candidate_by_age(void **state UNUSED)
 {
 	struct sim *s =
-	    sim_new((struct qmgr_slots){.cost = 2, .discount = 50, .loan = 3, .minimum = 3}, 20);
+	    sim_new((struct sched_slots){.cost = 2, .discount = 50, .loan = 3, .minimum = 3}, 20);
 
 	sim_add(s, 0, 0, 100);
 	sim_add(s, 1, 0, 4);
@@ -288,7 +289,7 @@ static void
 test_full_destinations_are_passed_over(void **state UNUSED)
 {
 	struct sim *s = sim_new(postfix_slots, 2);
-	struct qmgr_destination *d, *full;
+	struct sched_destination *d, *full;
 
 	sim_add(s, 1, 0, 5);
 	sim_add(s, 2, 1, 1);
@@ -312,7 +313,7 @@ static void
 test_full_candidates(void **state UNUSED)
 {
 	struct sim *s = sim_new(postfix_slots, 1);
-	struct qmgr_destination *d, *full;
+	struct sched_destination *d, *full;
 
 	sim_add(s, 9, 1, 1);
 	assert_int_equal(sim_start(s, &full), 9);
@@ -331,7 +332,7 @@ static void
 test_unlimited_window(void **state UNUSED)
 {
 	struct sim *s = sim_new(postfix_slots, 0);
-	struct qmgr_destination *d = NULL;
+	struct sched_destination *d = NULL;
 
 	sim_add(s, 1, 0, 50);
 	for (int i = 0; i < 50; i++)
@@ -346,12 +347,12 @@ test_unlimited_window(void **state UNUSED)
 static void
 test_unused_slots_come_back(void **state UNUSED)
 {
-	struct sim *s = sim_new((struct qmgr_slots){.cost = 2, .discount = 0, .minimum = 3}, 20);
-	struct qmgr_job *list;
-	struct qmgr_entry *e;
+	struct sim *s = sim_new((struct sched_slots){.cost = 2, .discount = 0, .minimum = 3}, 20);
+	struct sched_job *list;
+	struct sched_entry *e;
 
 	sim_add(s, 1, 0, 100);
-	list = CONTAINER_OF(s->t.jobs.next, struct qmgr_job, node);
+	list = CONTAINER_OF(s->t.jobs.next, struct sched_job, node);
 	sim_add(s, 2, 0, 3);
 	for (int i = 0; i < 6; i++)
 		assert_int_equal(sim_step(s), 1);
@@ -360,10 +361,10 @@ test_unused_slots_come_back(void **state UNUSED)
 	assert_int_equal(list->slots, 0);
 	/* An operator takes the other two away. */
 	for (int i = 0; i < 2; i++) {
-		e = qmgr_job_first(&s->d[0]);
+		e = sched_job_first(&s->d[0]);
 		assert_ptr_equal(e->message, sim_message(2));
-		qmgr_job_withdraw(e);
-		qmgr_entry_free(&e);
+		sched_job_withdraw(e);
+		sched_entry_free(&e);
 	}
 	assert_int_equal(list->slots, 4);
 	sim_free(s);
@@ -374,8 +375,8 @@ static void
 test_parent_ends_first(void **state UNUSED)
 {
 	struct sim *s =
-	    sim_new((struct qmgr_slots){.cost = 2, .discount = 50, .loan = 3, .minimum = 3}, 1);
-	struct qmgr_destination *d;
+	    sim_new((struct sched_slots){.cost = 2, .discount = 50, .loan = 3, .minimum = 3}, 1);
+	struct sched_destination *d;
 
 	sim_add(s, 1, 0, 8);
 	sim_add(s, 2, 1, 3);
@@ -395,24 +396,24 @@ static void
 check_heap(const struct sim *s)
 {
 	for (size_t i = 1; i < s->t.ready.count; i++)
-		assert_false(qmgr_heap_before(s->t.ready.items[i], s->t.ready.items[(i - 1) / 2]));
+		assert_false(sched_heap_before(s->t.ready.items[i], s->t.ready.items[(i - 1) / 2]));
 	for (size_t i = 0; i < DESTINATIONS; i++) {
-		const struct qmgr_destination *d = &s->d[i];
+		const struct sched_destination *d = &s->d[i];
 		bool ready = !list_is_empty(&d->peers) && d->busy < d->window.window;
 		int64_t rank = INT64_MIN;
 
 		assert_int_equal(d->ready_at != 0, ready); /* J1 */
-		LIST_FOREACH (peer, &d->peers, struct qmgr_peer, by_destination) {
+		LIST_FOREACH (peer, &d->peers, struct sched_peer, by_destination) {
 			assert_true(peer->job->rank > rank);         /* J2 */
 			assert_false(list_is_empty(&peer->entries)); /* J3 */
 			rank = peer->job->rank;
 		}
 	}
-	LIST_FOREACH (job, &s->t.jobs, struct qmgr_job, node) {
+	LIST_FOREACH (job, &s->t.jobs, struct sched_job, node) {
 		assert_false(list_is_empty(&job->peers));
 		if (job->node.next != &s->t.jobs)
 			assert_true(
-			    job->rank < CONTAINER_OF(job->node.next, struct qmgr_job, node)->rank);
+			    job->rank < CONTAINER_OF(job->node.next, struct sched_job, node)->rank);
 	}
 }
 
@@ -421,7 +422,7 @@ static void
 test_invariants(void **state UNUSED)
 {
 	struct sim *s = sim_new(postfix_slots, 3);
-	struct qmgr_destination *running[DESTINATIONS * 3], *d;
+	struct sched_destination *running[DESTINATIONS * 3], *d;
 	size_t count = 0, in = 0, out = 0;
 	uint32_t r = 1;
 
@@ -436,14 +437,15 @@ test_invariants(void **state UNUSED)
 				in += entries;
 			}
 		} else if (i % 50 == 1 && s->t.jobs.next != &s->t.jobs) {
-			struct qmgr_job *job = CONTAINER_OF(s->t.jobs.prev, struct qmgr_job, node);
-			struct qmgr_peer *peer =
-			    CONTAINER_OF(job->peers.next, struct qmgr_peer, by_job);
-			struct qmgr_entry *e =
-			    CONTAINER_OF(peer->entries.next, struct qmgr_entry, node);
+			struct sched_job *job =
+			    CONTAINER_OF(s->t.jobs.prev, struct sched_job, node);
+			struct sched_peer *peer =
+			    CONTAINER_OF(job->peers.next, struct sched_peer, by_job);
+			struct sched_entry *e =
+			    CONTAINER_OF(peer->entries.next, struct sched_entry, node);
 
-			qmgr_job_withdraw(e);
-			qmgr_entry_free(&e);
+			sched_job_withdraw(e);
+			sched_entry_free(&e);
 			out++;
 		} else if (count == ARRAY_LEN(running) || (count > 0 && (r >> 9) % 2 == 0)) {
 			size_t at = (r >> 10) % count;
@@ -470,8 +472,8 @@ static void
 test_ranks_never_run_out(void **state UNUSED)
 {
 	struct sim *s =
-	    sim_new((struct qmgr_slots){.cost = 2, .discount = 100, .loan = 0, .minimum = 1}, 1);
-	struct qmgr_destination *d;
+	    sim_new((struct sched_slots){.cost = 2, .discount = 100, .loan = 0, .minimum = 1}, 1);
+	struct sched_destination *d;
 
 	/* A job that stays in front, blocked, so that overtakers go between it and the list. */
 	sim_add(s, 0, 1, 2);
@@ -493,7 +495,7 @@ static void
 test_destination_rate_delay(void **state UNUSED)
 {
 	struct sim *s = sim_new(postfix_slots, 1);
-	struct qmgr_destination *d;
+	struct sched_destination *d;
 	int64_t now = 0;
 
 	s->t.destination_rate_delay = 2 * CLOCK_SECOND;
@@ -504,15 +506,15 @@ test_destination_rate_delay(void **state UNUSED)
 
 		assert_int_equal(sim_start(s, &d), 1);
 		d->busy--;
-		qmgr_rate_ended(d, now);
-		until = qmgr_rate_release(&s->t, now + CLOCK_SECOND);
+		sched_rate_ended(d, now);
+		until = sched_rate_release(&s->t, now + CLOCK_SECOND);
 		assert_int_equal(until, now + 2 * CLOCK_SECOND);
 		/* Others go on meanwhile. */
 		assert_int_equal(sim_start(s, &d), i == 0 ? 2 : -1);
 		if (i == 0)
 			sim_end(d);
 		now = until;
-		assert_int_equal(qmgr_rate_release(&s->t, now), CLOCK_NEVER);
+		assert_int_equal(sched_rate_release(&s->t, now), CLOCK_NEVER);
 	}
 	s->t.destination_rate_delay = 0;
 	sim_free(s);
@@ -522,23 +524,23 @@ static void
 test_transport_rate_delay(void **state UNUSED)
 {
 	struct sim *s = sim_new(postfix_slots, 20);
-	struct qmgr_destination *d;
+	struct sched_destination *d;
 
 	s->t.transport_rate_delay = CLOCK_SECOND;
 	sim_add(s, 1, 0, 1);
 	sim_add(s, 1, 1, 1);
 	assert_int_equal(sim_start(s, &d), 1);
 	s->t.busy++;
-	qmgr_rate_began(&s->t);
+	sched_rate_began(&s->t);
 	assert_true(s->t.rate_locked); /* for as long as it runs */
-	assert_int_equal(qmgr_rate_release(&s->t, 100 * CLOCK_SECOND), CLOCK_NEVER);
+	assert_int_equal(sched_rate_release(&s->t, 100 * CLOCK_SECOND), CLOCK_NEVER);
 	assert_true(s->t.rate_locked);
 	s->t.busy--;
 	d->busy--;
-	qmgr_rate_ended(d, 100 * CLOCK_SECOND);
-	assert_int_equal(qmgr_rate_release(&s->t, 100 * CLOCK_SECOND), 101 * CLOCK_SECOND);
+	sched_rate_ended(d, 100 * CLOCK_SECOND);
+	assert_int_equal(sched_rate_release(&s->t, 100 * CLOCK_SECOND), 101 * CLOCK_SECOND);
 	assert_true(s->t.rate_locked);
-	assert_int_equal(qmgr_rate_release(&s->t, 101 * CLOCK_SECOND), CLOCK_NEVER);
+	assert_int_equal(sched_rate_release(&s->t, 101 * CLOCK_SECOND), CLOCK_NEVER);
 	assert_false(s->t.rate_locked);
 	sim_free(s);
 }

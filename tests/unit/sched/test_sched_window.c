@@ -1,5 +1,5 @@
 /*
- * test_qmgr_window.c - the feedback arithmetic against the figures of Postfix's documentation: with the defaults a destination is dead after
+ * test_sched_window.c - the feedback arithmetic against the figures of Postfix's documentation: with the defaults a destination is dead after
  * 1, 2, 3, 7, 13 consecutive failures from windows of 1, 2, 5, 10, 20.
  */
 #include <setjmp.h>
@@ -11,9 +11,9 @@
 
 #include <string.h>
 
-#include "qmgr/qmgr_window.h"
+#include "sched/sched_window.h"
 
-static const struct qmgr_window_limits defaults = {
+static const struct sched_window_limits defaults = {
     .initial = 5,
     .limit = 20,
     .failed_cohort_limit = 1,
@@ -27,10 +27,10 @@ test_failures_until_dead(void **state UNUSED)
 	static const int cases[][2] = {{1, 1}, {2, 2}, {5, 3}, {10, 7}, {20, 13}};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct qmgr_window w = {.window = cases[i][0]};
+		struct sched_window w = {.window = cases[i][0]};
 		int failures = 1;
 
-		while (!qmgr_window_failure(&w, &defaults))
+		while (!sched_window_failure(&w, &defaults))
 			failures++;
 		assert_int_equal(failures, cases[i][1]);
 	}
@@ -39,15 +39,15 @@ test_failures_until_dead(void **state UNUSED)
 static void
 test_failures_per_concurrency(void **state UNUSED)
 {
-	struct qmgr_window_limits limits = defaults;
+	struct sched_window_limits limits = defaults;
 	int windows[] = {1, 2, 5, 10, 20};
 
-	limits.negative.by = QMGR_FEEDBACK_CONCURRENCY;
+	limits.negative.by = SCHED_FEEDBACK_CONCURRENCY;
 	for (size_t i = 0; i < ARRAY_LEN(windows); i++) {
-		struct qmgr_window w = {.window = windows[i]};
+		struct sched_window w = {.window = windows[i]};
 		int failures = 1;
 
-		while (!qmgr_window_failure(&w, &limits))
+		while (!sched_window_failure(&w, &limits))
 			failures++;
 		assert_true(failures >= windows[i] / 2 && failures <= windows[i]);
 	}
@@ -56,43 +56,43 @@ test_failures_per_concurrency(void **state UNUSED)
 static void
 test_growth_needs_use(void **state UNUSED)
 {
-	struct qmgr_window w;
+	struct sched_window w;
 
-	qmgr_window_init(&w, &defaults);
+	sched_window_init(&w, &defaults);
 	assert_int_equal(w.window, 5);
 	for (int i = 0; i < 100; i++)
-		qmgr_window_success(&w, &defaults, 1);
+		sched_window_success(&w, &defaults, 1);
 	assert_int_equal(w.window, 6);
 	for (int i = 0; i < 100; i++)
-		qmgr_window_success(&w, &defaults, w.window);
+		sched_window_success(&w, &defaults, w.window);
 	assert_int_equal(w.window, 20);
 }
 
 static void
 test_success_forgets_failures(void **state UNUSED)
 {
-	struct qmgr_window w = {.window = 5};
+	struct sched_window w = {.window = 5};
 
-	assert_false(qmgr_window_failure(&w, &defaults));
-	assert_false(qmgr_window_failure(&w, &defaults));
-	qmgr_window_success(&w, &defaults, 1);
+	assert_false(sched_window_failure(&w, &defaults));
+	assert_false(sched_window_failure(&w, &defaults));
+	sched_window_success(&w, &defaults, 1);
 	assert_true(w.fail_cohorts == 0);
-	assert_false(qmgr_window_failure(&w, &defaults));
+	assert_false(sched_window_failure(&w, &defaults));
 }
 
 static void
 test_never_dead_and_floor(void **state UNUSED)
 {
-	struct qmgr_window_limits limits = defaults;
-	struct qmgr_window w = {.window = 3};
+	struct sched_window_limits limits = defaults;
+	struct sched_window w = {.window = 3};
 
 	limits.failed_cohort_limit = 0;
 	for (int i = 0; i < 50; i++)
-		assert_false(qmgr_window_failure(&w, &limits));
+		assert_false(sched_window_failure(&w, &limits));
 	assert_int_equal(w.window, 1);
-	qmgr_window_revive(&w, &limits, 0);
+	sched_window_revive(&w, &limits, 0);
 	assert_int_equal(w.window, 5);
-	qmgr_window_revive(&w, &limits, 2);
+	sched_window_revive(&w, &limits, 2);
 	assert_int_equal(w.window, 2);
 }
 
@@ -100,12 +100,12 @@ test_never_dead_and_floor(void **state UNUSED)
 
 /* Good deliveries, the window always in use, until it is `to`. */
 static int
-successes_until(struct qmgr_window *w, const struct qmgr_window_limits *limits, int to)
+successes_until(struct sched_window *w, const struct sched_window_limits *limits, int to)
 {
 	int n = 0;
 
 	while (w->window < to) {
-		qmgr_window_success(w, limits, w->window);
+		sched_window_success(w, limits, w->window);
 		n++;
 	}
 	return n;
@@ -119,24 +119,24 @@ static void
 test_growth_by_feedback(void **state UNUSED)
 {
 	static const struct {
-		enum qmgr_feedback_by by;
+		enum sched_feedback_by by;
 		int successes;
 	} cases[] = {
-	    {QMGR_FEEDBACK_FIXED, 15},
-	    {QMGR_FEEDBACK_CONCURRENCY, 180},
+	    {SCHED_FEEDBACK_FIXED, 15},
+	    {SCHED_FEEDBACK_CONCURRENCY, 180},
 	};
-	struct qmgr_window_limits limits = defaults;
-	struct qmgr_window w;
+	struct sched_window_limits limits = defaults;
+	struct sched_window w;
 	int n;
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		limits.positive.by = cases[i].by;
-		qmgr_window_init(&w, &limits);
+		sched_window_init(&w, &limits);
 		n = successes_until(&w, &limits, 20);
 		assert_in_range(n, cases[i].successes - 8, cases[i].successes);
 	}
-	limits.positive.by = QMGR_FEEDBACK_SQRT_CONCURRENCY;
-	qmgr_window_init(&w, &limits);
+	limits.positive.by = SCHED_FEEDBACK_SQRT_CONCURRENCY;
+	sched_window_init(&w, &limits);
 	n = successes_until(&w, &limits, 20);
 	assert_in_range(n, 45, 60);
 }
@@ -145,17 +145,17 @@ test_growth_by_feedback(void **state UNUSED)
 static void
 test_growth_by_cohort(void **state UNUSED)
 {
-	struct qmgr_window_limits limits = defaults;
-	struct qmgr_window w;
+	struct sched_window_limits limits = defaults;
+	struct sched_window w;
 
-	qmgr_window_init(&w, &limits);
+	sched_window_init(&w, &limits);
 	for (int cohort = w.window, i = 0; i < cohort; i++)
-		qmgr_window_success(&w, &limits, cohort);
+		sched_window_success(&w, &limits, cohort);
 	assert_int_equal(w.window, 10);
-	limits.positive.by = QMGR_FEEDBACK_CONCURRENCY;
-	qmgr_window_init(&w, &limits);
+	limits.positive.by = SCHED_FEEDBACK_CONCURRENCY;
+	sched_window_init(&w, &limits);
 	for (int cohort = w.window, i = 0; i < cohort; i++)
-		qmgr_window_success(&w, &limits, cohort);
+		sched_window_success(&w, &limits, cohort);
 	assert_int_equal(w.window, 6);
 }
 
@@ -163,16 +163,16 @@ test_growth_by_cohort(void **state UNUSED)
 static void
 test_reverse_hysteresis(void **state UNUSED)
 {
-	struct qmgr_window_limits limits = defaults;
-	struct qmgr_window w = {.window = 10};
+	struct sched_window_limits limits = defaults;
+	struct sched_window w = {.window = 10};
 	int at[3] = {0}, n = 0;
 
 	limits.failed_cohort_limit = 0;
-	limits.negative.by = QMGR_FEEDBACK_CONCURRENCY;
+	limits.negative.by = SCHED_FEEDBACK_CONCURRENCY;
 	for (int i = 1; n < 3; i++) {
 		int before = w.window;
 
-		assert_false(qmgr_window_failure(&w, &limits));
+		assert_false(sched_window_failure(&w, &limits));
 		if (w.window < before)
 			at[n++] = i;
 	}
@@ -194,29 +194,29 @@ struct trial {
 };
 
 static struct trial
-run_trial(enum qmgr_feedback_by by)
+run_trial(enum sched_feedback_by by)
 {
-	struct qmgr_window_limits limits = {.initial = 20,
+	struct sched_window_limits limits = {.initial = 20,
 	    .limit = 20,
 	    .failed_cohort_limit = 1,
 	    .positive = {1, by},
 	    .negative = {1, by}};
 	struct server s = {0};
-	struct qmgr_window w;
+	struct sched_window w;
 	double area = 0, last = 0, started = -1;
 	int running = 0, good = 0, bad = 0;
 
-	qmgr_window_init(&w, &limits);
+	sched_window_init(&w, &limits);
 	for (double now = 0; good + bad < 1000; now += 0.01) {
 		for (int i = 0; i < 5; i++)
 			if (s.busy[i] > 0 && s.busy[i] <= now) {
 				s.busy[i] = 0;
-				qmgr_window_success(&w, &limits, running--);
+				sched_window_success(&w, &limits, running--);
 				good++;
 			}
 		while (s.waiting > 0 && now - s.since[0] > 30) {
 			memmove(s.since, s.since + 1, (size_t)--s.waiting * sizeof(double));
-			assert_false(qmgr_window_failure(&w, &limits)); /* never dead */
+			assert_false(sched_window_failure(&w, &limits)); /* never dead */
 			running--;
 			bad++;
 		}
@@ -243,8 +243,8 @@ run_trial(enum qmgr_feedback_by by)
 static void
 test_busy_server(void **state UNUSED)
 {
-	static const enum qmgr_feedback_by styles[] = {
-	    QMGR_FEEDBACK_CONCURRENCY, QMGR_FEEDBACK_SQRT_CONCURRENCY, QMGR_FEEDBACK_FIXED};
+	static const enum sched_feedback_by styles[] = {
+	    SCHED_FEEDBACK_CONCURRENCY, SCHED_FEEDBACK_SQRT_CONCURRENCY, SCHED_FEEDBACK_FIXED};
 
 	for (size_t i = 0; i < ARRAY_LEN(styles); i++) {
 		struct trial t = run_trial(styles[i]);
@@ -257,24 +257,24 @@ test_busy_server(void **state UNUSED)
 static void
 test_feedback_syntax(void **state UNUSED)
 {
-	struct qmgr_feedback f;
+	struct sched_feedback f;
 	struct err err;
 
-	assert_true(qmgr_feedback_parse(SPAN_LIT("1"), &f, &err) && f.base == 1.0 &&
-		    f.by == QMGR_FEEDBACK_FIXED);
-	assert_true(qmgr_feedback_parse(SPAN_LIT("1/concurrency"), &f, &err) &&
-		    f.by == QMGR_FEEDBACK_CONCURRENCY);
-	assert_true(qmgr_feedback_parse(SPAN_LIT("1/8"), &f, &err) && f.base == 0.125);
-	assert_true(qmgr_feedback_parse(SPAN_LIT("0.5 / concurrency"), &f, &err) && f.base == 0.5);
-	assert_true(qmgr_feedback_parse(SPAN_LIT("1/sqrt_concurrency"), &f, &err) &&
-		    f.by == QMGR_FEEDBACK_SQRT_CONCURRENCY);
-	assert_true(qmgr_feedback_value(&f, 16) == 0.25);
-	assert_false(qmgr_feedback_parse(SPAN_LIT("1/"), &f, &err));
-	assert_false(qmgr_feedback_parse(SPAN_LIT("1/nothing"), &f, &err));
-	assert_false(qmgr_feedback_parse(SPAN_LIT("2"), &f, &err));
-	assert_false(qmgr_feedback_parse(SPAN_LIT("x"), &f, &err));
-	assert_false(qmgr_feedback_parse(SPAN_LIT(""), &f, &err));
-	assert_false(qmgr_feedback_parse(SPAN_LIT("1/0"), &f, &err));
+	assert_true(sched_feedback_parse(SPAN_LIT("1"), &f, &err) && f.base == 1.0 &&
+		    f.by == SCHED_FEEDBACK_FIXED);
+	assert_true(sched_feedback_parse(SPAN_LIT("1/concurrency"), &f, &err) &&
+		    f.by == SCHED_FEEDBACK_CONCURRENCY);
+	assert_true(sched_feedback_parse(SPAN_LIT("1/8"), &f, &err) && f.base == 0.125);
+	assert_true(sched_feedback_parse(SPAN_LIT("0.5 / concurrency"), &f, &err) && f.base == 0.5);
+	assert_true(sched_feedback_parse(SPAN_LIT("1/sqrt_concurrency"), &f, &err) &&
+		    f.by == SCHED_FEEDBACK_SQRT_CONCURRENCY);
+	assert_true(sched_feedback_value(&f, 16) == 0.25);
+	assert_false(sched_feedback_parse(SPAN_LIT("1/"), &f, &err));
+	assert_false(sched_feedback_parse(SPAN_LIT("1/nothing"), &f, &err));
+	assert_false(sched_feedback_parse(SPAN_LIT("2"), &f, &err));
+	assert_false(sched_feedback_parse(SPAN_LIT("x"), &f, &err));
+	assert_false(sched_feedback_parse(SPAN_LIT(""), &f, &err));
+	assert_false(sched_feedback_parse(SPAN_LIT("1/0"), &f, &err));
 }
 
 int

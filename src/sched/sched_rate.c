@@ -1,13 +1,13 @@
 /*
- * qmgr_rate.c - see qmgr_rate.h. All destinations of a transport pause equally long, so the one that began first ends first.
+ * sched_rate.c - see sched_rate.h. All destinations of a transport pause equally long, so the one that began first ends first.
  */
-#include "qmgr/qmgr_rate.h"
+#include "sched/sched_rate.h"
 
 #include "base/clock.h"
-#include "qmgr/qmgr_job.h"
+#include "sched/sched_job.h"
 
 void
-qmgr_rate_began(struct qmgr_transport *t)
+sched_rate_began(struct sched_transport *t)
 {
 	if (t->transport_rate_delay == 0)
 		return;
@@ -16,9 +16,9 @@ qmgr_rate_began(struct qmgr_transport *t)
 }
 
 void
-qmgr_rate_ended(struct qmgr_destination *d, int64_t now)
+sched_rate_ended(struct sched_destination *d, int64_t now)
 {
-	struct qmgr_transport *t = d->transport;
+	struct sched_transport *t = d->transport;
 
 	if (t->rate_locked && t->busy == 0)
 		t->rate_until = now + t->transport_rate_delay;
@@ -26,11 +26,11 @@ qmgr_rate_ended(struct qmgr_destination *d, int64_t now)
 		return;
 	d->suspended_until = now + t->destination_rate_delay;
 	list_add(&t->suspended, &d->suspended);
-	qmgr_job_check(d);
+	sched_job_check(d);
 }
 
 int64_t
-qmgr_rate_release(struct qmgr_transport *t, int64_t now)
+sched_rate_release(struct sched_transport *t, int64_t now)
 {
 	int64_t next = CLOCK_NEVER;
 
@@ -41,13 +41,13 @@ qmgr_rate_release(struct qmgr_transport *t, int64_t now)
 			next = t->rate_until;
 	}
 	while (!list_is_empty(&t->suspended)) {
-		struct qmgr_destination *d =
-		    LIST_FIRST(&t->suspended, struct qmgr_destination, suspended);
+		struct sched_destination *d =
+		    LIST_FIRST(&t->suspended, struct sched_destination, suspended);
 
 		if (d->suspended_until > now)
 			return MIN(next, d->suspended_until);
 		list_remove(&d->suspended);
-		qmgr_job_check(d);
+		sched_job_check(d);
 	}
 	return next;
 }
