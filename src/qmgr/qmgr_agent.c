@@ -168,7 +168,7 @@ qmgr_agent_hand_out(struct qmgr_agent *a, struct sched_entry *e)
 	    .content_inline = m->claimed->content_here,
 	    .content = m->claimed->content,
 	    .attrs = m->attrs,
-	    .attr_count = m->envelope->attr_count,
+	    .attr_count = m->attr_count,
 	    .rcpts = rcpts,
 	    .rcpt_count = e->rcpt_count,
 	    .verify_only = m->probe,

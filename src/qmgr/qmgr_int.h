@@ -41,10 +41,12 @@ struct qmgr_message {
 	struct queue_claimed *claimed;         /* owned */
 	const struct queue_envelope *envelope; /* = &claimed->envelope */
 	char queue_id[MAIL_QUEUE_ID_SIZE];
-	int64_t activated;           /* real us: when it was claimed */
-	struct delivery_attr *attrs; /* of the envelope, in the claimed message's arena */
-	size_t open;                 /* recipients whose outcome is not stored yet */
-	size_t undecided;            /* recipients without an outcome */
+	int64_t activated; /* real us: when it was claimed */
+	struct delivery_attr
+	    *attrs; /* of the envelope, for agents, in the claimed message's arena */
+	size_t attr_count;
+	size_t open;       /* recipients whose outcome is not stored yet */
+	size_t undecided;  /* recipients without an outcome */
 	size_t in_batch;   /* while a batch is recorded: how many of its results are in it */
 	size_t holds;      /* somebody is using it: do not free */
 	uint32_t resolved; /* recipients whose destination has been looked up */

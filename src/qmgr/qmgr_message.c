@@ -38,7 +38,10 @@ qmgr_message_log_expired(const struct qmgr_message *m)
 	log_info("%s", buf_str(&line));
 }
 
-/* The attributes in the words of the delivery format: same bytes, no copies. */
+/*
+ * The attributes in the words of the delivery format: same bytes, no copies. Those that say what recipients expanded to are for our
+ * reports, and may be more than a request can hold.
+ */
 static void
 qmgr_message_attrs(struct qmgr_message *m)
 {
@@ -46,7 +49,9 @@ qmgr_message_attrs(struct qmgr_message *m)
 
 	m->attrs = arena_alloc(&m->claimed->arena, e->attr_count * sizeof(*m->attrs));
 	for (size_t i = 0; i < e->attr_count; i++)
-		m->attrs[i] = (struct delivery_attr){e->attrs[i].name, e->attrs[i].value};
+		if (!span_equal_str(e->attrs[i].name, "expanded"))
+			m->attrs[m->attr_count++] =
+			    (struct delivery_attr){e->attrs[i].name, e->attrs[i].value};
 }
 
 /* ---- parts of one message ---------------------------------------------------------------------------------------- */

@@ -136,6 +136,14 @@ qmgr_schedule_refuse(struct qmgr *q, struct sched_transport *t, const char *next
 
 /* ---- recipients to entries --------------------------------------------------------------------------------------- */
 
+/* What it takes in a request (service/delivery.c), about. */
+static size_t
+qmgr_schedule_bytes(const struct queue_rcpt *r)
+{
+	return 64 + strlen(r->addr) + (r->orig_addr != NULL ? strlen(r->orig_addr) : 0) +
+	       (r->dsn_orcpt != NULL ? strlen(r->dsn_orcpt) : 0);
+}
+
 void
 qmgr_schedule_rcpt_to(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, const char *transport,
     const char *nexthop)
@@ -146,6 +154,7 @@ qmgr_schedule_rcpt_to(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt, con
 	    .queued = m->activated,
 	    .unread = qmgr_message_unread(m),
 	    .singly = queue_envelope_attr(m->envelope, "verp").len != 0,
+	    .bytes = qmgr_schedule_bytes(&m->envelope->rcpts[rcpt]),
 	};
 	struct sched_transport *t = qmgr_transport_get(q, transport);
 	struct sched_destination *d;

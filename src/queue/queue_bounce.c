@@ -12,11 +12,15 @@
 static const struct db_statement sql_lock = {"bounce_lock",
     "SELECT msg_id FROM mailq.deferred_message m WHERE msg_id = ANY ($1) AND EXISTS (SELECT FROM "
     "mailq.notification n WHERE n.msg_id = m.msg_id) ORDER BY msg_id FOR UPDATE"};
-/* $1 messages, $2 bytes. Those of which somebody still has recipients in his hands wait for him. */
+/*
+ * $1 messages, $2 bytes. Those of which somebody still has recipients in his hands wait for him. Content and attributes come with the
+ * first row of a message: these may be as long as a list of recipients.
+ */
+#define FIRST_OF_MESSAGE "row_number() OVER (PARTITION BY n.msg_id ORDER BY n.kind, n.rcpt_no) = 1"
 static const struct db_statement sql_read = {"bounce_read",
-    "SELECT n.msg_id, m.arrival, m.size, m.content_id, m.sender, m.attrs, m.expires_at, CASE WHEN "
-    "row_number() OVER (PARTITION BY n.msg_id ORDER BY n.kind, n.rcpt_no) = 1 "
-    "THEN coalesce(substring(m.content FROM 1 FOR $2), substring((SELECT string_agg(c.data, '' "
+    "SELECT n.msg_id, m.arrival, m.size, m.content_id, m.sender, CASE WHEN " FIRST_OF_MESSAGE
+    " THEN m.attrs END, m.expires_at, CASE WHEN " FIRST_OF_MESSAGE
+    " THEN coalesce(substring(m.content FROM 1 FOR $2), substring((SELECT string_agg(c.data, '' "
     "ORDER BY c.start) FROM mailq.large_chunk c WHERE c.content_id = m.content_id AND c.start < $2) "
     "FROM 1 FOR $2)) END, n.kind, n.rcpt_no, n.dsn_notify, n.at, n.action, n.addr, n.orig_addr, "
     "n.dsn_orcpt, n.dsn, n.reason, n.remote_mta, n.diagnostic FROM mailq.notification n "
@@ -86,6 +90,7 @@ read_notice(struct arena *a, const struct db_result *r, size_t row, struct queue
 	};
 }
 
+/* `row`: the message's first. */
 static void
 read_envelope(struct arena *a, const struct db_result *r, size_t row, struct queue_envelope *ret)
 {
@@ -111,7 +116,7 @@ mint_all(struct queue_desk *d, int64_t ids[QUEUE_COMPOSE_MAX])
 	return true;
 }
 
-/* The notices of rows first..end-1, which are of one message and kind. `content` is in the message's first row. */
+/* The notices of rows first..end-1, which are of one message and kind. `content` is the message's first row. */
 static bool
 compose_one(struct compose *c, size_t content, size_t first, size_t end)
 {
@@ -126,7 +131,7 @@ compose_one(struct compose *c, size_t content, size_t first, size_t end)
 
 	if (!mint_all(c->desk, ids))
 		return false;
-	read_envelope(&arena, c->rows, first, &envelope);
+	read_envelope(&arena, c->rows, content, &envelope);
 	notices = arena_alloc(&arena, (end - first) * sizeof(*notices));
 	for (size_t i = first; i < end; i++)
 		read_notice(&arena, c->rows, i, &notices[i - first]);
@@ -153,11 +158,11 @@ same_group(const struct db_result *r, size_t a, size_t b)
 	       db_result_int(r, a, COL_KIND) == db_result_int(r, b, COL_KIND);
 }
 
-/* Of a message with VERP each failed recipient is told of by itself. */
+/* Of a message, whose first row is `content`, with VERP each failed recipient is told of by itself. */
 static bool
-is_alone(const struct compose *c, size_t row)
+is_alone(const struct compose *c, size_t content, size_t row)
 {
-	struct span attrs = db_result_span(c->rows, row, COL_ATTRS);
+	struct span attrs = db_result_span(c->rows, content, COL_ATTRS);
 
 	return c->desk->settings.bounce_singly_with != NULL &&
 	       db_result_int(c->rows, row, COL_KIND) == QUEUE_NOTIFY_FAILURE &&
@@ -178,7 +183,8 @@ compose_rows(struct compose *c)
 		if (id != db_result_int(c->rows, content, COL_MSG_ID))
 			content = first;
 		end = first + 1;
-		while (end < rows && !is_alone(c, first) && same_group(c->rows, first, end))
+		while (
+		    end < rows && !is_alone(c, content, first) && same_group(c->rows, first, end))
 			end++;
 		if (!compose_one(c, content, first, end))
 			return false;

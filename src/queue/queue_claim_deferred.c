@@ -23,11 +23,17 @@ static const struct db_statement sql_lock = {"deferred_lock",
     "WHERE epoch = $1 AND state <> 'dead') ORDER BY greatest(next_due, dead_until) LIMIT $2 "
     "FOR UPDATE SKIP LOCKED"};
 
-/* From rows `u` to what queue_claimed_from_deferred() wants; the content comes with the first row of a message. */
-#define TAKEN_COLUMNS(inline)                                                                                                                                                                           \
-	"SELECT m.msg_id, m.arrival, m.size, m.content_id, m.sender, m.attrs, CASE WHEN m.size <= " inline " AND row_number() OVER (PARTITION BY u.msg_id ORDER BY u.rcpt_no) = 1 THEN m.content END, " \
-													   "u.rcpt_no, u.attempts, u.dsn_notify, u.addr, u.orig_addr, u.dsn_orcpt "                     \
-													   "FROM u JOIN mailq.deferred_message m ON m.msg_id = u.msg_id ORDER BY u.msg_id, u.rcpt_no"
+/*
+ * From rows `u` to what queue_claimed_from_deferred() wants. Content and attributes come with the first row of a message: these may be
+ * as long as a list of recipients.
+ */
+#define FIRST_OF_MESSAGE "row_number() OVER (PARTITION BY u.msg_id ORDER BY u.rcpt_no) = 1"
+#define TAKEN_COLUMNS(inline)                                                                                                              \
+	"SELECT m.msg_id, m.arrival, m.size, m.content_id, m.sender, CASE WHEN " FIRST_OF_MESSAGE                                          \
+	" THEN m.attrs END, CASE WHEN m.size <= " inline " AND " FIRST_OF_MESSAGE                                                          \
+							 " THEN m.content END, u.rcpt_no, u.attempts, u.dsn_notify, u.addr, u.orig_addr, " \
+							 "u.dsn_orcpt FROM u JOIN mailq.deferred_message m ON m.msg_id = u.msg_id "        \
+							 "ORDER BY u.msg_id, u.rcpt_no"
 
 /*
  * $1 epoch, $2 destinations, $3 rows of each, $4 rows in all, $5 inline. A statement after the lock: it sees every row whose

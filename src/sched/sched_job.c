@@ -160,14 +160,15 @@ sched_peer_leave(struct sched_peer *peer)
 
 /* The last waiting entry of the peer if it has room for one more recipient, else a new one. */
 static struct sched_entry *
-sched_entry_for(struct sched_peer *peer, bool singly)
+sched_entry_for(struct sched_peer *peer, const struct sched_job_owner *owner)
 {
-	size_t limit = singly ? 1 : peer->destination->transport->recipient_limit;
+	size_t limit = owner->singly ? 1 : peer->destination->transport->recipient_limit;
 	struct sched_entry *e = NULL;
 
 	if (!list_is_empty(&peer->entries))
 		e = CONTAINER_OF(peer->entries.prev, struct sched_entry, node);
-	if (e != NULL && (limit == 0 || e->rcpt_count < limit))
+	if (e != NULL && (limit == 0 || e->rcpt_count < limit) &&
+	    e->bytes + owner->bytes <= SCHED_ENTRY_BYTES)
 		return e;
 	e = mem_new(struct sched_entry);
 	e->destination = peer->destination;
@@ -183,7 +184,7 @@ void
 sched_job_add(struct sched_destination *d, const struct sched_job_owner *owner, uint32_t rcpt)
 {
 	struct sched_job *job = sched_job_of(d->transport, owner);
-	struct sched_entry *e = sched_entry_for(sched_peer_for(job, d), owner->singly);
+	struct sched_entry *e = sched_entry_for(sched_peer_for(job, d), owner);
 
 	job->unread = owner->unread;
 	/* Grown by doubling: entries of large lists reach the recipient limit one by one. */
@@ -191,6 +192,7 @@ sched_job_add(struct sched_destination *d, const struct sched_job_owner *owner, 
 		e->rcpts = mem_resize(
 		    e->rcpts, e->rcpt_count != 0 ? e->rcpt_count * 2 : 1, sizeof(*e->rcpts));
 	e->rcpts[e->rcpt_count++] = rcpt;
+	e->bytes += owner->bytes;
 	d->transport->waiting++;
 	sched_job_check(d);
 }

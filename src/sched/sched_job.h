@@ -153,6 +153,7 @@ struct sched_entry {
 	struct sched_peer *peer; /* while waiting */
 	uint32_t *rcpts;         /* owned: indexes into message->envelope->rcpts */
 	size_t rcpt_count;
+	size_t bytes;             /* of the recipients in a request, about */
 	struct list node;         /* in peer->entries while waiting */
 	struct qmgr_agent *agent; /* while running */
 	uint32_t delivery;        /* its number on the agent's link */
@@ -165,12 +166,17 @@ void sched_job_done_transport(struct sched_transport *t);
 void sched_job_init_destination(struct sched_destination *d, struct sched_transport *t);
 
 /* A message as the functions below see it. */
+/* Recipients of one entry: a frame to an agent (DELIVERY_FRAME_MAX) has room for them, whatever recipient_limit is. */
+#define SCHED_ENTRY_BYTES (4u << 20)
+
 struct sched_job_owner {
 	struct qmgr_message *message;
 	struct list *jobs; /* its jobs */
 	int64_t queued;    /* real us: when it was taken up */
 	size_t unread;     /* recipients that are still to be read, about */
 	bool singly;       /* one recipient a delivery, whatever the transport takes (VERP) */
+	size_t
+	    bytes; /* of the recipient that is added: as many as fit into a request go together */
 };
 
 /* Queues recipient number `rcpt` of a message for `d`: in its last waiting entry if that has room, else in a new one. */

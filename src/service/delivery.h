@@ -35,7 +35,7 @@ enum delivery_frame {
 /* Contents up to this size travel inside the request; larger ones are pulled. */
 #define DELIVERY_INLINE_MAX 65536
 /* Largest frame: a request with all its recipients and an inline content. */
-#define DELIVERY_FRAME_MAX  (8u << 20)
+#define DELIVERY_FRAME_MAX  (64u << 20)
 
 struct delivery_hello {
 	struct span service; /* the transport: name of the master.cf line */

@@ -323,6 +323,29 @@ def test_client_vanishes_large(t):
     client_vanishes(t, MESSAGE + (b"y" * 998 + b"\r\n") * 3000)
 
 
+@limit(120)
+def test_long_attributes(t):
+    """What a thousand recipients expanded to is a megabyte that belongs to the message, not to each of them."""
+    sink = t.sink()
+    r = t.relay(sink=sink, main={"virtual_alias_maps": "inline:{@alias.example=bob@dest.example}",
+                                 "virtual_alias_domains": "alias.example", "message_size_limit": "50000000"})
+    count, group = 1000, 100
+    c = t.client(r)
+    c.ehlo()
+    c.cmd("MAIL FROM:<%s>" % ALICE, 250)
+    for i in range(0, count, group):
+        c.pipeline(["RCPT TO:<%d.%s@alias.example> NOTIFY=SUCCESS" % (n, "x" * 1900) for n in range(i, i + group)],
+                   [250] * group)
+    c.content(MESSAGE + b"x\r\n")
+    t.wait("all recipients and the report",
+           lambda: sum(len(m.recipients) for m in sink.taken() if m.sender) == count
+           and any(not m.sender for m in sink.taken()), 90)
+    r.wait_empty(30)
+    with open("/proc/%d/status" % r.pids("qmgr")[0]) as f:
+        peak = int(re.search(r"VmHWM:\s*(\d+) kB", f.read()).group(1))
+    assert peak < 700000, "the scheduler took %d kB" % peak
+
+
 def test_client_silent(t):
     """A client that says nothing is sent away after smtpd_timeout."""
     r = t.relay(main={"smtpd_timeout": "2s"})

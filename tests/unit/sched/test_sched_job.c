@@ -545,6 +545,31 @@ test_transport_rate_delay(void **state UNUSED)
 	sim_free(s);
 }
 
+/* Recipients go together as far as the transport takes them and a request has room. */
+static void
+test_bytes(void **state)
+{
+	struct sim *s = sim_new((struct sched_slots){0}, 5);
+	struct sched_job_owner owner = {
+	    .message = sim_message(0),
+	    .jobs = &s->jobs[0],
+	    .queued = s->now,
+	    .bytes = SCHED_ENTRY_BYTES / 3,
+	};
+
+	(void)state;
+	s->t.recipient_limit = 0;
+	for (uint32_t i = 0; i < 7; i++)
+		sched_job_add(&s->d[0], &owner, i);
+	assert_int_equal(s->d[0].todo_count, 3);
+	assert_int_equal(sched_job_first(&s->d[0])->rcpt_count, 3);
+	/* One that is larger goes alone. */
+	owner.bytes = 2 * SCHED_ENTRY_BYTES;
+	sched_job_add(&s->d[0], &owner, 7);
+	assert_int_equal(s->d[0].todo_count, 4);
+	sim_free(s);
+}
+
 int
 main(void)
 {
@@ -565,6 +590,7 @@ main(void)
 	    cmocka_unit_test(test_ranks_never_run_out),
 	    cmocka_unit_test(test_destination_rate_delay),
 	    cmocka_unit_test(test_transport_rate_delay),
+	    cmocka_unit_test(test_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
