@@ -87,6 +87,10 @@ open_file(struct message *m)
 	m->fd = openat(m->dir->fd, m->name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 	if (m->fd < 0 && (errno == ENOENT || errno == EACCES))
 		return PICKUP_KEPT; /* gone, or still being written: nobody else may read it then */
+	if (m->fd < 0 && errno == ELOOP) {
+		log_warn("%s/%s: symbolic link", MAILDROP_DIR, m->name);
+		return PICKUP_KEPT;
+	}
 	if (m->fd < 0 || fstat(m->fd, &m->st) != 0) {
 		log_warn("open %s/%s: %s", MAILDROP_DIR, m->name, strerror(errno));
 		return PICKUP_AGAIN;

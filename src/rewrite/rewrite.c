@@ -85,7 +85,7 @@ rewrite_is_own_literal(const struct rewrite *r, struct span domain)
 	const struct sockaddr *sa;
 	char text[65];
 
-	if (domain.len < 3 || domain.len > sizeof(text))
+	if (domain.len < 3 || domain.len >= sizeof(text))
 		return false;
 	if (domain.ptr[0] == '[' && domain.ptr[domain.len - 1] == ']')
 		domain = span_of(domain.ptr + 1, domain.len - 2);

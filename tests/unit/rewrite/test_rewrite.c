@@ -315,6 +315,20 @@ test_class_trouble(void **state UNUSED)
 	rewrite_free(&r);
 }
 
+/* A domain of each length, where one without brackets may be an address too. */
+static void
+test_long_domains(void **state UNUSED)
+{
+	struct rewrite *r = rewrite_from(MAIN_CF "resolve_numeric_domain = yes\n");
+	char domain[300];
+
+	memset(domain, '1', sizeof(domain));
+	for (size_t n = 1; n < sizeof(domain); n++)
+		assert_int_equal(rewrite_class_of(r, span_of(domain, n)), REWRITE_DEFAULT);
+	assert_int_equal(rewrite_class_of(r, SPAN_LIT("127.0.0.1")), REWRITE_LOCAL);
+	rewrite_free(&r);
+}
+
 int
 main(void)
 {
@@ -329,6 +343,7 @@ main(void)
 	    cmocka_unit_test(test_senders),
 	    cmocka_unit_test(test_relocated),
 	    cmocka_unit_test(test_class_trouble),
+	    cmocka_unit_test(test_long_domains),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
