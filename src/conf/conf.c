@@ -212,8 +212,12 @@ check_level(const struct builder *b)
 	char *text CLEANUP(mem_free_str) = expand_param(b, CONF_compatibility_level);
 	int64_t level;
 
-	if (!conf_level_parse(span_str(text), &level))
-		tell(b, CONF_compatibility_level, "malformed compatibility level");
+	struct buf trouble CLEANUP(buf_done) = {0};
+
+	if (conf_level_parse(span_str(text), &level))
+		return;
+	buf_printf(&trouble, "malformed compatibility level syntax: \"%s\"", text);
+	tell(b, CONF_compatibility_level, buf_str(&trouble));
 }
 
 /* Debian's Postfix takes a value of myorigin that begins with "/" for the file that has it in its first line. */
@@ -301,7 +305,10 @@ keep_first(void *arg, const char *name, int line, const char *text)
 	if (first->found)
 		return;
 	first->found = true;
-	if (line > 0)
+	/* In Postfix's words where these name the parameter; rowpost check names the line in any case. */
+	if (line > 0 && strstr(text, name) != NULL)
+		(void)err_set(first->err, ERR_CONFIG, "4.3.5", "%s", text);
+	else if (line > 0)
 		(void)err_set(
 		    first->err, ERR_CONFIG, "4.3.5", "%s, line %d: %s", first->file, line, text);
 	else
