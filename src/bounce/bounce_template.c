@@ -196,11 +196,22 @@ read_headers(const char *path, enum mail_report_kind kind, struct span text,
 			    path, SPAN_ARG(h.name), names[kind]);
 			return false;
 		}
+		if (!utf8_is_ascii(h.value)) {
+			log_warn(
+			    "%s: non-ASCII \"%.*s\" header value in %s template -- ignoring this "
+			    "template",
+			    path, SPAN_ARG(h.name), names[kind]);
+			return false;
+		}
 		mem_free((void *)(uintptr_t)*field);
 		*field = span_dup(span_trim(h.value));
 	}
 	*ret_body = span_from(text, iter.body);
-	return true;
+	if (span_trim(*ret_body).len != 0)
+		return true;
+	log_warn(
+	    "%s: missing message text in %s template -- ignoring this template", path, names[kind]);
+	return false;
 }
 
 static void
@@ -383,10 +394,14 @@ bounce_template_show(
     const struct conf *conf, const char *path, bool expanded, struct buf *ret, struct err *err)
 {
 	struct bounce_templates t = {0};
+	bool ok;
 
 	if (path == NULL)
 		path = conf_str(conf, CONF_bounce_template_file);
-	if (!read_templates(path, &t, err))
+	log_act_as("bounce");
+	ok = read_templates(path, &t, err);
+	log_act_as(NULL);
+	if (!ok)
 		return false;
 	for (size_t i = 0; i < KINDS; i++) {
 		enum mail_report_kind kind = kinds[i];
