@@ -28,6 +28,8 @@ static struct {
 	char *stderr_tag;
 	int verbose;
 	const char *acting; /* log_act_as(); NULL: as ourselves */
+	void (*keep)(void *arg, enum log_level level, const char *text); /* log_hold() */
+	void *keep_arg;
 	bool ready;
 	bool buffered;
 	unsigned generation; /* calls of log_reopen() */
@@ -230,6 +232,10 @@ log_vline(enum log_level level, const char *program, const char *fmt, va_list ar
 		return;
 	(void)vsnprintf(text, sizeof(text), fmt, args);
 	log_clean(text);
+	if (log_state.keep != NULL && level < LOG_LEVEL_FATAL) {
+		log_state.keep(log_state.keep_arg, level, text);
+		return;
+	}
 	if (log_state.fd >= 0)
 		log_to_file(program, word, text);
 	if (log_state.use_syslog)
@@ -255,6 +261,13 @@ void
 log_act_as(const char *program)
 {
 	log_state.acting = program;
+}
+
+void
+log_hold(void (*keep)(void *arg, enum log_level level, const char *text), void *arg)
+{
+	log_state.keep = keep;
+	log_state.keep_arg = arg;
 }
 
 void

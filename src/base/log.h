@@ -65,6 +65,9 @@ void log_info_as(const char *program, const char *fmt, ...) PRINTF_LIKE(2, 3);
  */
 void log_act_as(const char *program);
 
+/* From here on lines go to `keep` and nowhere else, until log_hold(NULL, NULL): for what is found before its time. Not to be waited in between. */
+void log_hold(void (*keep)(void *arg, enum log_level level, const char *text), void *arg);
+
 #define log_debug(...)                                                                             \
 	do {                                                                                       \
 		if (UNLIKELY(log_is_verbose()))                                                    \

@@ -14,6 +14,9 @@
 #include "base/utf8.h"
 #include "table/table_type.h"
 
+/* Bytes of a key that a log line shows. */
+#define TABLE_KEY_LOGGED 1000
+
 /* How often a file is looked at, and how young a change makes a second reading worth while. */
 #define TABLE_CHECK_EVERY CLOCK_SECOND
 
@@ -108,6 +111,28 @@ table_note_file(struct table *t)
 	t->fresh = t->seen.st_mtim.tv_sec >= now.tv_sec - 1;
 }
 
+/* A line about a table of cleanup: told when cleanup looks into it, and so by one process only. */
+static void
+table_keep_note(void *arg, enum log_level level, const char *text)
+{
+	struct table *t = arg;
+
+	buf_add_char(&t->notes, (char)level);
+	buf_add(&t->notes, text, strlen(text) + 1);
+}
+
+static void
+table_tell_notes(struct table *t)
+{
+	struct buf notes CLEANUP(buf_done) = t->notes;
+
+	t->notes = (struct buf){0};
+	log_act_as("cleanup");
+	for (size_t at = 0; at < notes.len; at += strlen(notes.ptr + at) + 1)
+		log_line((enum log_level)notes.ptr[at], "%s", notes.ptr + at + 1);
+	log_act_as(NULL);
+}
+
 /* Opens or opens again. A file that cannot be read any more makes the table unusable: what it said may be wrong now. */
 static void
 table_load(struct table *t)
@@ -115,8 +140,8 @@ table_load(struct table *t)
 	struct err err = {0};
 	void *before = t->state;
 
-	if (t->path != NULL && (t->flags & TABLE_OF_CLEANUP) != 0)
-		log_act_as("cleanup");
+	if ((t->flags & TABLE_OF_CLEANUP) != 0)
+		log_hold(table_keep_note, t);
 	table_note_file(t);
 	t->state = NULL;
 	t->owner = 0;
@@ -126,7 +151,8 @@ table_load(struct table *t)
 		table_set_trouble(t, err.text);
 		t->state = NULL;
 	}
-	log_act_as(NULL);
+	log_hold(NULL, NULL);
+	t->told = t->told && t->trouble != NULL;
 	if (before != NULL)
 		t->type->close(before);
 }
@@ -254,6 +280,7 @@ table_close(struct table **table)
 		t->type->close(t->state);
 	conf_unref(&t->conf);
 	mem_free(t->registered);
+	buf_done(&t->notes);
 	mem_free(t->trouble);
 	mem_free(t->path);
 	mem_free(t->spec);
@@ -274,15 +301,19 @@ table_is_utf8(const struct table *t)
 
 /* Every failure of a lookup is told here, in Postfix's two lines, and is temporary to the outside. */
 static enum table_result
-table_fail(const struct table *t, struct span key, struct err *err)
+table_fail(struct table *t, struct span key, struct err *err)
 {
 	if ((t->flags & TABLE_OF_CLEANUP) != 0)
 		log_act_as("cleanup");
+	if (t->trouble != NULL && !t->told)
+		log_error("%s", t->trouble);
+	t->told = t->trouble != NULL;
 	if (t->trouble != NULL)
 		log_warn("%s is unavailable. %s", t->spec, t->trouble);
 	else if (err->text[0] != '\0')
 		log_warn("%s: %s", t->spec, err->text);
-	log_warn("%s lookup error for \"%.*s\"", t->spec, SPAN_ARG(span_head(key, 100)));
+	log_warn(
+	    "%s lookup error for \"%.*s\"", t->spec, SPAN_ARG(span_head(key, TABLE_KEY_LOGGED)));
 	log_act_as(NULL);
 	(void)err_set(err, ERR_TEMP, "4.3.0", "%s: %s", t->spec,
 	    t->trouble != NULL ? t->trouble : "lookup error");
@@ -322,6 +353,8 @@ table_lookup_inner(struct table *t, struct span key, struct buf *value, struct e
 	buf_clear(value);
 	if (t->type != NULL && !table_proxy_is_wanted(t))
 		table_refresh(t);
+	if (t->notes.len != 0)
+		table_tell_notes(t);
 	if (t->trouble == NULL)
 		result = table_ask(t, key, value, err);
 	if (result != TABLE_FOUND)
@@ -341,6 +374,8 @@ table_lookup_any(
 		return TABLE_NOT_FOUND;
 	if (t->type != NULL && !table_proxy_is_wanted(t))
 		table_refresh(t);
+	if (t->notes.len != 0)
+		table_tell_notes(t);
 	if (t->trouble != NULL)
 		return table_fail(t, key, err);
 	result = table_ask(t, key, value, err);

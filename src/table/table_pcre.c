@@ -93,6 +93,9 @@ table_pcre_compile(const struct table *t, struct span text, struct span options,
 
 	if (!table_pcre_options(options, &flags, err))
 		return false;
+	if (span_find(options, 'X') < options.len)
+		log_warn("pcre map %.*s, line %d: ignoring obsolete regexp option \"X\"",
+		    SPAN_ARG(t->argument), rule->line);
 	code =
 	    pcre2_compile((PCRE2_SPTR)(const void *)text.ptr, text.len, flags, &error, &at, NULL);
 	if (code == NULL) {

@@ -61,10 +61,13 @@ struct table {
 	size_t users;                  /* times opened */
 	void *state;                   /* the type's own */
 	bool pattern;
-	bool mixed;       /* patterns and fixed strings in one: whole keys, as Postfix asks it */
-	char *trouble;    /* owned: why it cannot be used; or NULL */
-	char *path;       /* owned: file to watch, or NULL */
-	bool unopened;    /* left until it is asked in this process, if ever */
+	bool mixed;    /* patterns and fixed strings in one: whole keys, as Postfix asks it */
+	char *trouble; /* owned: why it cannot be used; or NULL */
+	bool told;     /* the trouble was logged as an error */
+	struct buf
+	    notes;     /* warnings kept for the first lookup (TABLE_OF_CLEANUP): level, text, NUL */
+	char *path;    /* owned: file to watch, or NULL */
+	bool unopened; /* left until it is asked in this process, if ever */
 	struct stat seen; /* the file as it was read */
 	uid_t owner; /* of the file that is open, not of what stands in its place now; 0: no file */
 	bool fresh;  /* it had been changed just before it was read: read again */
