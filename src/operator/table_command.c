@@ -18,9 +18,12 @@ static unsigned
 table_command_flags(const struct table_command *c)
 {
 	bool bytes = c->bytes || ((c->headers || c->body) && !c->text);
+	unsigned twice = c->silent    ? TABLE_DUP_IGNORE
+			 : c->replace ? TABLE_DUP_REPLACE
+				      : TABLE_DUP_WARN;
 
 	return (c->exact_case ? TABLE_EXACT_CASE : 0) | (c->file_values ? TABLE_FILE_VALUES : 0) |
-	       (bytes ? TABLE_BYTES : 0);
+	       (bytes ? TABLE_BYTES : 0) | twice;
 }
 
 static bool

@@ -41,6 +41,13 @@ enum table_flags {
 	TABLE_BYTES = 1 << 4,
 	/* What is wrong with it is logged under the name of cleanup, whose table it is in Postfix. */
 	TABLE_OF_CLEANUP = 1 << 5,
+	/*
+	 * texthash: a key that comes twice. The first one stays, with a warning or without, or the last one does; without
+	 * any of these the table is useless, as for Postfix's daemons.
+	 */
+	TABLE_DUP_WARN = 1 << 6,
+	TABLE_DUP_IGNORE = 1 << 7,
+	TABLE_DUP_REPLACE = 1 << 8,
 };
 
 /* What the key is: a part of an address is never asked of a pattern table, which sees the whole key only. */

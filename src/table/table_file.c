@@ -126,7 +126,12 @@ table_fold_utf8(struct buf *out, struct span key)
 		size_t n = mbrtowc(&c, key.ptr + at, key.len - at, &in);
 
 		MUST(n != (size_t)-1 && n != (size_t)-2);
-		buf_added(out, wcrtomb(buf_room(out, 16), (wchar_t)towlower((wint_t)c), &state));
+		/* The one letter of everyday writing that folds to two. */
+		if (c == 0xdf || c == 0x1e9e)
+			buf_add_str(out, "ss");
+		else
+			buf_added(
+			    out, wcrtomb(buf_room(out, 16), (wchar_t)towlower((wint_t)c), &state));
 		at += MAX(n, 1);
 	}
 	(void)uselocale(before);

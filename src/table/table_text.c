@@ -116,10 +116,15 @@ table_text_line(const struct table *t, struct table_text *text, struct span line
 			    "%s, line %d: record is in \"key: value\" format; is this an alias "
 			    "file?",
 			    file, number);
-		if (table_text_value(t, value, &content, file) &&
-		    !table_text_add(t, text, key, buf_span(&content), false))
+		if (!table_text_value(t, value, &content, file) ||
+		    table_text_add(
+			t, text, key, buf_span(&content), (t->flags & TABLE_DUP_REPLACE) != 0) ||
+		    (t->flags & TABLE_DUP_IGNORE) != 0)
+			return true;
+		if ((t->flags & TABLE_DUP_WARN) == 0)
 			return err_set(err, ERR_CONFIG, "4.3.5",
 			    "%s, line %d: duplicate entry: \"%.*s\"", file, number, SPAN_ARG(key));
+		log_warn("%s, line %d: duplicate entry: \"%.*s\"", file, number, SPAN_ARG(key));
 	}
 	return true;
 }
