@@ -15,6 +15,7 @@ struct access_act {
 	struct access_context *ctx;
 	enum access_thing thing;
 	const char *table;
+	const char *key;   /* what was looked up */
 	const char *value; /* all of it */
 	struct span text;  /* what follows the action */
 	const char *rest;  /* the same as a string */
@@ -125,9 +126,9 @@ access_act_is_allowed(const struct access_act *act, const char *action)
 	if (act->ctx->request->sender != NULL)
 		return true;
 	log_warn(
-	    "access table %s: with smtpd_delay_reject specified, action %s is always skipped in %s "
-	    "restrictions",
-	    act->table, action, access_thing_class(act->thing));
+	    "access table %s: with smtpd_delay_reject=no, action %s is always skipped in Client host or "
+	    "Helo command restrictions",
+	    act->table, action);
 	return false;
 }
 
@@ -151,9 +152,14 @@ access_act_filter(const struct access_act *act)
 {
 	if (!access_act_is_allowed(act, "FILTER"))
 		return ACCESS_DUNNO;
+	if (act->text.len == 0) {
+		log_warn("access table %s entry \"%s\" has FILTER entry without value", act->table,
+		    act->key);
+		return ACCESS_DUNNO;
+	}
 	if (span_find(act->text, ':') == act->text.len) {
 		log_warn("access table %s entry \"%s\" requires transport:destination", act->table,
-		    act->value);
+		    act->key);
 		return ACCESS_DUNNO;
 	}
 	return access_act_note(act, ACCESS_NOTE_FILTER, "triggers FILTER", act->rest);
@@ -189,7 +195,7 @@ access_act_address(const struct access_act *act, enum access_note_kind kind)
 		return ACCESS_DUNNO;
 	if (span_find(act->text, '@') == act->text.len) {
 		log_warn("access table %s entry \"%s\" requires user@domain target", act->table,
-		    act->value);
+		    act->key);
 		return ACCESS_DUNNO;
 	}
 	return access_act_note(act, kind, bcc ? "triggers BCC" : "triggers REDIRECT", act->rest);
@@ -209,7 +215,7 @@ access_act_prepend(const struct access_act *act)
 	mail_header_start(&iter, act->text);
 	if (act->text.len == 0 || !mail_header_next(&iter, &header)) {
 		log_warn(
-		    "access table %s entry \"%s\" requires header: text", act->table, act->value);
+		    "access table %s entry \"%s\" requires header: text", act->table, act->key);
 		return ACCESS_DUNNO;
 	}
 	access_note(act->ctx, ACCESS_NOTE_PREPEND, act->rest, act->rest);
@@ -326,12 +332,12 @@ static const struct {
 };
 
 enum access_result
-access_action(
-    struct access_context *ctx, enum access_thing thing, const char *table, const char *value)
+access_action(struct access_context *ctx, enum access_thing thing, const char *table,
+    const char *key, const char *value)
 {
 	struct span word = span_head(span_str(value), strcspn(value, " \t"));
 	const char *rest = value + word.len + strspn(value + word.len, " \t");
-	const struct access_act act = {ctx, thing, table, value, span_str(rest), rest};
+	const struct access_act act = {ctx, thing, table, key, value, span_str(rest), rest};
 
 	for (size_t i = 0; i < ARRAY_LEN(access_actions); i++)
 		if (span_equal_nocase_str(word, access_actions[i].word))
@@ -345,7 +351,7 @@ access_action(
 		return access_act_reject(&act, code, code >= 500 ? "5.7.1" : "4.7.1");
 	}
 	if (word.len == 0) {
-		log_warn("access table %s entry \"%s\" has empty value", table, value);
+		log_warn("access table %s entry \"%s\" has empty value", table, key);
 		return ACCESS_OK;
 	}
 	return access_act_list(&act);

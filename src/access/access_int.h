@@ -234,9 +234,9 @@ enum access_result access_forbid_ok(struct access_context *ctx, const struct acc
 
 /* ---- access_action.c: access(5) ---- */
 
-/* Does what the table's result `value` says. `table` names it in warnings. */
-enum access_result access_action(
-    struct access_context *ctx, enum access_thing thing, const char *table, const char *value);
+/* Does what the table's result `value` says. Warnings name the table and `key`, what was looked up. */
+enum access_result access_action(struct access_context *ctx, enum access_thing thing,
+    const char *table, const char *key, const char *value);
 
 /* Cuts "X.Y.Z" off the front of `text`; returns it in `dsn` if it is there, else `fallback`. */
 struct span access_action_dsn(struct span text, const char *fallback, char dsn[12]);

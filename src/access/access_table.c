@@ -13,7 +13,7 @@
 
 /* Does what the lookup came to. */
 static enum access_result
-access_table_result(struct access_context *ctx, const struct access_item *item,
+access_table_result(struct access_context *ctx, const struct access_item *item, const char *key,
     enum table_result found, const char *value, bool *ret_found)
 {
 	*ret_found = found != TABLE_NOT_FOUND;
@@ -21,7 +21,7 @@ access_table_result(struct access_context *ctx, const struct access_item *item,
 		return ACCESS_DUNNO;
 	if (found == TABLE_ERROR)
 		value = "451 4.3.5 Server configuration error";
-	return access_action(ctx, item->restriction->thing, item->argument, value);
+	return access_action(ctx, item->restriction->thing, item->argument, key, value);
 }
 
 enum access_result
@@ -33,7 +33,7 @@ access_check_name(
 	enum table_result found = table_domain_lookup(
 	    item->tables, span_str(name), ctx->access->parents_match, &value, &err);
 
-	return access_table_result(ctx, item, found, buf_str(&value), ret_found);
+	return access_table_result(ctx, item, name, found, buf_str(&value), ret_found);
 }
 
 enum access_result
@@ -57,7 +57,7 @@ access_check_network(struct access_context *ctx, const struct access_item *item,
 		key = span_head(key, last);
 		kind = TABLE_KEY_PARTIAL;
 	}
-	return access_table_result(ctx, item, found, buf_str(&value), ret_found);
+	return access_table_result(ctx, item, address, found, buf_str(&value), ret_found);
 }
 
 enum access_result
@@ -107,7 +107,7 @@ access_check_null_sender(struct access_context *ctx, const struct access_item *i
 	    table_list_lookup(item->tables, span_str(key), TABLE_KEY_FULL, &value, &err);
 	bool ignored;
 
-	return access_table_result(ctx, item, found, buf_str(&value), &ignored);
+	return access_table_result(ctx, item, key, found, buf_str(&value), &ignored);
 }
 
 enum access_result
@@ -139,7 +139,7 @@ access_check_address_table(struct access_context *ctx, const struct access_item 
 	mail_addr_fold(folded, strlen(folded));
 	table_found =
 	    table_address_lookup(item->tables, &rules, span_str(folded), &value, NULL, &err);
-	result = access_table_result(ctx, item, table_found, buf_str(&value), &found);
+	result = access_table_result(ctx, item, address, table_found, buf_str(&value), &found);
 	/* A recipient with routing inside is not what the table knows. */
 	if (result == ACCESS_OK && thing == ACCESS_THING_RCPT &&
 	    access_is_untrusted_route(ctx, span_str(address)))

@@ -121,6 +121,16 @@ access_unlisted_reject(const struct access_unlisted *u, enum conf_param code, co
 }
 
 /* Known to the table of its class? */
+/* A table cannot be asked: said of the address as the client gave it. */
+static enum access_result
+access_unlisted_trouble(const struct access_unlisted *u)
+{
+	struct buf name CLEANUP(buf_done) = {0};
+
+	access_thing_name(u->ctx, u->thing, &name);
+	return access_reject_lookup(u->ctx, buf_str(&name));
+}
+
 static enum access_result
 access_unlisted_ask(
     const struct access_unlisted *u, struct table_list *l, enum conf_param code, const char *where)
@@ -134,7 +144,7 @@ access_unlisted_ask(
 	case TABLE_FOUND:
 		return ACCESS_DUNNO;
 	case TABLE_ERROR:
-		return access_reject_lookup(u->ctx, u->address);
+		return access_unlisted_trouble(u);
 	case TABLE_NOT_FOUND:
 		break;
 	}
@@ -172,9 +182,6 @@ access_unlisted_error(const struct access_unlisted *u, const struct rewrite_rout
 	    access_action_dsn(span_str(route->nexthop), retry ? "4.1.1" : usual, dsn);
 
 	access_action_fit_dsn(u->thing, dsn);
-	/* "error:" without a text has the domain for one. */
-	if (span_equal_nocase(text, rewrite_domain_of(span_str(u->address))))
-		text = SPAN_LIT("Address is undeliverable");
 	if (route->address_class == REWRITE_VIRTUAL_ALIAS && span_starts(text, "User unknown"))
 		code = conf_int(u->ctx->access->conf, CONF_unknown_virtual_alias_reject_code);
 	return access_reject_thing(u->ctx, u->thing, code, dsn, "%.*s", SPAN_ARG(text));
@@ -218,13 +225,13 @@ access_unlisted_check(struct access_unlisted *u)
 	case TABLE_FOUND:
 		return ACCESS_DUNNO;
 	case TABLE_ERROR:
-		return access_reject_lookup(u->ctx, u->address);
+		return access_unlisted_trouble(u);
 	case TABLE_NOT_FOUND:
 		break;
 	}
 	if (!rewrite_class_find(
 		u->ctx->access->rewrite, rewrite_domain_of(span_str(u->address)), &class, &err))
-		return access_reject_lookup(u->ctx, u->address);
+		return access_unlisted_trouble(u);
 	if (u->ctx->access->routed_by_class && class != REWRITE_VIRTUAL_ALIAS &&
 	    !access_is_routed(u->ctx, span_str(u->address)))
 		return access_unlisted_in_class(u, class);
@@ -233,7 +240,7 @@ access_unlisted_check(struct access_unlisted *u)
 	    u->thing == ACCESS_THING_RCPT ? u->ctx->request->sender : NULL, span_str(u->address),
 	    &route);
 	if (route.trouble)
-		return access_reject_lookup(u->ctx, u->address);
+		return access_unlisted_trouble(u);
 	if (strcmp(route.transport, "error") == 0 || strcmp(route.transport, "retry") == 0)
 		return access_unlisted_error(u, &route);
 	/* user%here@here is user@here in the table. */
