@@ -20,6 +20,7 @@
 #include "queue/queue_upload.h"
 #include "rewrite/rewrite.h"
 #include "table/table.h"
+#include "table/table_type.h"
 
 /* How long a client waits for its 250; it would give up itself some minutes later (RFC 5321 section 4.5.3.2.6). */
 #define CLEANUP_STORE_TIMEOUT (120 * CLOCK_SECOND)
@@ -75,11 +76,17 @@ cleanup_envelope(struct cleanup *c)
 static bool
 cleanup_is_dup(struct cleanup *c, const struct queue_rcpt *r, const char *orig_addr)
 {
+	struct buf given CLEANUP(buf_done) = {0};
 	struct buf key CLEANUP(buf_done) = {0};
 
-	buf_printf(&key, "%s\n%u\n%s\n%s", r->dsn_orcpt != NULL ? r->dsn_orcpt : "", r->dsn_notify,
-	    c->settings->no_orig_rcpt ? "" : orig_addr, r->addr);
-	mail_addr_fold(key.ptr, key.len);
+	buf_printf(&given, "%s\n%u\n%s\n%s", r->dsn_orcpt != NULL ? r->dsn_orcpt : "",
+	    r->dsn_notify, c->settings->no_orig_rcpt ? "" : orig_addr, r->addr);
+	if (utf8_is_ascii(buf_span(&given))) {
+		mail_addr_fold(given.ptr, given.len);
+		buf_add_span(&key, buf_span(&given));
+	} else {
+		table_fold(&key, buf_span(&given), utf8_is_valid(buf_span(&given)));
+	}
 	if (hmap_get(&c->dups, buf_span(&key)) != NULL)
 		return true;
 	if (c->settings->dup_limit == 0 || c->dups.count < c->settings->dup_limit)
@@ -240,6 +247,12 @@ cleanup_looks_at_body(const struct cleanup *c)
 				  !table_list_is_empty(s->checks[CLEANUP_NESTED]));
 }
 
+static bool
+cleanup_is_discarded(const struct cleanup *c)
+{
+	return c->discarded || c->envelope.discard;
+}
+
 /* message_strip_characters; `piece` itself when there is nothing to do. */
 static struct span
 cleanup_strip(const struct cleanup *c, struct span piece, struct buf *room)
@@ -262,6 +275,9 @@ cleanup_line(struct cleanup *c, struct span piece)
 	bool starts = !c->mid_line;
 	struct buf room CLEANUP(buf_done) = {0};
 
+	/* What nobody gets nobody looks at. */
+	if (cleanup_is_discarded(c))
+		return;
 	for (size_t i = 0; s->reject_chars != NULL && i < piece.len; i++)
 		if (memchr(s->reject_chars, piece.ptr[i], s->reject_count) != NULL)
 			return cleanup_check_refuse_characters(
@@ -379,7 +395,7 @@ cleanup_end(struct cleanup *c)
 		cleanup_make_7bit(c, c->in.len, true);
 	if (!c->failed && !c->raw)
 		cleanup_lines(c, true);
-	if (!c->failed)
+	if (!c->failed && !cleanup_is_discarded(c))
 		cleanup_mime_finish(c);
 	if (c->failed || c->upload == NULL)
 		return;
@@ -502,11 +518,11 @@ cleanup_finish(struct cleanup *c, struct err *err)
 	}
 	if (c->settings->unchanged)
 		return cleanup_store(c, err);
+	if (cleanup_is_discarded(c))
+		return true;
 	/* Mail without an id says so. */
 	if ((c->present >> MAIL_HEADER_MESSAGE_ID & 1) == 0)
 		log_info_as("cleanup", "%s: message-id=<>", c->envelope.queue_id);
-	if (c->discarded || c->envelope.discard)
-		return true;
 	cleanup_map_sender(c);
 	cleanup_map_rcpts(c);
 	if (c->failed) {

@@ -86,6 +86,7 @@ smtpd_content_describe(struct smtpd_session *s, struct cleanup *c)
 	e->body_7bit = s->mail.body_7bit;
 	e->smtputf8 = s->mail.smtputf8;
 	e->envid = s->mail.envid;
+	e->discard = s->mail.discard;
 	e->ret = smtp_command_ret_text(s->mail.ret);
 	e->client_name = s->client_name;
 	e->client_address = s->client_address;
@@ -192,6 +193,8 @@ smtpd_content_done(struct smtpd_session *s)
 	s->errors = 0;
 	s->junk = 0;
 	s->where = smtpd_after_message;
+	/* Mail that was taken in the end shows that the troubles on its way did not matter. */
+	s->notice.troubles = 0;
 	smtpd_mail_reset(s);
 	smtpd_notice_flush(s);
 }

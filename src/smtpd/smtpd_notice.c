@@ -172,11 +172,12 @@ smtpd_notice_store(struct smtpd_session *s, struct queue_front *front, struct er
 	char queue_id[MAIL_QUEUE_ID_SIZE];
 	char sender[QUEUE_ADDRESS_MAX];
 	char room[QUEUE_ADDRESS_MAX];
-	const char *to = smtpd_notice_address(conf,
-	    bounced ? CONF_bounce_notice_recipient : CONF_error_notice_recipient, room,
-	    sizeof(room));
+	enum conf_param param =
+	    bounced ? CONF_bounce_notice_recipient : CONF_error_notice_recipient;
+	const char *to = smtpd_notice_address(conf, param, room, sizeof(room));
 	bool ok = queue_front_mint(front, &e->msg_id, err);
 
+	settings.no_copies = true;
 	settings.no_checks |= !conf_has(conf, CONF_internal_mail_filter_classes, "notify");
 	(void)snprintf(sender, sizeof(sender), "%s@%s", conf_str(conf, CONF_double_bounce_sender),
 	    s->setup->hostname);
@@ -185,7 +186,7 @@ smtpd_notice_store(struct smtpd_session *s, struct queue_front *front, struct er
 	e->arrival = clock_real_us();
 	e->sender = sender;
 	e->local = e->complete_headers = true;
-	cleanup_add_rcpt(c, to, to, NULL, 0);
+	cleanup_add_rcpt(c, to, conf_str(conf, param), NULL, 0);
 	if (ok) {
 		smtpd_notice_text(s, queue_id, cleanup_content(c));
 		cleanup_added(c);
