@@ -55,6 +55,8 @@ struct rewrite_mapping {
 	const char *name; /* of the parameter */
 	bool extends;
 	struct err *err;
+	const char
+	    *asked; /* the address that all began with, for the log; NULL: the one looked up */
 };
 
 static unsigned
@@ -144,10 +146,21 @@ rewrite_map_touches_headers(const struct rewrite_map *m)
 static bool
 rewrite_mapping_fail(const struct rewrite_mapping *g, const char *addr)
 {
+	if (addr != NULL && g->asked != NULL)
+		addr = g->asked;
 	log_info_as("cleanup",
 	    "warning: %s: %s map lookup problem%s%s -- message not accepted, try again later",
 	    g->queue_id, g->name, addr != NULL ? " for " : "", addr != NULL ? addr : "");
 	return err_set_smtp(g->err, ERR_TEMP, 451, "4.3.0", "Error: queue file write error");
+}
+
+/* Does an address end behind a quoted string, or before one? Only a dot or an operator joins the two. */
+static bool
+rewrite_word_ends(struct span s, size_t at, bool in_quotes)
+{
+	if (in_quotes)
+		return at + 1 < s.len && strchr("@.%!:, \t\r\n", s.ptr[at + 1]) == NULL;
+	return at != 0 && strchr("@.%!:", s.ptr[at - 1]) == NULL;
 }
 
 /* The next address of "a@b, c@d e": quotes, comments and brackets hold together. */
@@ -164,7 +177,10 @@ rewrite_next_word(struct span *rest, struct span *ret)
 
 		if (c == '\\' && n + 1 < rest->len)
 			n++;
-		else if (c == '"' && depth == 0)
+		else if (c == '"' && depth == 0 && rewrite_word_ends(*rest, n, quoted)) {
+			n += quoted ? 1 : 0;
+			break;
+		} else if (c == '"' && depth == 0)
 			quoted = !quoted;
 		else if (c == '(' && !quoted)
 			depth++;
@@ -285,7 +301,11 @@ rewrite_mapping_ask(
 		buf_clear(&extension);
 	rewrite_keep_user(&value, addr, buf_span(&extension));
 	rewrite_results(g, buf_span(&value), buf_span(&extension), ret);
-	return ret->count != 0 || ret->nobody || rewrite_mapping_fail(g, addr);
+	if (ret->count != 0 || ret->nobody)
+		return true;
+	log_info_as("cleanup", "warning: %s lookup of %s returns non-address result \"%s\"",
+	    g->name, addr, buf_str(&value));
+	return rewrite_mapping_fail(g, addr);
 }
 
 /* ---- canonical ------------------------------------------------------------------------------------------------------ */
@@ -358,7 +378,7 @@ rewrite_map_address(const struct rewrite_map *m, struct arena *arena, const char
 	for (size_t i = 0; i < REWRITE_CANONICAL_COUNT; i++) {
 		const struct rewrite_canonical *c = &m->canonical[i];
 		struct rewrite_mapping g = {
-		    m, arena, queue_id, c->tables, c->name, m->canonical_extends, err};
+		    m, arena, queue_id, c->tables, c->name, m->canonical_extends, err, NULL};
 
 		if ((c->places >> place & 1) == 0 || table_list_is_empty(c->tables))
 			continue;
@@ -462,7 +482,7 @@ rewrite_map_aliases(const struct rewrite_map *m, struct arena *arena, const char
 {
 	struct rewrite_aliases a = {
 	    .mapping = {m, arena, queue_id, m->virtual, "virtual_alias_maps", m->virtual_extends,
-		err},
+		err, addr},
 	    .out = ret,
 	    .asked = addr,
 	};

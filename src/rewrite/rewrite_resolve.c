@@ -183,6 +183,15 @@ rewrite_find_class(struct rewrite_search *s)
 
 /* ---- transport and next hop --------------------------------------------------------------------------------------- */
 
+/* Whom `transport` serves when nothing names a next hop: what only makes up outcomes has a text instead. */
+static const char *
+rewrite_nexthop_or(struct span transport, const char *fallback)
+{
+	bool made_up = span_equal_str(transport, "error") || span_equal_str(transport, "retry");
+
+	return made_up ? "Address is undeliverable" : fallback;
+}
+
 /* "transport:nexthop"; without a nexthop of its own it is `fallback`. */
 static void
 rewrite_transport(struct rewrite_search *s, const char *value, const char *fallback)
@@ -192,7 +201,8 @@ rewrite_transport(struct rewrite_search *s, const char *value, const char *fallb
 	struct span nexthop = span_from(text, colon + 1);
 
 	rewrite_set_route(s, arena_dup(s->arena, span_head(text, colon)),
-	    nexthop.len != 0 ? arena_dup(s->arena, nexthop) : fallback);
+	    nexthop.len != 0 ? arena_dup(s->arena, nexthop)
+			     : rewrite_nexthop_or(span_head(text, colon), fallback));
 }
 
 /* What a sender-dependent table says: the value, "" for nothing, NULL for trouble. */
@@ -315,8 +325,9 @@ rewrite_override(struct rewrite_search *s)
 	nexthop = span_from(value, transport.len + 1);
 	if (transport.len != 0)
 		rewrite_set_route(s, arena_dup(s->arena, transport),
-		    nexthop.len != 0 ? arena_dup(s->arena, nexthop)
-				     : rewrite_lower(s->arena, s->domain));
+		    nexthop.len != 0
+			? arena_dup(s->arena, nexthop)
+			: rewrite_nexthop_or(transport, rewrite_lower(s->arena, s->domain)));
 	else if (nexthop.len != 0)
 		s->route->nexthop = arena_dup(s->arena, nexthop);
 	return true;
