@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "qmgr/qmgr_agent.h"
 #include "qmgr/qmgr_clog.h"
@@ -35,12 +36,20 @@ qmgr_builtin_outcome(struct sched_transport *t, const char *nexthop, struct qmgr
 	const char *fallback = t->builtin == SCHED_ERROR   ? "5.0.0"
 			       : t->builtin == SCHED_RETRY ? "4.0.0"
 							   : "2.0.0";
+	static const char *const sayers[] = {[SCHED_ERROR] = "bounce_append",
+	    [SCHED_RETRY] = "defer_append",
+	    [SCHED_DISCARD] = "sent"};
 	int a, b, c, used = 0;
 
 	o->relay = "none";
 	(void)snprintf(o->dsn, sizeof(o->dsn), "%s", fallback);
 	if (sscanf(nexthop, "%1d.%3d.%3d %n", &a, &b, &c, &used) == 3 && used > 0) {
-		(void)snprintf(o->dsn, sizeof(o->dsn), "%c.%d.%d", fallback[0], b, c);
+		if (nexthop[0] == fallback[0])
+			(void)snprintf(o->dsn, sizeof(o->dsn), "%c.%d.%d", fallback[0], b, c);
+		else
+			log_info_as(t->builtin == SCHED_DISCARD ? "discard" : "error",
+			    "warning: %s: ignoring dsn code \"%d.%d.%d\"", sayers[t->builtin], a, b,
+			    c);
 		nexthop += used;
 	}
 	o->text = nexthop;
