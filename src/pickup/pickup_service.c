@@ -190,6 +190,7 @@ static void
 pickup_scan(void *arg)
 {
 	struct pickup *p = arg;
+	int64_t pause = RETRY_AFTER;
 	struct err err;
 
 	while (!p->service->leaving && !task_is_cancelled()) {
@@ -200,7 +201,9 @@ pickup_scan(void *arg)
 			pickup_look(p);
 		if (p->pokes == pokes && !p->service->leaving)
 			(void)task_cond_wait(
-			    &p->wake, clock_deadline(p->again ? RETRY_AFTER : LOOK_EVERY));
+			    &p->wake, clock_deadline(p->again ? pause : LOOK_EVERY));
+		/* A message that is in trouble by itself is not to fill the log. */
+		pause = p->again ? MIN(2 * pause, LOOK_EVERY) : RETRY_AFTER;
 	}
 }
 
