@@ -508,3 +508,15 @@ agent_report_idle(struct agent *a, const char *nexthop, uint32_t count)
 	delivery_write_idle(&payload, &idle);
 	(void)link_send(a->link, DELIVERY_IDLE, 0, buf_span(&payload));
 }
+
+void
+agent_notice(struct agent *a, const struct delivery_notice *notice)
+{
+	if (a->link == NULL) {
+		log_warn(
+		    "postmaster notice about %.*s is lost: no scheduler", SPAN_ARG(notice->peer));
+		return;
+	}
+	delivery_write_notice(link_send_begin(a->link, DELIVERY_NOTICE, 0), notice);
+	link_send_end(a->link);
+}

@@ -90,6 +90,11 @@ void agent_report(struct agent_job *job);
 void agent_settle_open(
     struct agent_job *job, enum delivery_status status, const char *dsn, const char *text);
 
+/*
+ * Has the postmaster told of a session. Never waits; without a scheduler, or if that one dies, it is lost, as a line in the log may say.
+ */
+void agent_notice(struct agent *agent, const struct delivery_notice *notice);
+
 /* Tells the scheduler how many idle connections to `nexthop` there are now. */
 void agent_report_idle(struct agent *agent, const char *nexthop, uint32_t count);
 

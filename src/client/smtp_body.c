@@ -197,6 +197,7 @@ smtp_body_end(struct smtp_body *b)
 	smtp_data_write_end(&b->out, &b->slice);
 	smtp_body_set_deadline(b, b->slice.len);
 	(void)stream_write_span(session->stream, buf_span(&b->slice));
+	smtp_chat_said(session, SMTP_STEP_DOT, SPAN_LIT("."));
 	CRASH_POINT("deliver-before-dot");
 	r = stream_flush(session->stream);
 	return r == STREAM_OK || smtp_body_lost(session, r);

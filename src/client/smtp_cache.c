@@ -165,6 +165,7 @@ smtp_cache_give(struct smtp_state *s, const char *nexthop, struct smtp_session *
 		smtp_cache_dismiss(kept);
 		return;
 	}
+	smtp_chat_end(kept);
 	kept->nexthop = n;
 	list_add_front(&n->idle, &kept->node);
 	s->idle_count++;

@@ -40,6 +40,7 @@ smtp_deliver_kept(struct smtp_delivery *d, const char *nexthop)
 
 	if (session == NULL)
 		return;
+	smtp_chat_begin(session, d->job);
 	t = &session->trouble;
 	if (smtp_mail(session, d)) {
 		d->sessions++;
@@ -69,6 +70,7 @@ smtp_deliver_open(
 		struct smtp_session *session = smtp_session_new(d->state, d->setup, host);
 
 		session->best_mx = best;
+		smtp_chat_begin(session, d->job);
 		session->no_tls = plain;
 		*ret_connected = smtp_connect(session, d->job);
 		if (*ret_connected || plain || !session->plain_next ||

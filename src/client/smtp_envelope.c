@@ -39,10 +39,9 @@ smtp_envelope_is_downgraded(const struct smtp_session *session, const struct age
 }
 
 static void
-smtp_envelope_write(struct smtp_session *session, struct buf *line)
+smtp_envelope_write(struct smtp_session *session, const struct buf *line)
 {
-	buf_add_str(line, "\r\n");
-	(void)stream_write_span(session->stream, buf_span(line));
+	smtp_session_write(session, SMTP_STEP_MAIL, buf_span(line));
 }
 
 /* ---- XFORWARD (Postfix's XFORWARD_README) --------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
  *	smtp_tls.c       STARTTLS: when, and whom to trust
  *	smtp_sasl.c      AUTH
  *	smtp_session.c   commands and replies over a connection
+ *	smtp_chat.c      what was said, kept for the postmaster; which trouble he hears of
  *	smtp_mail.c      one transaction: MAIL, RCPT, DATA and the replies
  *	smtp_envelope.c  the text of these commands
  *	smtp_body.c      the content: dot stuffing, conversion for 7-bit servers, deadlines
@@ -35,6 +36,7 @@
 #include "conf/conf_host.h"
 #include "dns/dns.h"
 #include "mail/mail_dsn.h"
+#include "mail/mail_transcript.h"
 #include "net/net_addr.h"
 #include "net/stream.h"
 #include "smtp/smtp_ehlo.h"
@@ -100,6 +102,7 @@ struct smtp_setup {
 	bool add_return;    /* flags=R */
 	bool probe_to_data; /* smtp_address_verify_target = data */
 	const char *cache_destinations;
+	unsigned notify; /* notify_classes that a client has: enum mail_trouble bits */
 	int64_t pix_threshold;
 	int64_t pix_delay;
 	int64_t connect_timeout;
@@ -147,9 +150,17 @@ enum smtp_step {
 struct smtp_trouble {
 	enum smtp_step step;
 	enum stream_result lost; /* not STREAM_OK: the connection ended so */
+	int code;                /* of the reply */
 	bool local;              /* the refusal is our own: `text` is no reply of the server */
 	char dsn[MAIL_DSN_SIZE];
 	struct buf text; /* of the reply, or of the connection error */
+};
+
+/* What is kept of a session for a notice; empty unless notify_classes wants it. */
+struct smtp_chat {
+	struct mail_transcript transcript;
+	unsigned troubles; /* enum mail_trouble bits */
+	bool muted;        /* the mail is itself a notification: no notice about it */
 };
 
 struct smtp_session {
@@ -173,6 +184,7 @@ struct smtp_session {
 	bool retire;      /* not to be kept for further mail */
 	bool needs_reset; /* a transaction was left open: RSET before the next */
 	struct smtp_trouble trouble;
+	struct smtp_chat chat;
 	struct list node; /* in a nexthop's idle list */
 	struct task_timer expiry;
 	struct smtp_nexthop *nexthop; /* while idle */
@@ -230,6 +242,8 @@ void smtp_session_free(struct smtp_session **session);
 
 bool smtp_session_offers(const struct smtp_session *session, unsigned feature);
 
+/* Writes one command, whose line end is added; it goes out with the next flush. */
+void smtp_session_write(struct smtp_session *session, enum smtp_step step, struct span command);
 /* Sends what was written; the time limit of the request begins. False: lost. Waits. */
 bool smtp_session_flush(
     struct smtp_session *session, enum smtp_step step, int64_t timeout) MUST_CHECK;
@@ -255,6 +269,22 @@ bool smtp_session_table_trouble(struct smtp_session *session, enum smtp_step ste
 bool smtp_session_reset(struct smtp_session *session) MUST_CHECK;
 /* RSET if need be and QUIT. Waits. */
 void smtp_session_quit(struct smtp_session *session);
+
+/* ---- smtp_chat.c ---- */
+
+/* Mail of `job` is next on this connection. */
+void smtp_chat_begin(struct smtp_session *session, const struct agent_job *job);
+
+/* A command without its line end; a line of a reply as it came. */
+void smtp_chat_said(struct smtp_session *session, enum smtp_step step, struct span line);
+void smtp_chat_heard(struct smtp_session *session, struct span line);
+
+/* Trouble of a class (enum mail_trouble); a refusal in answer to `step`, which may be none that the postmaster hears of. */
+void smtp_chat_trouble(struct smtp_session *session, unsigned class);
+void smtp_chat_refused(struct smtp_session *session, enum smtp_step step, int code);
+
+/* What was said is over: the postmaster is told, if there was trouble, and all is forgotten. Never waits. */
+void smtp_chat_end(struct smtp_session *session);
 
 /* ---- smtp_connect.c ---- */
 

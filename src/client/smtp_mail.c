@@ -60,9 +60,6 @@ smtp_mail_write_xforward(struct smtp_transaction *t)
 	    (!smtp_mail_sent(t, SMTP_STEP_XFORWARD_NAME, timeout) ||
 		!smtp_mail_read_xforward(t, SMTP_STEP_XFORWARD_NAME, "name/address")))
 		return false;
-	/* Who does not want the one does not want the other. */
-	if (t->xforward_name && !t->pipelined && smtp_reply_class(&t->session->reply) != 2)
-		return true;
 	t->xforward_helo = smtp_envelope_write_xforward_helo(t->session, t->d->job);
 	if (t->xforward_helo && !t->pipelined &&
 	    (!smtp_mail_sent(t, SMTP_STEP_XFORWARD_HELO, timeout) ||
@@ -196,7 +193,7 @@ smtp_mail_envelope(struct smtp_transaction *t)
 			return false;
 		data = t->pipelined && t->data && next == count;
 		if (data)
-			(void)stream_write(session->stream, "DATA\r\n", 6);
+			smtp_session_write(session, SMTP_STEP_DATA, SPAN_LIT("DATA"));
 		if (!smtp_session_flush(session, first ? SMTP_STEP_MAIL : SMTP_STEP_RCPT,
 			first ? s->mail_timeout : s->rcpt_timeout))
 			return false;
@@ -225,7 +222,7 @@ smtp_mail_data(struct smtp_transaction *t, bool *ret_go)
 	if (!t->data || (!t->pipelined && t->accepted == 0))
 		return true;
 	if (!t->pipelined) {
-		(void)stream_write(session->stream, "DATA\r\n", 6);
+		smtp_session_write(session, SMTP_STEP_DATA, SPAN_LIT("DATA"));
 		if (!smtp_session_flush(session, SMTP_STEP_DATA, timeout))
 			return false;
 	}
@@ -245,7 +242,7 @@ smtp_mail_end_empty(struct smtp_session *session)
 {
 	int64_t timeout = session->setup->data_done_timeout;
 
-	(void)stream_write(session->stream, ".\r\n", 3);
+	smtp_session_write(session, SMTP_STEP_DOT, SPAN_LIT("."));
 	return smtp_session_flush(session, SMTP_STEP_DOT, timeout) &&
 	       smtp_session_reply(session, SMTP_STEP_DOT, timeout);
 }

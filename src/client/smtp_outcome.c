@@ -226,6 +226,7 @@ smtp_outcome_by_reply(struct smtp_session *session, struct smtp_delivery *d, siz
 		    span_str(reply));
 		return;
 	}
+	smtp_chat_refused(session, step, session->reply.code);
 	said = smtp_outcome_said(session, job, step, span_str(reply));
 	if (smtp_outcome_goes_on(d, session->reply.dsn)) {
 		log_info("%s: %s", job->request.queue_id.ptr, said);
@@ -310,6 +311,8 @@ smtp_outcome_session(struct smtp_session *session, struct smtp_delivery *d)
 	/* Dropped before the final dot: untried, and no line in the log, for it is somebody else's now. */
 	if (agent_is_dropped(job) || (t->lost == STREAM_CANCELLED && !agent_may_go_on(job)))
 		return;
+	if (t->lost == STREAM_OK && !t->local)
+		smtp_chat_refused(session, t->step, t->code);
 	text = smtp_outcome_reason(session, job, dsn, &reply);
 	if (!connected)
 		log_info("%s", text);

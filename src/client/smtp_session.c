@@ -30,6 +30,7 @@ smtp_session_free(struct smtp_session **session)
 	if (*session == NULL)
 		return;
 	MUST(!list_is_linked(&(*session)->node));
+	smtp_chat_end(*session);
 	task_timer_disarm(&(*session)->expiry);
 	stream_free(&(*session)->stream);
 	smtp_reply_done(&(*session)->reply);
@@ -65,6 +66,7 @@ smtp_session_refused(struct smtp_session *session, enum smtp_step step)
 	t->step = step;
 	t->lost = STREAM_OK;
 	t->local = false;
+	t->code = session->reply.code;
 	memcpy(t->dsn, session->reply.dsn, sizeof(t->dsn));
 	buf_clear(&t->text);
 	smtp_reply_text(&session->reply, &t->text);
@@ -92,12 +94,23 @@ smtp_session_object(
 bool
 smtp_session_table_trouble(struct smtp_session *session, enum smtp_step step)
 {
-	session->broken = true;
+	/* Inside a transaction nobody knows what answers what; before, there is time for QUIT. */
+	session->broken = session->broken || step > SMTP_STEP_AUTH;
+	session->retire = true;
+	smtp_chat_trouble(session, MAIL_TROUBLE_DATA);
 	return smtp_session_object(session, step, "4.3.0",
 	    "local data error while talking to %s[%s]", session->host.name, session->address);
 }
 
 /* ---- commands and replies ------------------------------------------------------------------------------------- */
+
+void
+smtp_session_write(struct smtp_session *session, enum smtp_step step, struct span command)
+{
+	(void)stream_write_span(session->stream, command);
+	(void)stream_write(session->stream, "\r\n", 2);
+	smtp_chat_said(session, step, command);
+}
 
 bool
 smtp_session_flush(struct smtp_session *session, enum smtp_step step, int64_t timeout)
@@ -109,11 +122,29 @@ smtp_session_flush(struct smtp_session *session, enum smtp_step step, int64_t ti
 	return r == STREAM_OK || smtp_session_lost(session, step, r);
 }
 
+/* One line; what is too much of it is skipped, in `room` is what is not. */
+static enum stream_result
+smtp_session_line(struct smtp_session *session, struct buf *room, struct span *ret)
+{
+	enum stream_result r = stream_read_line(session->stream, SMTP_REPLY_TEXT_MAX, ret, NULL);
+	struct span rest;
+
+	if (r != STREAM_TOO_LONG)
+		return r;
+	buf_clear(room);
+	buf_add_span(room, *ret);
+	while (r == STREAM_TOO_LONG)
+		r = stream_read_line(session->stream, SMTP_REPLY_TEXT_MAX, &rest, NULL);
+	*ret = buf_span(room);
+	return r;
+}
+
 bool
 smtp_session_reply(struct smtp_session *session, enum smtp_step step, int64_t timeout)
 {
 	enum smtp_reply_step more = SMTP_REPLY_MORE;
 	int64_t deadline = clock_deadline(timeout);
+	struct buf room CLEANUP(buf_done) = {0};
 	struct buf filtered CLEANUP(buf_done) = {0};
 
 	smtp_reply_clear(&session->reply);
@@ -124,16 +155,19 @@ smtp_session_reply(struct smtp_session *session, enum smtp_step step, int64_t ti
 		/* A limit for each line, unless smtp_per_request_deadline has it for the reply. */
 		stream_set_deadline(session->stream,
 		    session->setup->request_deadline ? deadline : clock_deadline(timeout));
-		r = stream_read_line(session->stream, SMTP_REPLY_TEXT_MAX, &line, NULL);
-		if (r != STREAM_OK && r != STREAM_TOO_LONG)
+		r = smtp_session_line(session, &room, &line);
+		if (r != STREAM_OK)
 			return smtp_session_lost(session, step, r);
 		while (line.len != 0 && line.ptr[line.len - 1] == '\r')
 			line.len--;
+		smtp_chat_heard(session, line);
 		/* What ends a transaction or a connection has nothing to tell. */
 		if (step < SMTP_STEP_RSET &&
 		    !smtp_filter_reply(session->setup->filter, &line, &filtered))
 			return smtp_session_table_trouble(session, step);
 		more = smtp_reply_line(&session->reply, line, false);
+		if (session->reply.garbage)
+			smtp_chat_trouble(session, MAIL_TROUBLE_PROTOCOL);
 	}
 	if (more == SMTP_REPLY_BAD)
 		return smtp_session_lost(session, step, STREAM_ERROR);
@@ -153,8 +187,7 @@ smtp_session_ask(
 	va_start(args, fmt);
 	buf_vprintf(&line, fmt, args);
 	va_end(args);
-	buf_add_str(&line, "\r\n");
-	(void)stream_write_span(session->stream, buf_span(&line));
+	smtp_session_write(session, step, buf_span(&line));
 	return smtp_session_flush(session, step, timeout) &&
 	       smtp_session_reply(session, step, timeout);
 }
@@ -179,12 +212,15 @@ smtp_session_quit(struct smtp_session *session)
 
 	if (session->stream == NULL || session->broken)
 		return;
-	if (session->needs_reset)
-		(void)stream_write(session->stream, "RSET\r\n", 6);
-	(void)stream_write(session->stream, "QUIT\r\n", 6);
-	if (!smtp_session_flush(session, SMTP_STEP_QUIT, timeout) || s->skip_quit_response)
+	if (session->needs_reset && !smtp_session_offers(session, SMTP_EHLO_PIPELINING) &&
+	    !smtp_session_reset(session) && session->broken)
 		return;
-	for (int replies = 1 + session->needs_reset; replies > 0; replies--)
+	if (session->needs_reset)
+		smtp_session_write(session, SMTP_STEP_RSET, SPAN_LIT("RSET"));
+	smtp_session_write(session, SMTP_STEP_QUIT, SPAN_LIT("QUIT"));
+	if (!smtp_session_flush(session, SMTP_STEP_QUIT, timeout))
+		return;
+	for (int replies = session->needs_reset + !s->skip_quit_response; replies > 0; replies--)
 		if (!smtp_session_reply(session, SMTP_STEP_QUIT, timeout))
 			break;
 	session->broken = true;

@@ -207,6 +207,14 @@ smtp_setup_discard(struct smtp_setup *s)
 		    err.text);
 }
 
+/* The other classes are of no client's trouble. */
+static unsigned
+smtp_setup_notify(const struct conf *c)
+{
+	return (conf_has(c, CONF_notify_classes, "data") ? MAIL_TROUBLE_DATA : 0u) |
+	       (conf_has(c, CONF_notify_classes, "protocol") ? MAIL_TROUBLE_PROTOCOL : 0u);
+}
+
 struct smtp_setup *
 smtp_setup_new(const struct service *service, bool lmtp)
 {
@@ -228,6 +236,7 @@ smtp_setup_new(const struct service *service, bool lmtp)
 	smtp_setup_discard(s);
 	s->probe_to_data = conf_is(
 	    conf, lmtp ? CONF_lmtp_address_verify_target : CONF_smtp_address_verify_target, "data");
+	s->notify = smtp_setup_notify(conf);
 	smtp_flags_load(s, service);
 	return s;
 }

@@ -23,6 +23,18 @@ mail_transcript_clear(struct mail_transcript *t)
 	t->cut = false;
 }
 
+struct span
+mail_transcript_command(struct span line)
+{
+	struct span rest;
+
+	if (!span_starts_nocase(line, "AUTH "))
+		return line;
+	rest = span_trim(span_from(line, 5));
+	rest = span_head(rest, span_find(rest, ' '));
+	return span_head(line, (size_t)(rest.ptr + rest.len - line.ptr));
+}
+
 void
 mail_transcript_add(struct mail_transcript *t, bool in, struct span lines)
 {
@@ -87,8 +99,10 @@ mail_transcript_write(
 	}
 	if (t->cut)
 		buf_add_str(out, " (the rest of the session is not kept)\n");
-	buf_add_char(out, '\n');
+	/* A server's notice has room for the reason here, were there none. */
 	if (n->reason != NULL)
-		buf_printf(out, "Session aborted, reason: %s\n", n->reason);
+		buf_printf(out, "\nSession aborted, reason: %s\n", n->reason);
+	else if (n->intro == NULL)
+		buf_add_char(out, '\n');
 	buf_add_str(out, "\nFor other details, see the local mail logfile\n");
 }

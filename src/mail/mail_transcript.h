@@ -34,6 +34,9 @@ struct mail_transcript {
 void mail_transcript_done(struct mail_transcript *t);
 void mail_transcript_clear(struct mail_transcript *t);
 
+/* A command as it may be kept: passwords are nobody's business, of AUTH only the mechanism is left. */
+struct span mail_transcript_command(struct span line);
+
 /* One line or, with their line ends, several: what the other side said (`in`), or we. */
 void mail_transcript_add(struct mail_transcript *t, bool in, struct span lines);
 
@@ -43,9 +46,9 @@ struct mail_transcript_notice {
 	const char *to;        /* error_notice_recipient with its domain */
 	const char *side;      /* "SMTP server", "LMTP client" */
 	const char *peer;      /* NAME[ADDRESS] */
-	const char *intro;     /* a line before the transcript; NULL: none */
-	const char *reason;    /* why the session was ended early; NULL: it was not */
-	int64_t now;           /* second since 1970 */
+	const char *intro;  /* a client's notice: a line before the transcript; NULL: a server's */
+	const char *reason; /* why the session was ended early; NULL: it was not */
+	int64_t now;        /* second since 1970 */
 };
 
 /* The notice's headers, but for Received: and Message-Id:, and its body. */

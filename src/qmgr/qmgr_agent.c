@@ -15,6 +15,7 @@
 #include "qmgr/qmgr_forward.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
+#include "qmgr/qmgr_notice.h"
 #include "qmgr/qmgr_order.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_receipt.h"
@@ -318,6 +319,17 @@ qmgr_agent_doubt(struct qmgr *q, struct qmgr_agent *a, struct span payload)
 	return true;
 }
 
+static bool
+qmgr_agent_notice(struct qmgr *q, struct span payload)
+{
+	struct delivery_notice notice;
+
+	if (!delivery_parse_notice(payload, &notice))
+		return false;
+	qmgr_notice(q, &notice);
+	return true;
+}
+
 /* One frame; false: the agent does not speak our language. */
 static bool
 qmgr_agent_frame(
@@ -332,6 +344,8 @@ qmgr_agent_frame(
 		return qmgr_agent_idle(a, payload);
 	case DELIVERY_DOUBT:
 		return qmgr_agent_doubt(q, a, payload);
+	case DELIVERY_NOTICE:
+		return qmgr_agent_notice(q, payload);
 	case DELIVERY_LEAVING:
 		a->leaving = true;
 		qmgr_receipt_send(a);

@@ -154,6 +154,8 @@ struct qmgr {
 	struct hmap doubts; /* struct qmgr_doubt by message and recipient */
 	size_t doubts_held; /* recipients that they keep back */
 
+	size_t notices; /* to the postmaster, on their way to the queue */
+
 	int64_t takeover_after; /* mono us: by then the agents have told what they have under way */
 	struct task_group tasks;
 	struct task_group goodbyes;

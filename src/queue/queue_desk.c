@@ -176,6 +176,31 @@ queue_desk_open_set(const struct queue_desk *d)
 	return 0;
 }
 
+/* ---- mail of our own ------------------------------------------------------------------------------------------ */
+
+bool
+queue_desk_store(
+    struct queue_desk *d, const struct queue_message *m, int64_t deadline, struct err *err)
+{
+	struct db_conn *c = queue_desk_take(d, deadline, err);
+	struct queue_store store = {0};
+	struct db_batch batch;
+	bool ok;
+
+	if (c == NULL)
+		return false;
+	ok = queue_desk_know_ring(d, c, deadline, err);
+	if (ok) {
+		queue_store_add(&store, m);
+		db_batch_begin(&batch, c);
+		queue_store_send(&store, &batch, queue_desk_open_set(d));
+		ok = db_batch_commit(&batch, deadline, NULL, NULL, err) == DB_COMMITTED;
+	}
+	queue_store_done(&store);
+	queue_desk_give(d, &c);
+	return ok;
+}
+
 /* ---- life ----------------------------------------------------------------------------------------------------- */
 
 struct db_conn *

@@ -92,6 +92,10 @@ int64_t queue_desk_epoch(const struct queue_desk *d);
 /* A fresh message id, for forwarded messages; as queue_front_mint(). Never waits. */
 bool queue_desk_mint(struct queue_desk *d, int64_t *ret_msg_id, struct err *err) MUST_CHECK;
 
+/* Puts a message of the scheduler's own into the queue, as new mail. False: it is not there, or nobody knows. Waits. */
+bool queue_desk_store(struct queue_desk *d, const struct queue_message *m, int64_t deadline,
+    struct err *err) MUST_CHECK;
+
 /* ---- leases ------------------------------------------------------------------------------------------------ */
 
 /* What a claimed message is held under: a lease row of its batch, or the owner in its rows of `deferred`. Counted. */

@@ -150,6 +150,15 @@ delivery_write_doubt(struct buf *b, const struct delivery_doubt *doubt)
 }
 
 void
+delivery_write_notice(struct buf *b, const struct delivery_notice *notice)
+{
+	put_flag(b, notice->lmtp);
+	put_bytes(b, notice->peer);
+	put_bytes(b, notice->transcript);
+	put_flag(b, notice->cut);
+}
+
+void
 delivery_add_recorded(struct buf *b, uint32_t delivery)
 {
 	buf_add_u32(b, delivery);
@@ -446,6 +455,22 @@ delivery_parse_doubt(struct span in, struct arena *arena, struct delivery_doubt 
 	if (!at_end(&r))
 		return false;
 	*ret = doubt;
+	return true;
+}
+
+bool
+delivery_parse_notice(struct span in, struct delivery_notice *ret)
+{
+	struct reader r = {in, false};
+	struct delivery_notice notice;
+
+	notice.lmtp = take_flag(&r);
+	notice.peer = take_bytes(&r);
+	notice.transcript = take_bytes(&r);
+	notice.cut = take_flag(&r);
+	if (!at_end(&r))
+		return false;
+	*ret = notice;
 	return true;
 }
 

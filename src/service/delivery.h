@@ -24,6 +24,7 @@ enum delivery_frame {
 	DELIVERY_DOUBT, /* agent -> scheduler, after HELLO: an earlier one's delivery whose outcome I shall report */
 	DELIVERY_LEASE, /* scheduler -> agent: until when final dots may be sent; after HELLO and at each renewal */
 	DELIVERY_RECORDED, /* scheduler -> agent: numbers of deliveries whose results are stored; now and then */
+	DELIVERY_NOTICE, /* agent -> scheduler: a session had trouble that the postmaster wants to hear of */
 };
 
 /*
@@ -156,6 +157,14 @@ struct delivery_doubt {
 	size_t rcpt_count;
 };
 
+/* A session with a server for the postmaster (mail/mail_transcript.h). */
+struct delivery_notice {
+	bool lmtp;
+	struct span peer;       /* "host[ip]:port" */
+	struct span transcript; /* mail_transcript.text */
+	bool cut;               /* it is not all of the session */
+};
+
 /* Each appends one payload (without the link's frame head). */
 void delivery_write_hello(struct buf *b, const struct delivery_hello *hello);
 void delivery_write_request(struct buf *b, const struct delivery_request *request);
@@ -165,6 +174,7 @@ void delivery_write_result(struct buf *b, const struct delivery_result *result);
 void delivery_write_idle(struct buf *b, const struct delivery_idle *idle);
 void delivery_write_lease(struct buf *b, const struct delivery_lease *lease);
 void delivery_write_doubt(struct buf *b, const struct delivery_doubt *doubt);
+void delivery_write_notice(struct buf *b, const struct delivery_notice *notice);
 void delivery_add_recorded(struct buf *b, uint32_t delivery); /* one number of many */
 
 /* Is anything in it a fact, which must not be forgotten before it is recorded? */
@@ -185,6 +195,7 @@ bool delivery_parse_idle(struct span in, struct delivery_idle *ret) MUST_CHECK;
 bool delivery_parse_lease(struct span in, struct delivery_lease *ret) MUST_CHECK;
 bool delivery_parse_doubt(
     struct span in, struct arena *arena, struct delivery_doubt *ret) MUST_CHECK;
+bool delivery_parse_notice(struct span in, struct delivery_notice *ret) MUST_CHECK;
 /* Cuts the next number off *in; false: there is none, or what is left of *in is malformed. */
 bool delivery_next_recorded(struct span *in, uint32_t *ret) MUST_CHECK;
 

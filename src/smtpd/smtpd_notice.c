@@ -46,13 +46,7 @@ smtpd_notice_heard(struct smtpd_session *s, struct span line)
 {
 	if (s->setup->notify == 0)
 		return;
-	/* Passwords are nobody's business: of AUTH the mechanism is kept. */
-	if (span_starts_nocase(line, "AUTH ")) {
-		struct span rest = span_trim(span_from(line, 5));
-
-		rest = span_head(rest, span_find(rest, ' '));
-		line = span_head(line, (size_t)(rest.ptr + rest.len - line.ptr));
-	}
+	line = mail_transcript_command(line);
 	mail_transcript_add(&s->notice.transcript, true, line.len != 0 ? line : SPAN_LIT("\n"));
 }
 
@@ -172,6 +166,7 @@ smtpd_notice_store(struct smtpd_session *s, struct queue_front *front, struct er
 	char queue_id[MAIL_QUEUE_ID_SIZE];
 	char sender[QUEUE_ADDRESS_MAX];
 	char room[QUEUE_ADDRESS_MAX];
+	char orcpt[QUEUE_ADDRESS_MAX + 8];
 	enum conf_param param =
 	    bounced ? CONF_bounce_notice_recipient : CONF_error_notice_recipient;
 	const char *to = smtpd_notice_address(conf, param, room, sizeof(room));
@@ -186,7 +181,9 @@ smtpd_notice_store(struct smtpd_session *s, struct queue_front *front, struct er
 	e->arrival = clock_real_us();
 	e->sender = sender;
 	e->local = e->complete_headers = true;
-	cleanup_add_rcpt(c, to, conf_str(conf, param), NULL, 0);
+	if (to == room)
+		(void)snprintf(orcpt, sizeof(orcpt), "rfc822;%s", to);
+	cleanup_add_rcpt(c, to, conf_str(conf, param), to == room ? orcpt : NULL, 0);
 	if (ok) {
 		smtpd_notice_text(s, queue_id, cleanup_content(c));
 		cleanup_added(c);

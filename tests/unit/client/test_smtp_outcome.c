@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -36,6 +37,14 @@ void
 smtp_filter_status(struct smtp_filter *f UNUSED, struct arena *arena UNUSED,
     const char **dsn UNUSED, const char **text UNUSED)
 {
+}
+
+static int refused_code;
+
+void
+smtp_chat_refused(struct smtp_session *session UNUSED, enum smtp_step step UNUSED, int code)
+{
+	refused_code = code;
 }
 
 bool
@@ -158,12 +167,16 @@ one_reply_one_recipient(void **state UNUSED)
 		struct world *w = world_new(cases[i].last);
 
 		says(w, cases[i].reply);
+		refused_code = 0;
 		smtp_outcome_rcpt(&w->session, &w->d, 1, cases[i].step);
 		assert_int_equal(w->outcomes[0].status, 0);
 		assert_int_equal(w->outcomes[1].status, cases[i].status);
 		assert_true(span_equal_str(w->outcomes[1].dsn, cases[i].dsn));
 		assert_int_equal(smtp_outcome_is_open(&w->d, 1), cases[i].status == 0);
 		assert_int_equal(w->job.result.site_error.len, 0);
+		/* The postmaster may want to hear of any refusal. */
+		assert_int_equal(refused_code,
+		    cases[i].status == DELIVERY_SENT ? 0 : strtol(cases[i].reply, NULL, 10));
 		world_end(w);
 	}
 }

@@ -50,6 +50,44 @@ test_words(void **state UNUSED)
 	mail_transcript_done(&t);
 }
 
+/* A client's notice begins with what is the matter, and has no line for the reason of the end. */
+static void
+test_client(void **state UNUSED)
+{
+	struct mail_transcript_notice client = notice;
+	struct mail_transcript t = {0};
+	struct buf out CLEANUP(buf_done) = {0};
+
+	client.side = "LMTP client";
+	client.intro = "Unexpected response from c.test[192.0.2.1]:24.";
+	client.reason = NULL;
+	mail_transcript_add(&t, true, SPAN_LIT("500 x"));
+	mail_transcript_write(&out, &t, &client);
+	assert_string_equal(strstr(buf_str(&out), "\nSubject: "),
+	    "\nSubject: Mail LMTP client: errors from c.test[192.0.2.1]\n\n"
+	    "Unexpected response from c.test[192.0.2.1]:24.\n\n"
+	    "Transcript of session follows.\n\n"
+	    " In:  500 x\n\n"
+	    "For other details, see the local mail logfile\n");
+	mail_transcript_done(&t);
+}
+
+static void
+test_command(void **state UNUSED)
+{
+	static const char *const cases[][2] = {
+	    {"AUTH PLAIN AHVzZXIAc2VjcmV0", "AUTH PLAIN"},
+	    {"auth  login dXNlcg==", "auth  login"},
+	    {"AUTH LOGIN", "AUTH LOGIN"},
+	    {"MAIL FROM:<a@b> AUTH=<>", "MAIL FROM:<a@b> AUTH=<>"},
+	    {"", ""},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		assert_true(
+		    span_equal_str(mail_transcript_command(span_str(cases[i][0])), cases[i][1]));
+}
+
 static void
 test_bound(void **state UNUSED)
 {
@@ -76,6 +114,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_words),
+	    cmocka_unit_test(test_client),
+	    cmocka_unit_test(test_command),
 	    cmocka_unit_test(test_bound),
 	};
 

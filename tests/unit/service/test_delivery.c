@@ -149,6 +149,9 @@ small_frames_round_trip(void **state UNUSED)
 	struct delivery_pull pull = {UINT64_MAX, 262144}, pull_out;
 	struct delivery_idle idle = {SPAN_LIT("[mx]:25"), 2}, idle_out;
 	struct delivery_lease lease = {7, INT64_MAX, 12345678901}, lease_out;
+	struct delivery_notice notice = {
+	    true, SPAN_LIT("mx[192.0.2.1]:24"), SPAN_LIT("In:  500\n"), true};
+	struct delivery_notice notice_out;
 	struct buf b CLEANUP(buf_done) = {0};
 
 	delivery_write_hello(&b, &hello);
@@ -183,6 +186,15 @@ small_frames_round_trip(void **state UNUSED)
 	assert_int_equal(lease_out.shard, 7);
 	assert_true(lease_out.epoch == INT64_MAX);
 	assert_true(lease_out.until == 12345678901);
+
+	buf_clear(&b);
+	delivery_write_notice(&b, &notice);
+	assert_true(delivery_parse_notice(buf_span(&b), &notice_out));
+	assert_true(notice_out.lmtp && notice_out.cut);
+	SPAN_IS(notice_out.peer, "mx[192.0.2.1]:24");
+	SPAN_IS(notice_out.transcript, "In:  500\n");
+	for (size_t len = 0; len < b.len; len++)
+		assert_false(delivery_parse_notice(span_head(buf_span(&b), len), &notice_out));
 }
 
 static void
@@ -252,6 +264,7 @@ parse_all(struct span in)
 	struct delivery_idle idle;
 	struct delivery_lease lease;
 	struct delivery_doubt doubt;
+	struct delivery_notice notice;
 	size_t good = 0;
 
 	good += delivery_parse_request(in, &arena, &request);
@@ -262,6 +275,7 @@ parse_all(struct span in)
 	good += delivery_parse_idle(in, &idle);
 	good += delivery_parse_lease(in, &lease);
 	good += delivery_parse_doubt(in, &arena, &doubt);
+	good += delivery_parse_notice(in, &notice);
 	/* What a frame makes us allocate is bounded by what was sent. */
 	assert_true(arena.total <= 1024 + 16 * in.len);
 	return good;
