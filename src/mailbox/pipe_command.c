@@ -278,12 +278,23 @@ pipe_feed(void *arg, struct span bytes)
 	return true;
 }
 
+/* All that it started, or it alone, if it has not come as far as its own session. */
+static void
+pipe_kill(const struct pipe_run *run)
+{
+	(void)kill(-run->pid, SIGKILL);
+	(void)kill(run->pid, SIGKILL);
+}
+
 /* Its end, and what it says until then. Whoever closed its output may take its time. */
 static int
 pipe_reap(struct pipe_run *run)
 {
 	int status = 0;
 
+	/* Half a message must not be taken for a whole one: who is late sees no end of file. */
+	if (run->late)
+		pipe_kill(run);
 	pipe_close(&run->in);
 	while (run->out >= 0 && !run->late && pipe_wait(run, false))
 		continue;
@@ -294,8 +305,7 @@ pipe_reap(struct pipe_run *run)
 			(void)poll(NULL, 0, 5);
 	}
 	if (run->late) {
-		(void)kill(-run->pid, SIGKILL);
-		(void)kill(run->pid, SIGKILL);
+		pipe_kill(run);
 		while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR)
 			continue;
 	}
@@ -343,7 +353,7 @@ pipe_command_run(struct agent_work *w, const struct pipe_command *c,
 	error = errno;
 	/* A message without its end must not be taken for one: the command is not to see an end of file. */
 	if (copied == MAILBOX_COPY_NO_CONTENT)
-		(void)kill(-run.pid, SIGKILL);
+		pipe_kill(&run);
 	status = pipe_reap(&run);
 	CRASH_POINT("command-ended");
 	pipe_settled(w, c, &run, copied, error, status, ret);

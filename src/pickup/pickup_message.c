@@ -226,6 +226,14 @@ number_of(struct span data)
 	return n;
 }
 
+/* No mail comes before clocks begin, or tomorrow: such a time would be in the way of all that is reckoned from it. */
+static void
+take_time(struct cleanup_envelope *e, int64_t at)
+{
+	if (at > 0 && at < e->arrival)
+		e->arrival = at;
+}
+
 static void
 take_record(struct message *m, const struct maildrop_record *r)
 {
@@ -233,7 +241,7 @@ take_record(struct message *m, const struct maildrop_record *r)
 
 	switch (r->type) {
 	case MAILDROP_TIME:
-		e->arrival = (int64_t)number_of(r->data);
+		take_time(e, (int64_t)number_of(r->data));
 		break;
 	case MAILDROP_FULL_NAME:
 		e->full_name = arena_dup(&m->arena, r->data);

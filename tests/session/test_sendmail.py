@@ -193,6 +193,22 @@ def test_smtp_clients(t):
           ["msmtp@dest.example", "smtplib@dest.example", "swaks@dest.example"])
 
 
+def test_odd_times(t):
+    """A file that says it came in 1970 or at the end of all time is delivered, and leaves the queue."""
+    sink = t.sink()
+    r = t.relay(sink=sink)
+    for n, at in enumerate((b"0", b"9223372036854775807", b"99999999999999999999", b"1700000000000000")):
+        name = "%s/maildrop/5D4F5D1A0000%d" % (r.queue_dir, n)
+        with open(name, "wb") as f:
+            f.write(b"".join(b"%s%d:%s\n" % (k.encode(), len(v), v) for k, v in [GOOD[0], ("T", at)] + GOOD[1:]))
+        os.chmod(name, 0o744)
+    submit(r, "bob@dest.example")
+    # One is no number.
+    sink.wait(4)
+    r.wait_empty()
+    t.wait("empty maildrop", lambda: not maildrop(r))
+
+
 # ---- QMQP ------------------------------------------------------------------------------------------------------------
 
 def netstring(b):
