@@ -9,10 +9,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cluster/cluster_table.h"
-#include "net/net_connect.h"
 #include "net/stream.h"
 #include "proxymap/proxymap.h"
 #include "proxymap/proxymap_int.h"
+#include "service/service_listen.h"
 #include "service/service_queue.h"
 #include "task/task.h"
 
@@ -20,8 +20,7 @@ struct proxymap {
 	struct service *service;
 	struct proxymap_allowed *allowed;
 	struct service_worker_pool *pool;
-	struct net_server *doors; /* owned; one a listener */
-	struct task **listeners;  /* owned; the same number */
+	struct service_listen *listen;
 	struct list sessions;
 	bool writing;
 };
@@ -125,36 +124,20 @@ proxymap_init(struct service *service)
 }
 
 static void
-proxymap_listen(void *arg)
-{
-	struct net_server *door = arg;
-
-	net_server_run(door);
-	net_server_leave(door);
-}
-
-static void
 proxymap_run(struct service *service)
 {
 	struct proxymap *map = service->state;
+	const struct net_server door = {
+	    .task_name = "proxymap session",
+	    .session = proxymap_session_run,
+	    .arg = map,
+	};
 
 	/* Tables of the cluster, for processes that do not log in to the queue database: the agents. */
 	cluster_table_start(&(struct cluster_table_settings){
 	    .pool = service_queue_pool(service, 0, CLUSTER_TABLE_CONNECTIONS)});
 	map->pool = proxymap_pool_new(service);
-	/* The tasks keep pointers into the array: it is made once. */
-	map->doors = mem_zalloc(service->listen_count * sizeof(*map->doors));
-	map->listeners = mem_zalloc(service->listen_count * sizeof(*map->listeners));
-	for (size_t i = 0; i < service->listen_count; i++) {
-		map->doors[i] = (struct net_server){
-		    .fd = service->listen_fds[i],
-		    .task_name = "proxymap session",
-		    .session = proxymap_session_run,
-		    .arg = map,
-		};
-		map->listeners[i] =
-		    task_start("proxymap listener", proxymap_listen, &map->doors[i]);
-	}
+	map->listen = service_listen_start(service, &door);
 }
 
 /* Who is being answered gets its answer; the others find a closed connection and ask the next process. */
@@ -163,15 +146,11 @@ proxymap_stopping(struct service *service)
 {
 	struct proxymap *map = service->state;
 
-	for (size_t i = 0; i < service->listen_count; i++)
-		task_cancel(map->listeners[i]);
+	service_listen_stop(map->listen);
 	LIST_FOREACH (s, &map->sessions, struct proxymap_session, in_all)
 		if (!s->answering)
 			task_cancel(s->task);
-	for (size_t i = 0; i < service->listen_count; i++)
-		while (map->doors[i].alive > 0 &&
-		       task_cond_wait(&map->doors[i].freed, CLOCK_NEVER) == TASK_READY)
-			continue;
+	service_listen_wait(map->listen);
 	service_worker_pool_stop(map->pool);
 	task_stop(CLOCK_SECOND);
 }

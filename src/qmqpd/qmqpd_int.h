@@ -29,8 +29,7 @@ struct qmqpd_server {
 	struct service *service;
 	struct qmqpd_setup *setup; /* owned */
 	struct cleanup_front front;
-	struct qmqpd_listener *listeners; /* owned */
-	size_t listener_count;
+	struct service_listen *listen; /* its doors */
 };
 
 struct qmqpd_setup *qmqpd_setup_ref(struct qmqpd_setup *setup);

@@ -6,15 +6,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "dns/dns.h"
-#include "net/net_connect.h"
 #include "qmqpd/qmqpd.h"
 #include "qmqpd/qmqpd_int.h"
+#include "service/service_listen.h"
 #include "task/task.h"
-
-struct qmqpd_listener {
-	struct net_server net;
-	struct task *task;
-};
 
 static bool
 qmqpd_setup_new(struct conf *conf, struct qmqpd_setup **ret, struct err *err)
@@ -72,38 +67,21 @@ qmqpd_init(struct service *s)
 }
 
 static void
-qmqpd_listen(void *arg)
-{
-	struct qmqpd_listener *l = arg;
-
-	net_server_run(&l->net);
-	net_server_leave(&l->net);
-}
-
-static void
 qmqpd_run(struct service *s)
 {
 	struct qmqpd_server *server = s->state;
+	const struct net_server door = {
+	    .limit = s->slots,
+	    .task_name = "qmqpd session",
+	    .session = qmqpd_session_run,
+	    .arg = server,
+	};
 	struct err err;
 
 	if (!dns_init(&(struct dns_settings){0}, &err))
 		log_fatal(EX_OSERR, "%s", err.text);
 	cleanup_front_open(&server->front, s);
-	/* The tasks keep pointers into the array: it is made once. */
-	server->listeners = mem_zalloc(s->listen_count * sizeof(*server->listeners));
-	server->listener_count = s->listen_count;
-	for (size_t i = 0; i < s->listen_count; i++) {
-		struct qmqpd_listener *l = &server->listeners[i];
-
-		l->net = (struct net_server){
-		    .fd = s->listen_fds[i],
-		    .limit = s->slots,
-		    .task_name = "qmqpd session",
-		    .session = qmqpd_session_run,
-		    .arg = server,
-		};
-		l->task = task_start("qmqpd listener", qmqpd_listen, l);
-	}
+	server->listen = service_listen_start(s, &door);
 }
 
 static void
@@ -127,14 +105,8 @@ qmqpd_stopping(struct service *s)
 {
 	struct qmqpd_server *server = s->state;
 
-	for (size_t i = 0; i < server->listener_count; i++)
-		task_cancel(server->listeners[i].task);
-	for (size_t i = 0; i < server->listener_count; i++) {
-		struct net_server *net = &server->listeners[i].net;
-
-		while (net->alive > 0 && task_cond_wait(&net->freed, CLOCK_NEVER) == TASK_READY)
-			continue;
-	}
+	service_listen_stop(server->listen);
+	service_listen_wait(server->listen);
 	cleanup_front_close(&server->front);
 	task_stop(CLOCK_SECOND);
 }

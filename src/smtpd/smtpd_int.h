@@ -92,10 +92,9 @@ struct smtpd_server {
 	    *stressed; /* the same with stress=yes, when all slots are busy; counted; or NULL */
 	/* The way to the queue; without shards in a process that has none (smtpd_standalone.h). */
 	struct cleanup_front front;
-	struct cluster_counter *counter;   /* owned: of clients; there, for all processes */
-	struct smtpd_listener **listeners; /* owned */
-	size_t listener_count;
-	struct list sessions; /* all alive */
+	struct cluster_counter *counter; /* owned: of clients; there, for all processes */
+	struct service_listen *listen;   /* its doors */
+	struct list sessions;            /* all alive */
 	size_t session_count;
 	struct task_cond session_ended;
 	int64_t

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "dns/dns.h"
-#include "net/net_connect.h"
+#include "service/service_listen.h"
 #include "smtpd/smtpd_int.h"
 #include "smtpd/smtpd_setup.h"
 #include "task/task.h"
@@ -20,12 +20,6 @@
 #define SMTPD_FRESH_WAIT (3 * CLOCK_SECOND)
 /* The work of an ETRN may not hold a leaving process back for longer. */
 #define SMTPD_FLUSH_WAIT (5 * CLOCK_SECOND)
-
-struct smtpd_listener {
-	struct smtpd_server *server;
-	struct net_server net;
-	struct task *task;
-};
 
 /* Clients are counted in one place for all processes. */
 static struct cluster_counter *
@@ -70,18 +64,15 @@ smtpd_init(struct service *s)
 }
 
 static void
-smtpd_listen(void *arg)
-{
-	struct smtpd_listener *l = arg;
-
-	net_server_run(&l->net);
-	net_server_leave(&l->net);
-}
-
-static void
 smtpd_run(struct service *s)
 {
 	struct smtpd_server *server = s->state;
+	const struct net_server door = {
+	    .limit = s->slots,
+	    .task_name = "smtpd session",
+	    .session = smtpd_session_run,
+	    .arg = server,
+	};
 	struct err err;
 
 	/* As often as libc's resolver asks: clients wait for it. */
@@ -92,23 +83,7 @@ smtpd_run(struct service *s)
 	/* Clients wait in the kernel's queue for the moment that the database needs, rather than hear 451 after each start. */
 	if (!cleanup_front_wait_ready(&server->front, clock_deadline(SMTPD_READY_WAIT), &err))
 		log_warn("%s: answering 451 until it is there", err.text);
-	for (size_t i = 0; i < s->listen_count; i++) {
-		struct smtpd_listener *l = mem_new(struct smtpd_listener);
-
-		l->server = server;
-		l->net = (struct net_server){
-		    .fd = s->listen_fds[i],
-		    .limit = s->slots,
-		    .task_name = "smtpd session",
-		    .session = smtpd_session_run,
-		    .arg = server,
-		};
-		server->listeners =
-		    mem_resize(server->listeners, i + 1, sizeof(*server->listeners));
-		server->listeners[i] = l;
-		server->listener_count = i + 1;
-		l->task = task_start("smtpd listener", smtpd_listen, l);
-	}
+	server->listen = service_listen_start(s, &door);
 }
 
 static void
@@ -157,8 +132,7 @@ smtpd_stopping(struct service *s)
 {
 	struct smtpd_server *server = s->state;
 
-	for (size_t i = 0; i < server->listener_count; i++)
-		task_cancel(server->listeners[i]->task);
+	service_listen_stop(server->listen);
 	server->leave_all = MIN(clock_deadline(SMTPD_FRESH_WAIT), s->leave_by);
 	smtpd_end_idle(server);
 	while (!list_is_empty(&server->sessions) &&

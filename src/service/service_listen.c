@@ -1,0 +1,61 @@
+/*
+ * service_listen.c - see service_listen.h.
+ */
+#include "service/service_listen.h"
+
+#include "base/mem.h"
+#include "task/task.h"
+
+struct service_door {
+	struct net_server net;
+	struct task *task;
+};
+
+struct service_listen {
+	struct service_door *doors; /* owned; made once, as tasks point into it */
+	size_t count;
+};
+
+static void
+service_listen_run(void *arg)
+{
+	struct net_server *net = arg;
+
+	net_server_run(net);
+	net_server_leave(net);
+}
+
+struct service_listen *
+service_listen_start(const struct service *s, const struct net_server *like)
+{
+	struct service_listen *l = mem_new(struct service_listen);
+
+	l->count = s->listen_count;
+	l->doors = mem_zalloc(l->count * sizeof(*l->doors));
+	for (size_t i = 0; i < l->count; i++) {
+		struct service_door *d = &l->doors[i];
+
+		d->net = *like;
+		d->net.fd = s->listen_fds[i];
+		d->task = task_start("listener", service_listen_run, &d->net);
+	}
+	return l;
+}
+
+void
+service_listen_stop(struct service_listen *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		task_cancel(l->doors[i].task);
+}
+
+void
+service_listen_wait(struct service_listen *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		struct net_server *net = &l->doors[i].net;
+
+		while (net->alive > 0 && task_cond_wait(&net->freed, CLOCK_NEVER) == TASK_READY)
+			continue;
+	}
+}
