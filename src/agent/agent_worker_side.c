@@ -159,7 +159,8 @@ agent_work_settle(struct agent_work *w, size_t i, enum delivery_status status, c
 	o->status = status;
 	o->final = w->final && status == DELIVERY_SENT;
 	o->dsn = span_str(arena_strdup(&w->arena, dsn));
-	o->text = span_str(arena_strdup(&w->arena, text));
+	/* Only the log shows the line end of a command's last words. */
+	o->text = span_str(arena_dup(&w->arena, span_trim(span_str(text))));
 	o->relay = span_str(w->relay);
 	if (diagnostic != NULL)
 		o->diagnostic = span_str(arena_strdup(&w->arena, diagnostic));

@@ -48,7 +48,7 @@ local_first_time(struct local_delivery *d, const char *fmt, ...)
 	mail_addr_fold(key.ptr, key.len);
 	if (hmap_get(d->seen, buf_span(&key)) != NULL)
 		return false;
-	if (limit == 0 || d->seen->count < limit)
+	if (limit == 0 || d->seen->count <= limit)
 		(void)hmap_put(d->seen, buf_span(&key), d);
 	return true;
 }
@@ -94,6 +94,7 @@ local_note_told(struct local_delivery *d, const char *addr, const char *owner,
 	text = arena_strdup(&w->arena, text);
 	agent_work_filter(w, &status, &dsn, &text);
 	agent_work_log(w, d->index, addr, status, dsn, text);
+	text = arena_dup(&w->arena, span_trim(span_str(text)));
 	if (w->request.verify_only) {
 		local_note_part(d, addr, owner, dsn, text, diagnostic);
 		return;
@@ -257,8 +258,9 @@ local_delivery_done(struct local_delivery *d)
 }
 
 static void
-local_deliver(struct agent_work *w, size_t index, struct hmap *seen)
+local_deliver(struct agent_work *w, size_t index)
 {
+	struct hmap seen = {0};
 	const struct delivery_rcpt *rcpt = &w->request.rcpts[index];
 	const struct local_context root = {
 	    .source = LOCAL_FROM_SENDER,
@@ -271,7 +273,7 @@ local_deliver(struct agent_work *w, size_t index, struct hmap *seen)
 	    .rcpt = rcpt,
 	    .notify = rcpt->dsn_notify,
 	    .orig_addr = rcpt->orig_addr.len != 0 ? rcpt->orig_addr.ptr : rcpt->addr.ptr,
-	    .seen = seen,
+	    .seen = &seen,
 	};
 	const struct local_item first = {
 	    .context = &root, .text = rcpt->addr.ptr, .is_recipient = true};
@@ -294,18 +296,16 @@ local_deliver(struct agent_work *w, size_t index, struct hmap *seen)
 	}
 	local_outcome(&d);
 	local_delivery_done(&d);
+	hmap_done(&seen);
 }
 
 static void
 local_work(struct agent_work *w)
 {
-	struct hmap seen = {0};
-
 	w->relay = "local";
 	w->filter = CONF_local_delivery_status_filter;
 	for (size_t i = 0; i < w->request.rcpt_count; i++)
-		local_deliver(w, i, &seen);
-	hmap_done(&seen);
+		local_deliver(w, i);
 }
 
 static const enum conf_param local_tables[] = {

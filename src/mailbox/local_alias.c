@@ -74,6 +74,13 @@ local_member_address(struct local_delivery *d, const struct local_item *item)
 		    "address resolver failure", NULL);
 		return;
 	}
+	if (strcmp(route.transport, "error") == 0 &&
+	    span_starts(span_str(route.nexthop), "5.1.3 ")) {
+		local_note(d, c->address->addr, DELIVERY_BOUNCED, "5.1.3",
+		    arena_printf(&d->work->arena, "bad recipient address syntax: %s", route.addr),
+		    NULL);
+		return;
+	}
 	route.addr = local_with_extension(d, route.addr, c->unmatched);
 	if (strcmp(route.transport, d->work->service->name) == 0) {
 		next.text = route.addr;
@@ -95,7 +102,7 @@ local_member(struct local_delivery *d, const struct local_item *item)
 	} else if (strncasecmp(text, include, sizeof(include) - 1) == 0) {
 		local_include(d, c, text + sizeof(include) - 1);
 	} else if (text[0] == '|') {
-		local_command(d, c, text + 1 + strspn(text + 1, " \t"));
+		local_command(d, c, text + 1);
 	} else if (text[0] == '/') {
 		local_file(d, c, text);
 	} else if (strncmp(text, "~/", 2) == 0 && c->user.known) {
@@ -234,9 +241,13 @@ local_alias_expand(struct local_delivery *d, const struct local_item *item,
 	local_alias_rights(d, (unsigned)uid, c);
 	if (!local_alias_owner(d, a, name, c))
 		return;
+	if (local_push_members(d, c, span_str(members), false) == 0) {
+		log_warn("no recipient in alias lookup result for %s", name);
+		local_note(
+		    d, a->addr, DELIVERY_DEFERRED, "4.3.0", "alias database unavailable", NULL);
+		return;
+	}
 	local_note_expanded(d, c->list);
-	if (local_push_members(d, c, span_str(members), false) == 0)
-		log_warn("alias %s has no members", name);
 }
 
 bool

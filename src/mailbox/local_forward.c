@@ -179,10 +179,9 @@ local_forward_file(struct local_delivery *d, const struct local_item *item,
 
 /* What is wrong with somebody's list is for the administrator's eyes; the sender learns that it is not his fault. */
 static void
-local_include_failed(struct local_delivery *d, const struct local_context *c, const char *what,
-    const char *path, const char *why)
+local_include_failed(struct local_delivery *d, const struct local_context *c, const char *why)
 {
-	log_warn("%s :include: file %s%s%s", what, path, why[0] != '\0' ? ": " : "", why);
+	log_warn("%s", why);
 	local_note(d, c->address->addr, DELIVERY_BOUNCED, "5.3.5",
 	    "mail system configuration error", NULL);
 }
@@ -199,36 +198,54 @@ local_include_rights(struct local_delivery *d, const struct stat *st, struct loc
 		c->owner = c->user.name;
 }
 
+/* Reads the list; what is wrong with it, or NULL. */
+static const char *
+local_include_read(struct local_delivery *d, const struct local_context *context, const char *path,
+    struct stat *st, struct buf *text)
+{
+	struct arena *arena = &d->work->arena;
+	uid_t uid = context->user.known ? context->user.uid : 0;
+	gid_t gid = context->user.known ? context->user.gid : 0;
+
+	if (path[0] != '/')
+		return arena_printf(arena, ":include:%s uses a relative path", path);
+	if (!local_stat(path, uid, gid, true, st))
+		return arena_printf(
+		    arena, "unable to lookup :include: file %s: %s", path, strerror(errno));
+	if (!S_ISREG(st->st_mode))
+		return arena_printf(arena, ":include: file %s is not a regular file", path);
+	if ((st->st_mode & S_IWOTH) != 0)
+		return arena_printf(arena, ":include: file %s is world writable", path);
+	if (!local_read_file(path, uid, gid, text))
+		return arena_printf(
+		    arena, "cannot open include file %s: %s", path, strerror(errno));
+	if (context->depth >= LOCAL_DEPTH_MAX)
+		return arena_printf(arena, "endless :include: file %s", path);
+	return NULL;
+}
+
 void
 local_include(struct local_delivery *d, const struct local_context *context, const char *path)
 {
-	struct local_context *c = arena_new(&d->work->arena, struct local_context);
-	uid_t uid = context->user.known ? context->user.uid : 0;
-	gid_t gid = context->user.known ? context->user.gid : 0;
+	struct local_context *c;
+	unsigned uid = context->user.known ? context->user.uid : 0;
 	struct buf text CLEANUP(buf_done) = {0};
 	struct stat st;
+	const char *why;
 
-	if (!local_first_time(d, "include %u %s", (unsigned)uid, path))
+	if (!local_first_time(d, "include %u %s", uid, path))
 		return;
-	if (path[0] != '/') {
-		local_include_failed(d, context, "relative path of", path, "");
+	why = local_include_read(d, context, path, &st, &text);
+	if (why != NULL) {
+		local_include_failed(d, context, why);
 		return;
 	}
+	c = arena_new(&d->work->arena, struct local_context);
 	*c = *context;
 	c->source = LOCAL_FROM_INCLUDE;
 	c->depth++;
-	if (!local_stat(path, uid, gid, true, &st))
-		local_include_failed(d, c, "unable to lookup", path, strerror(errno));
-	else if (!S_ISREG(st.st_mode))
-		local_include_failed(d, c, "not a regular", path, "");
-	else if ((st.st_mode & S_IWOTH) != 0)
-		local_include_failed(d, c, "world writable", path, "");
-	else if (!local_read_file(path, uid, gid, &text))
-		local_include_failed(d, c, "cannot open", path, strerror(errno));
-	else if (c->depth > LOCAL_DEPTH_MAX)
-		local_include_failed(d, c, "endless", path, "");
-	else {
-		local_include_rights(d, &st, c);
-		(void)local_push_members(d, c, buf_span(&text), true);
-	}
+	if (!conf_has(d->work->conf, CONF_propagate_unmatched_extensions, "include"))
+		c->unmatched = NULL;
+	local_include_rights(d, &st, c);
+	(void)local_push_members(d, c, buf_span(&text), true);
 }

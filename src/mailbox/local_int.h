@@ -93,7 +93,7 @@ struct local_delivery {
 	size_t depth;
 	size_t room;
 	size_t items;                        /* ever on the stack */
-	struct hmap *seen;                   /* of the request: what was done already */
+	struct hmap *seen;                   /* for this recipient: what was done already */
 	const struct local_context *context; /* of the item that is looked at */
 	struct local_forward *forwards;
 
@@ -116,7 +116,7 @@ struct local_delivery {
 /* ---- local.c ---- */
 
 void local_push(struct local_delivery *d, const struct local_item *item);
-/* True the first time that this is seen in the request (letters of either case being equal). */
+/* True the first time that this is seen for the recipient (letters of either case being equal). */
 bool local_first_time(struct local_delivery *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Notes and logs the end of a part. `addr` is whom it was for. */
 void local_note(struct local_delivery *d, const char *addr, enum delivery_status status,

@@ -196,8 +196,9 @@ local_mailbox(
 {
 	struct local_context *c = arena_new(&d->work->arena, struct local_context);
 
+	/* Back at somebody unknown by luser_relay: he stays unknown. */
 	if (!local_first_time(d, "mailbox %s", a->local))
-		return true;
+		return local_first_time(d, "unknown %s", a->local);
 	if (local_pass_by(d, item, a, CONF_mailbox_transport_maps, "mailbox_transport_maps",
 		conf_str(d->work->conf, CONF_mailbox_transport)))
 		return true;
@@ -206,8 +207,10 @@ local_mailbox(
 	c->address = a;
 	if (!local_find_user(d, a->addr, a->user, &c->user))
 		return true;
-	if (!c->user.known)
+	if (!c->user.known) {
+		(void)local_first_time(d, "unknown %s", a->local);
 		return false;
+	}
 	if (!local_mailbox_command(d, c, a))
 		local_mailbox_file(d, c, a);
 	return true;

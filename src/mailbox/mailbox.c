@@ -27,11 +27,10 @@ mailbox_dsn(int error, const char *otherwise)
 	case EDQUOT:
 	case EFBIG:
 		return "5.2.2";
-	case ENOSPC:
-		return "4.2.2";
 	case EMFILE:
 	case ENFILE:
 	case ENOMEM:
+	case ENOSPC:
 	case EIO:
 		return "4.3.0";
 	default:

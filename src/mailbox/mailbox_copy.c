@@ -213,7 +213,8 @@ mailbox_copy_delivered_to(struct agent_work *w, struct buf *ret)
 		if (!span_starts_nocase(line, name))
 			continue;
 		line = span_trim(span_from(line, sizeof(name) - 1));
-		if (!mail_addr_unquote(ret, mail_addr_strip_brackets(line)))
+		/* Only what looks as we would have written it, quoted or not. */
+		if (!span_starts(line, "\"") || !mail_addr_unquote(ret, line))
 			buf_add_span(ret, line);
 		buf_add_char(ret, '\n');
 	}

@@ -320,7 +320,7 @@ pipe_settled(struct agent_work *w, const struct pipe_command *c, struct pipe_run
 	const char *name = c->argv != NULL ? c->argv[0] : c->command;
 	struct span output;
 
-	run->output.len = pipe_status_clean(run->output.ptr, run->output.len);
+	pipe_status_clean(run->output.ptr, run->output.len);
 	output = buf_span(&run->output);
 	if (copied == MAILBOX_COPY_NO_CONTENT)
 		*ret = (struct pipe_status){DELIVERY_DEFERRED, "4.3.0",

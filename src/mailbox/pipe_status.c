@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <sysexits.h>
 
+#include "base/utf8.h"
 #include "mail/mail_dsn.h"
 
 static const struct {
@@ -68,7 +69,7 @@ static void
 pipe_judge_exit(
     int code, const char *command, struct span output, struct arena *arena, struct pipe_status *ret)
 {
-	const char *said = output.len != 0 ? arena_dup(arena, output) : NULL;
+	const char *said = output.len != 0 ? arena_dup(arena, span_trim(output)) : NULL;
 	const char *text;
 
 	for (size_t i = 0; i < ARRAY_LEN(pipe_exits); i++) {
@@ -117,18 +118,22 @@ pipe_status_late(
 	    output.len != 0 ? arena_dup(arena, output) : "internal software error", arena);
 }
 
-size_t
+void
 pipe_status_clean(char *output, size_t len)
 {
-	while (len > 0 && strchr(" \t\r\n", output[len - 1]) != NULL)
-		len--;
-	for (size_t i = 0; i < len; i++) {
+	struct span rest = span_of(output, len);
+	uint32_t rune;
+
+	for (size_t i = 0, step; i < len; i += step) {
 		unsigned char c = (unsigned char)output[i];
 
+		step = utf8_get(span_from(rest, i), &rune);
+		if (step > 1)
+			continue;
 		if (c == '\n' || c == '\t')
 			output[i] = ' ';
-		else if (c < ' ' || c == 0x7f)
+		else if (step == 0 || c < ' ' || c == 0x7f)
 			output[i] = '_';
+		step = 1;
 	}
-	return len;
 }

@@ -28,7 +28,10 @@ void pipe_status_judge(int wait_status, const char *command, struct span output,
 void pipe_status_late(
     const char *command, struct span output, struct arena *arena, struct pipe_status *ret);
 
-/* Output of a command as one line: white space at the end goes, line ends and tabs become blanks, control characters '_'. In place. */
-size_t pipe_status_clean(char *output, size_t len);
+/*
+ * Output of a command as one line: line ends and tabs become blanks, also at the end, control characters and what is not UTF-8 '_'.
+ * In place.
+ */
+void pipe_status_clean(char *output, size_t len);
 
 #endif

@@ -149,8 +149,7 @@ qmgr_cleanup_run(struct conf *conf, const struct qmgr_cleanup_way *way, struct q
 	return ok;
 }
 
-/* The line by which cleanup says that it has seen the message. */
-static void
+void
 qmgr_cleanup_note(const struct queue_message *m)
 {
 	char queue_id[MAIL_QUEUE_ID_SIZE];

@@ -24,7 +24,7 @@
 
 /* New messages that one recipient may become. */
 #define QMGR_FORWARD_MAX 1000
-/* Answers that a probe gets for one recipient: others are only in the log. */
+/* Notices about what one recipient expanded to; answers to a probe beyond these are only in the log. */
 #define QMGR_ANSWERS_MAX 10000
 /* Failures of one recipient that owners are told of, each by itself: of more the sender is told. */
 #define QMGR_OWNED_MAX   100
@@ -144,8 +144,11 @@ struct qmgr_forward {
 	    *rcpts; /* of all messages, in their order; owned until they are in the arena */
 	size_t rcpt_count;
 	size_t rcpt_room;
-	struct queue_notice *failures; /* that the sender is told of */
+	struct queue_notice
+	    *failures; /* that the sender is told of; last the notice of the expansion */
 	size_t failure_count;
+	bool
+	    gathered; /* they wait for the other recipients of the message, for one report of all */
 	struct qmgr_owned *owned; /* failures that list owners are told of, one report each */
 	size_t owned_count;
 	const char *expanded; /* action of a report about that; NULL: none */
@@ -243,8 +246,10 @@ qmgr_forward_content(
 	mail_received_write_internal(
 	    &out, s->hostname, s->mail_name, id, clock_real_us() / CLOCK_SECOND);
 	if (delivered.len != 0) {
+		/* In lower case and as it is, as Postfix has it here. */
 		buf_add_str(&out, "Delivered-To: ");
-		mail_addr_quote(&out, delivered);
+		buf_add_span(&out, delivered);
+		mail_addr_fold(out.ptr + out.len - delivered.len, delivered.len);
 		buf_add_char(&out, '\n');
 	}
 	buf_add_span(&out, content);
@@ -312,13 +317,14 @@ qmgr_forward_cleanup(struct qmgr_forward *f, struct err *err)
 		queue_envelope_attr(f->message->envelope, "rewrite_context"), "local"),
 	};
 
-	if (qmgr_cleanup_is_idle(conf))
-		return true;
 	for (size_t i = 0; i < f->count; i++) {
 		struct queue_message *m = &f->messages[i];
 
-		if (queue_envelope_attr(&m->envelope, "content_filter").len == 0 &&
-		    !qmgr_cleanup_run(conf, &way, m, f->arena, err))
+		if (queue_envelope_attr(&m->envelope, "content_filter").len != 0)
+			continue;
+		if (qmgr_cleanup_is_idle(conf))
+			qmgr_cleanup_note(m);
+		else if (!qmgr_cleanup_run(conf, &way, m, f->arena, err))
 			return false;
 	}
 	return true;
@@ -340,15 +346,24 @@ qmgr_forward_share(struct qmgr_forward *f)
 	}
 }
 
-/* An answer to a probe, one of many for this recipient, told apart by a number that is no recipient's. False: there is none left. */
+/* One of many notices about this recipient, told apart by a number that is no recipient's, in the order in which they came. */
+static int32_t
+qmgr_forward_number(const struct qmgr_forward *f)
+{
+	int32_t rcpt_no = f->message->envelope->rcpts[f->rcpt].rcpt_no;
+
+	return INT32_MIN + rcpt_no * QMGR_ANSWERS_MAX + (int32_t)f->failure_count;
+}
+
+/* An answer to a probe. False: there are too many. */
 static bool
 qmgr_forward_answer(const struct qmgr_forward *f, struct queue_notice *n)
 {
 	bool good = n->dsn[0] == '2';
 
-	if (f->failure_count == QMGR_ANSWERS_MAX || n->rcpt_no >= INT32_MAX / QMGR_ANSWERS_MAX)
+	if (!f->gathered)
 		return false;
-	n->rcpt_no = -1 - n->rcpt_no * QMGR_ANSWERS_MAX - (int32_t)f->failure_count;
+	n->rcpt_no = qmgr_forward_number(f);
 	n->kind = QUEUE_NOTIFY_SUCCESS;
 	n->action = delivery_probe_word(good ? DELIVERY_SENT : DELIVERY_BOUNCED);
 	n->text = arena_printf(f->arena, "delivery via local: %s", n->text);
@@ -387,6 +402,8 @@ qmgr_forward_failure(struct qmgr_forward *f, const struct delivery_failure *from
 	if (n.dsn_notify != 0 && (n.dsn_notify & QUEUE_NOTIFY_FAILURE) == 0)
 		return;
 	if (from->owner.len == 0 || f->owned_count == QMGR_OWNED_MAX) {
+		if (f->gathered)
+			n.rcpt_no = qmgr_forward_number(f);
 		f->failures[f->failure_count++] = n;
 		return;
 	}
@@ -440,6 +457,8 @@ qmgr_forward_read(struct qmgr_forward *f, struct span content, struct err *err)
 	f->messages = arena_alloc(
 	    f->arena, (messages + (QMGR_OWNED_MAX + 2) * QUEUE_COMPOSE_MAX) * sizeof(*f->messages));
 	f->failures = arena_alloc(f->arena, (failures + 1) * sizeof(*f->failures));
+	f->gathered = failures <= QMGR_ANSWERS_MAX &&
+		      f->message->envelope->rcpts[f->rcpt].rcpt_no < INT32_MAX / QMGR_ANSWERS_MAX;
 	f->owned = arena_alloc(f->arena, QMGR_OWNED_MAX * sizeof(*f->owned));
 	ok = qmgr_forward_records(f, content, err);
 	qmgr_forward_share(f);
@@ -496,18 +515,18 @@ qmgr_forward_reports(struct qmgr_forward *f, struct span content, struct err *er
 	for (size_t i = 0; i < f->owned_count; i++)
 		if (!qmgr_forward_tell_owner(f, content, &f->owned[i], err))
 			return false;
-	return f->failure_count == 0 || qmgr_forward_tell(f, content, f->message->envelope, NULL,
-					    f->failures, f->failure_count, err);
+	return f->gathered || f->failure_count == 0 ||
+	       qmgr_forward_tell(
+		   f, content, f->message->envelope, NULL, f->failures, f->failure_count, err);
 }
 
 /* That it was expanded goes into one report with what else succeeded. */
-static const struct queue_notice *
-qmgr_forward_expanded(struct qmgr_forward *f)
+static struct queue_notice
+qmgr_forward_expanded(const struct qmgr_forward *f)
 {
 	const struct queue_rcpt *rcpt = &f->message->envelope->rcpts[f->rcpt];
-	struct queue_notice *n = arena_new(f->arena, struct queue_notice);
 
-	*n = (struct queue_notice){
+	return (struct queue_notice){
 	    .rcpt_no = rcpt->rcpt_no,
 	    .kind = QUEUE_NOTIFY_SUCCESS,
 	    .action = f->expanded,
@@ -519,7 +538,18 @@ qmgr_forward_expanded(struct qmgr_forward *f)
 	    .text = "delivery via local: alias expanded",
 	    .at = clock_real_us(),
 	};
-	return n;
+}
+
+/* What goes with the outcome of the recipient. */
+static void
+qmgr_forward_notices(struct qmgr_forward *f, struct qmgr_outcome *o)
+{
+	if (!f->gathered)
+		f->failure_count = 0;
+	if (f->expanded != NULL && !f->message->probe)
+		f->failures[f->failure_count++] = qmgr_forward_expanded(f);
+	o->notices = f->failures;
+	o->notice_count = f->failure_count;
 }
 
 /* ---- outcomes ---------------------------------------------------------------------------------------------------- */
@@ -575,24 +605,20 @@ qmgr_forward_add(struct qmgr_forward *f, const struct err *trouble)
 	    .nexthop = f->nexthop,
 	    .forwards = f->messages,
 	    .forward_count = f->count,
-	    .notices = f->expanded != NULL ? qmgr_forward_expanded(f) : NULL,
-	    .notice_count = f->expanded != NULL,
 	    .arena = f->arena,
 	    .receipt = f->receipt,
 	};
 
-	if (f->message->probe) {
-		o.notices = f->failures;
-		o.notice_count = f->failure_count;
-	}
 	(void)snprintf(o.dsn, sizeof(o.dsn), "%.*s", SPAN_ARG(in->dsn));
+	if (trouble == NULL)
+		qmgr_forward_notices(f, &o);
 	if (trouble != NULL) {
 		o.told = false;
 		o.status = DELIVERY_DEFERRED;
 		(void)snprintf(o.dsn, sizeof(o.dsn), "4.3.0");
 		o.text = arena_printf(f->arena, "cannot forward: %s", trouble->text);
 		o.program = "local";
-		o.forward_count = o.notice_count = 0;
+		o.forward_count = 0;
 	}
 	qmgr_outcome_add(f->qmgr, f->message, f->rcpt, &o);
 }

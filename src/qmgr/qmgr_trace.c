@@ -93,6 +93,7 @@ qmgr_trace_add(const struct qmgr_message *m, struct queue_result *result, struct
 	size_t expanded = qmgr_trace_count(e, result->rcpt);
 	size_t given = result->notice_count;
 	struct queue_notice *notices;
+	bool told = false;
 	size_t count = 0;
 
 	if (result->rcpt->attempts != 0 || result->no_attempt || (expanded == 0 && !record))
@@ -107,10 +108,12 @@ qmgr_trace_add(const struct qmgr_message *m, struct queue_result *result, struct
 		    e->attrs[i].value, -(int32_t)(count + 1), result->at, *arena, &notices[count]);
 		count++;
 	}
-	for (size_t i = 0; i < given; i++)
+	for (size_t i = 0; i < given; i++) {
+		told |= result->notices[i].kind == QUEUE_NOTIFY_SUCCESS;
 		notices[count++] = result->notices[i];
+	}
 	/* One of its own has the same key. */
-	if (record && given == 0 && result->notify != QUEUE_NOTIFY_SUCCESS)
+	if (record && !told && result->notify != QUEUE_NOTIFY_SUCCESS)
 		qmgr_trace_attempt(result,
 		    result->outcome == QUEUE_DEFERRED ? "delayed" : result->action, *arena,
 		    &notices[count++]);

@@ -116,12 +116,12 @@ test_late(void **state)
 static void
 test_clean(void **state)
 {
-	char text[] = "a\tb\nc\001d \r\n\n";
+	char text[] = "a\tb\nc\001d \303\251 \351\n";
 
 	(void)state;
-	assert_int_equal(pipe_status_clean(text, sizeof(text) - 1), 7);
-	assert_memory_equal(text, "a b c_d", 7);
-	assert_int_equal(pipe_status_clean(NULL, 0), 0);
+	pipe_status_clean(text, sizeof(text) - 1);
+	assert_string_equal(text, "a b c_d \303\251 _ ");
+	pipe_status_clean(NULL, 0);
 }
 
 int
