@@ -43,6 +43,12 @@ proxymap_answer(struct conf *conf, const struct table_proxy_request *request, st
 	struct err err;
 
 	r = table_lookup(proxymap_table(conf, request), request->key, TABLE_KEY_FULL, &value, &err);
+	if (value.len >= TABLE_PROXY_FRAME_MAX) {
+		log_warn("%.*s: the result for \"%.*s\" is larger than any answer",
+		    SPAN_ARG(request->spec), SPAN_ARG(span_head(request->key, 100)));
+		r = TABLE_ERROR;
+		buf_clear(&value);
+	}
 	table_proxy_write_reply(reply, statuses[r], buf_span(&value));
 }
 

@@ -55,6 +55,20 @@ def test_change_is_seen(t):
 
 
 @limit(120)
+def test_result_larger_than_an_answer(t):
+    """A value of 3 MB is an error of that one lookup; the process and other keys do not suffer."""
+    r = t.relay(start=False)
+    path = r.write_file("domains", "here.test x\nlarge.test %s\n" % ("y" * 3000000))
+    r.write_config(mynetworks=STRANGERS, relay_domains="proxy:texthash:" + path)
+    r.start()
+    equal(code(t, r, "a@here.test"), 250, "before")
+    pids = r.pids("proxymap")
+    equal(code(t, r, "a@large.test") // 100, 4, "the large one")
+    equal(code(t, r, "a@here.test"), 250, "after")
+    equal(r.pids("proxymap"), pids, "processes")
+
+
+@limit(120)
 def test_unapproved(t):
     """A table that proxy_read_maps does not name is refused by proxymap, in Postfix's words; mail waits."""
     r = t.relay(main={"relay_domains": "proxy:inline:{here.test=x}", "proxy_read_maps": "proxy:inline:{other.test=x}",
