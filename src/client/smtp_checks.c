@@ -38,6 +38,8 @@ struct smtp_checking {
 	enum mail_mime_type type;       /* of the present part */
 	struct buf boundary;            /* its boundary, while its headers are read */
 	char *stack[SMTP_CHECKS_DEPTH]; /* owned: boundaries of open multiparts */
+	bool
+	    digests[SMTP_CHECKS_DEPTH]; /* ... whose parts are messages unless they say otherwise */
 	size_t depth;
 	size_t body_seen; /* bytes of the present part's body */
 	struct buf field; /* the header being gathered, with its line ends */
@@ -254,10 +256,8 @@ smtp_checking_end_field(struct smtp_checking *x, struct buf *out)
 			buf_clear(&x->boundary);
 			x->type = mail_mime_parse_type(h.value, &x->boundary);
 		}
-		/* MIME headers of the message itself are looked up with those of parts. */
-		if (where == SMTP_CHECKS_PRIMARY &&
-		    (mail_header_flags(h.id) & MAIL_HEADER_MIME) != 0 &&
-		    !table_list_is_empty(x->checks->tables[SMTP_CHECKS_MIME]))
+		/* MIME headers of messages too are looked up with those of parts. */
+		if ((mail_header_flags(h.id) & MAIL_HEADER_MIME) != 0)
 			where = SMTP_CHECKS_MIME;
 	}
 	ok = smtp_checking_look_up(x, where, span_head(buf_span(&x->field), x->field.len - 1), out);
@@ -283,8 +283,10 @@ smtp_checking_end_headers(struct smtp_checking *x, struct buf *out)
 		smtp_checking_begin(x, SMTP_CHECKS_NESTED);
 		return true;
 	}
-	if (x->type != MAIL_MIME_LEAF && x->boundary.len != 0 && x->depth < SMTP_CHECKS_DEPTH)
+	if (x->type != MAIL_MIME_LEAF && x->boundary.len != 0 && x->depth < SMTP_CHECKS_DEPTH) {
+		x->digests[x->depth] = x->type == MAIL_MIME_DIGEST;
 		x->stack[x->depth++] = mem_strdup(buf_str(&x->boundary));
+	}
 	smtp_checking_begin(x, SMTP_CHECKS_BODY);
 	return true;
 }
@@ -308,6 +310,8 @@ smtp_checking_is_boundary(struct smtp_checking *x, struct span line)
 		} else {
 			smtp_checking_pop(x, i + 1);
 			smtp_checking_begin(x, SMTP_CHECKS_MIME);
+			if (x->digests[i])
+				x->type = MAIL_MIME_MESSAGE;
 		}
 		return true;
 	}
