@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "mail/mail_addr.h"
 #include "task/task.h"
 
@@ -315,13 +316,47 @@ access_is_fqdn(struct span name)
 	return dot && name.ptr[name.len - 1] != '.';
 }
 
+/* Without the dot that ends it. */
+static struct span
+access_helo_name(const char *helo)
+{
+	struct span name = span_str(helo);
+
+	return name.len > 1 && name.ptr[name.len - 1] == '.' ? span_head(name, name.len - 1) : name;
+}
+
 static enum access_result
-access_reject_non_fqdn_helo(struct access_context *ctx, const struct access_item *item UNUSED)
+access_reject_invalid_helo(struct access_context *ctx, const struct access_item *item UNUSED)
 {
 	const char *helo = ctx->request->helo;
+	struct span name;
+	bool literal;
 
-	/* A bare address is no name. */
-	if (helo == NULL || (access_is_fqdn(span_str(helo)) && !mail_addr_is_ipv4(span_str(helo))))
+	if (helo == NULL)
+		return ACCESS_DUNNO;
+	name = access_helo_name(helo);
+	literal = helo[0] == '[';
+	if (literal ? mail_addr_is_literal(name, NULL)
+		    : mail_addr_is_ipv4(name) || mail_addr_is_ipv6(name) ||
+			  (utf8_is_ascii(name) && mail_addr_is_host(name)))
+		return ACCESS_DUNNO;
+	return access_reject_thing(ctx, ACCESS_THING_HELO,
+	    conf_int(ctx->access->conf, CONF_invalid_hostname_reject_code), "5.5.2", "%s",
+	    literal ? "invalid ip address" : "Invalid name");
+}
+
+static enum access_result
+access_reject_non_fqdn_helo(struct access_context *ctx, const struct access_item *item)
+{
+	const char *helo = ctx->request->helo;
+	struct span name;
+
+	if (helo == NULL)
+		return ACCESS_DUNNO;
+	if (helo[0] == '[')
+		return access_reject_invalid_helo(ctx, item);
+	name = access_helo_name(helo);
+	if (span_find(name, '.') < name.len && utf8_is_ascii(name) && mail_addr_is_host(name))
 		return ACCESS_DUNNO;
 	return access_reject_thing(ctx, ACCESS_THING_HELO,
 	    conf_int(ctx->access->conf, CONF_non_fqdn_reject_code), "4.5.2",
@@ -343,33 +378,26 @@ access_reject_non_fqdn_address(struct access_context *ctx, const struct access_i
 	    "need fully-qualified address");
 }
 
-static enum access_result
-access_reject_invalid_helo(struct access_context *ctx, const struct access_item *item UNUSED)
-{
-	const char *helo = ctx->request->helo;
-	struct span name;
-	bool literal;
-
-	if (helo == NULL)
-		return ACCESS_DUNNO;
-	name = span_str(helo);
-	if (name.len > 1 && name.ptr[name.len - 1] == '.')
-		name.len--;
-	literal = helo[0] == '[';
-	if (literal ? mail_addr_is_literal(name, NULL)
-		    : mail_addr_is_ipv4(name) || mail_addr_is_ipv6(name) || mail_addr_is_host(name))
-		return ACCESS_DUNNO;
-	return access_reject_thing(ctx, ACCESS_THING_HELO,
-	    conf_int(ctx->access->conf, CONF_invalid_hostname_reject_code), "5.5.2", "%s",
-	    literal ? "invalid ip address" : "Invalid name");
-}
-
 /* Postfix took them out in 3.9; before, they warned and did this. */
 static enum access_result
 access_removed(struct access_context *ctx, const struct access_item *item)
 {
 	log_warn("support for restriction \"%s\" has been removed", item->word);
 	return access_reject_broken(ctx);
+}
+
+static enum access_result
+access_permit_naked_address(struct access_context *ctx, const struct access_item *item)
+{
+	const char *helo = ctx->request->helo;
+
+	log_warn("restriction %s is deprecated. Use permit_mynetworks or permit_sasl_authenticated "
+		 "instead",
+	    item->word);
+	if (helo == NULL ||
+	    !(mail_addr_is_ipv4(span_str(helo)) || mail_addr_is_ipv6(span_str(helo))))
+		return ACCESS_DUNNO;
+	return access_permitted(ctx, ACCESS_THING_HELO, item->word, "");
 }
 
 /* clang-format off */
@@ -455,7 +483,7 @@ static const struct access_restriction access_table[] = {
 	{ "reject_rhsbl_recipient",                 RCPT,    DOMAIN, access_reject_listed_domain },
 	{ "check_etrn_access",                      ETRN,    TABLE,  access_check_helo_table },
 	{ "check_relay_domains",                    RCPT,    NONE,   access_removed },
-	{ "permit_naked_ip_address",                HELO,    NONE,   access_removed },
+	{ "permit_naked_ip_address",                HELO,    NONE,   access_permit_naked_address },
 	{ "reject_maps_rbl",                        CLIENT,  NONE,   access_removed },
 };
 
