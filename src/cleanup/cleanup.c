@@ -445,7 +445,9 @@ cleanup_attributes(const struct cleanup *c, struct queue_attr *attrs)
 	if (e->forwarded)
 		n = cleanup_attributes_forwarded(e, attrs, n);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("content_filter"),
-	    c->filter != NULL ? c->filter : e->content_filter);
+	    c->redirect != NULL ? NULL
+	    : c->filter != NULL ? c->filter
+				: e->content_filter);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("verp"), e->verp);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("trace"), e->trace);
 	n = cleanup_attribute(attrs, n, SPAN_LIT("envid"), e->envid);

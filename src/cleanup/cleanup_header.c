@@ -263,6 +263,20 @@ text_of(struct span raw)
 	return span_head(raw, raw.len - (raw.len != 0 && raw.ptr[raw.len - 1] == '\n'));
 }
 
+/* header_size_limit: what has been checked as a whole goes on cut, with a line end. */
+static struct span
+within_limit(const struct cleanup *c, struct span raw, struct buf *room)
+{
+	size_t limit = c->settings->header_limit;
+
+	if (text_of(raw).len <= limit)
+		return raw;
+	buf_add_span(room, span_head(raw, limit));
+	if (room->len == 0 || room->ptr[room->len - 1] != '\n')
+		buf_add_char(room, '\n');
+	return buf_span(room);
+}
+
 void
 cleanup_header_take(struct cleanup *c)
 {
@@ -271,17 +285,15 @@ cleanup_header_take(struct cleanup *c)
 	struct buf text CLEANUP(buf_done) = {0};
 	struct mail_header_iter iter;
 	struct mail_header h;
+	size_t before;
 	bool is_mime;
 
 	mail_header_start(&iter, raw);
 	if (raw.len == 0 || c->failed || !mail_header_next(&iter, &h))
 		return;
-	if (!utf8_is_ascii(raw)) {
-		c->header_utf8 = true;
-		if (c->settings->strict_headers)
-			return cleanup_check_refuse_mime(
-			    c, "improper use of 8-bit data in message header", text_of(raw));
-	}
+	if (c->settings->strict_headers && !utf8_is_ascii(raw))
+		return cleanup_check_refuse_mime(
+		    c, "improper use of 8-bit data in message header", text_of(raw));
 	is_mime = (mail_header_flags(h.id) & MAIL_HEADER_MIME) != 0;
 	cleanup_mime_header(c, &h);
 	/* MIME headers have a table of their own, wherever they stand. */
@@ -289,6 +301,7 @@ cleanup_header_take(struct cleanup *c)
 		where = CLEANUP_MIME;
 	switch (cleanup_check(c, where, text_of(raw), &c->content, &text)) {
 	case CLEANUP_KEEP:
+		raw = within_limit(c, raw, &text);
 		break;
 	case CLEANUP_DROP:
 		return;
@@ -297,6 +310,9 @@ cleanup_header_take(struct cleanup *c)
 		raw = buf_span(&text);
 		break;
 	}
-	if (!c->failed)
-		take(c, c->mime.where, raw);
+	if (c->failed)
+		return;
+	before = c->content.len;
+	take(c, c->mime.where, raw);
+	c->header_utf8 = c->header_utf8 || !utf8_is_ascii(span_from(buf_span(&c->content), before));
 }

@@ -156,13 +156,13 @@ static void
 gather(struct cleanup *c, struct span piece, bool ends)
 {
 	size_t limit = MAX(c->settings->header_limit, (size_t)1);
+	size_t part = MAX(c->settings->line_limit, (size_t)1);
 	struct span text = span_head(piece, piece.len - (ends && piece.len != 0 ? 1 : 0));
 
-	/* Of a header in many lines whole lines are kept, as many as fit. */
-	if (c->header.len != 0 && c->header.ptr[c->header.len - 1] == '\n' &&
-	    c->header.len + text.len > limit)
+	/* Parts of lines are kept whole, until there is enough. */
+	if (c->header.len >= limit)
 		return;
-	buf_add_span(&c->header, span_head(text, limit - MIN(limit, c->header.len)));
+	buf_add_span(&c->header, span_head(text, (limit - c->header.len + part - 1) / part * part));
 	if (ends && (c->header.len == 0 || c->header.ptr[c->header.len - 1] != '\n'))
 		buf_add_char(&c->header, '\n');
 }

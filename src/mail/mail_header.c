@@ -41,7 +41,7 @@ static const struct {
     [MAIL_HEADER_RESENT_DATE] = {"Resent-Date", RESENT},
     [MAIL_HEADER_RESENT_FROM] = {"Resent-From", SENDERS | RESENT},
     [MAIL_HEADER_RESENT_MESSAGE_ID] = {"Resent-Message-Id", RESENT},
-    [MAIL_HEADER_RESENT_REPLY_TO] = {"Resent-Reply-To", SENDERS | RESENT},
+    [MAIL_HEADER_RESENT_REPLY_TO] = {"Resent-Reply-To", RECIPIENTS | RESENT},
     [MAIL_HEADER_RESENT_SENDER] = {"Resent-Sender", SENDERS | RESENT},
     [MAIL_HEADER_RESENT_TO] = {"Resent-To", RECIPIENTS | EXTRACT | RESENT},
     [MAIL_HEADER_RETURN_PATH] = {"Return-Path", DROP | SENDERS},
