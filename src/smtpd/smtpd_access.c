@@ -133,6 +133,9 @@ smtpd_access_permits(struct smtpd_session *s, enum access_stage stage, const cha
 	/* The user of sendmail -bs may submit, and postdrop has the last word. */
 	if (s->server->front.shard_count == 0)
 		return true;
+	/* A message that nobody gets may go to anybody. */
+	if (s->mail.discard && stage >= ACCESS_RCPT)
+		return true;
 	access_check(s->setup->access, stage, request, &verdict);
 	permit = verdict.permit;
 	smtpd_apply_notes(s, word, request, &verdict);
