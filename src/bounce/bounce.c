@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "bounce/bounce_template.h"
 #include "mail/mail_addr.h"
+#include "mail/mail_header.h"
 #include "mail/mail_log.h"
 #include "mail/mail_queue_id.h"
 #include "mail/mail_received.h"
@@ -321,6 +322,20 @@ bounce_reports(const struct bounce_settings *s, const struct queue_bounce *b, co
 	return 2;
 }
 
+void
+bounce_log_id(const struct queue_message *m)
+{
+	char queue_id[MAIL_QUEUE_ID_SIZE];
+	struct mail_header header;
+
+	mail_queue_id_format(m->envelope.msg_id, queue_id);
+	if (mail_header_find(m->content, "Message-Id", &header))
+		log_info_as(
+		    "cleanup", "%s: message-id=%.*s", queue_id, SPAN_ARG(span_trim(header.value)));
+	else
+		log_info_as("cleanup", "%s: message-id=<>", queue_id);
+}
+
 size_t
 bounce_compose(const struct bounce_settings *s, const struct queue_bounce *b, const int64_t *ids,
     struct queue_message *ret, size_t max, struct arena *arena)
@@ -333,6 +348,8 @@ bounce_compose(const struct bounce_settings *s, const struct queue_bounce *b, co
 	for (size_t i = 0; i < count; i++) {
 		bounce_write(s, b, &reports[i], &ret[kept], arena);
 		bounce_log(b, &reports[i]);
+		if (s->cleanup == NULL)
+			bounce_log_id(&ret[kept]);
 		if (s->cleanup == NULL || s->cleanup(s->cleanup_arg, &ret[kept], arena))
 			kept++;
 	}

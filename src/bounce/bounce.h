@@ -51,4 +51,7 @@ void bounce_settings_done(struct bounce_settings *settings);
 size_t bounce_compose(const struct bounce_settings *settings, const struct queue_bounce *b,
     const int64_t *ids, struct queue_message *ret, size_t max, struct arena *arena);
 
+/* The line by which cleanup says that it has seen a message: for mail of our own that does not go through it. */
+void bounce_log_id(const struct queue_message *m);
+
 #endif

@@ -365,6 +365,35 @@ reason_of(const struct err *why)
 								 : why->text;
 }
 
+/* A line for each recipient, as for a delivery that failed. */
+static void
+log_refused(const struct message *m, const struct queue_bounce *bounce)
+{
+	int64_t now = clock_real_us();
+	char queue_id[MAIL_QUEUE_ID_SIZE];
+
+	mail_queue_id_format(m->msg_id, queue_id);
+	for (size_t i = 0; i < bounce->notice_count; i++) {
+		const struct queue_notice *n = &bounce->notices[i];
+		struct buf line CLEANUP(buf_done) = {0};
+
+		mail_log_delivery(&line, &(struct mail_log_delivery){
+					     .queue_id = queue_id,
+					     .recipient = n->addr,
+					     .orig_recipient = n->orig_addr,
+					     .relay = "none",
+					     .times = {.arrival = bounce->envelope->arrival,
+						 .active = now,
+						 .handed = now,
+						 .done = now},
+					     .dsn = n->dsn,
+					     .status = "bounced",
+					     .text = span_str(n->text),
+					 });
+		log_info_as("cleanup", "%s", buf_str(&line));
+	}
+}
+
 /* Its sender is told what cleanup said; the bounce is stored in the message's place, under an id of its own. */
 static bool
 return_to_sender(struct message *m, const struct err *why)
@@ -411,6 +440,7 @@ return_to_sender(struct message *m, const struct err *why)
 		    .at = clock_real_us(),
 		};
 	}
+	log_refused(m, &bounce);
 	for (size_t i = 0; i < QUEUE_COMPOSE_MAX; i++)
 		ids[i] = m->msg_id;
 	if (bounce.notice_count == 0)

@@ -7,8 +7,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "bounce/bounce.h"
 #include "cleanup/cleanup.h"
-#include "mail/mail_header.h"
 #include "mail/mail_queue_id.h"
 #include "qmgr/qmgr_int.h"
 
@@ -149,20 +149,6 @@ qmgr_cleanup_run(struct conf *conf, const struct qmgr_cleanup_way *way, struct q
 	return ok;
 }
 
-void
-qmgr_cleanup_note(const struct queue_message *m)
-{
-	char queue_id[MAIL_QUEUE_ID_SIZE];
-	struct mail_header header;
-
-	mail_queue_id_format(m->envelope.msg_id, queue_id);
-	if (mail_header_find(m->content, "Message-Id", &header))
-		log_info_as(
-		    "cleanup", "%s: message-id=%.*s", queue_id, SPAN_ARG(span_trim(header.value)));
-	else
-		log_info_as("cleanup", "%s: message-id=<>", queue_id);
-}
-
 bool
 qmgr_cleanup_bounce(void *arg, struct queue_message *m, struct arena *arena)
 {
@@ -175,7 +161,7 @@ qmgr_cleanup_bounce(void *arg, struct queue_message *m, struct arena *arena)
 	struct err err;
 
 	if (qmgr_cleanup_is_idle(conf)) {
-		qmgr_cleanup_note(m);
+		bounce_log_id(m);
 		return true;
 	}
 	/* The sender is to be told in any case. */

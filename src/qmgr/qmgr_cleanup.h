@@ -27,9 +27,6 @@ bool qmgr_cleanup_run(struct conf *conf, const struct qmgr_cleanup_way *way,
 /* Does nothing want to look at mail of ours, so that qmgr_cleanup_run() need not be asked? */
 bool qmgr_cleanup_is_idle(const struct conf *conf);
 
-/* The line by which cleanup says that it has seen a message, for mail that qmgr_cleanup_run() is not asked about. */
-void qmgr_cleanup_note(const struct queue_message *m);
-
 /* bounce_settings.cleanup; `arg`: struct qmgr. */
 bool qmgr_cleanup_bounce(void *arg, struct queue_message *m, struct arena *arena);
 

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "bounce/bounce.h"
 #include "mail/mail_addr.h"
 #include "mail/mail_log.h"
 #include "mail/mail_received.h"
@@ -323,7 +324,7 @@ qmgr_forward_cleanup(struct qmgr_forward *f, struct err *err)
 		if (queue_envelope_attr(&m->envelope, "content_filter").len != 0)
 			continue;
 		if (qmgr_cleanup_is_idle(conf))
-			qmgr_cleanup_note(m);
+			bounce_log_id(m);
 		else if (!qmgr_cleanup_run(conf, &way, m, f->arena, err))
 			return false;
 	}
