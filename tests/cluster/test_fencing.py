@@ -83,7 +83,7 @@ def test_scheduler_stopped_in_transaction(t):
     nodes.drained(30)
     for pid in asleep:
         os.kill(pid, signal.SIGCONT)
-    t.ledger.incident("stop of qmgr of node1", began)
+    t.ledger.incident("stop of qmgr of node1", began, node="node1")
     nodes.living("node1")
     nodes.drained()
     nodes.account()
@@ -155,7 +155,7 @@ def test_scheduler_cut_off(t):
     mark, copies = one.log.mark(), len(nodes.sink.taken())
     equal(copies, COUNT + WINDOW, "messages at the sink")
     one.proxy.thaw()
-    t.ledger.incident("node1 cut off", began)
+    t.ledger.incident("node1 cut off", began, node="node1")
     assert_fenced(t, nodes, old, mark, copies, ids)
     doubled = nodes.account().doubled
     assert len(doubled) <= WINDOW, doubled

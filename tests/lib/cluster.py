@@ -263,7 +263,7 @@ def wait_empty(relay, limit=30.0):
 
 
 class Stopped:
-    """with Stopped(t, pids, what): the processes stand still inside (SIGSTOP), and go on afterwards."""
+    """with Stopped(t, pids, what): the processes stand still inside (SIGSTOP), and go on afterwards. what: "... NODE"."""
 
     def __init__(self, t, pids, what):
         self.t, self.pids, self.what = t, pids, what
@@ -276,7 +276,7 @@ class Stopped:
         return self
 
     def __exit__(self, *_):
-        self.t.ledger.incident("stop of " + self.what, self.began)
+        self.t.ledger.incident("stop of " + self.what, self.began, self.what.split()[-1])
         for pid in self.pids:
             os.kill(pid, signal.SIGCONT)
 
