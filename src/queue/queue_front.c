@@ -245,6 +245,8 @@ refused(struct db_conn *c, struct err *err)
 {
 	if (queue_error_is(c, "53")) /* disk full and the like */
 		err_set_smtp(err, ERR_TEMP, 452, "4.3.1", "queue database: %s", err->text);
+	else if (queue_error_is(c, "22000")) /* mailq.large_queue(): the reaper took us for dead */
+		err_set(err, ERR_TEMP, "4.3.0", "queue database: %s", err->text);
 	else if (queue_error_is(c, "22"))
 		err_set(err, ERR_PERM, "5.6.0", "message cannot be stored: %s", err->text);
 	else
