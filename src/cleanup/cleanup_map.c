@@ -126,9 +126,6 @@ add_copy(struct cleanup *c, enum rewrite_bcc why, const char *addr)
 static void
 map_all(struct cleanup *c, const struct queue_rcpt *rcpts, size_t count)
 {
-	/* In this order, which tells who is who where all become one (REDIRECT). */
-	add_copy(c, REWRITE_BCC_ALWAYS, "");
-	add_copy(c, REWRITE_BCC_SENDER, c->envelope.sender);
 	for (size_t i = 0; i < count && !c->failed; i++) {
 		struct queue_rcpt r = rcpts[i];
 		const char *mapped = map_rcpt(c, r.addr);
@@ -141,6 +138,8 @@ map_all(struct cleanup *c, const struct queue_rcpt *rcpts, size_t count)
 		add_aliases(c, mapped, &r);
 		add_copy(c, REWRITE_BCC_RECIPIENT, mapped);
 	}
+	add_copy(c, REWRITE_BCC_ALWAYS, "");
+	add_copy(c, REWRITE_BCC_SENDER, c->envelope.sender);
 }
 
 void

@@ -182,8 +182,10 @@ smtpd_content_end(struct smtpd_session *s)
 	if (cleanup_finish(s->mail.cleanup, &err))
 		return true;
 	if (strcmp(err.dsn, "5.3.4") == 0)
-		log_info_as(
-		    "cleanup", "warning: %s: queue file size limit exceeded", s->mail.queue_id);
+		log_info_as(smtpd_content_size(s) > s->setup->cleanup.message_size_limit
+				? "smtpd"
+				: "cleanup",
+		    "warning: %s: queue file size limit exceeded", s->mail.queue_id);
 	smtpd_reply_err(s, &err);
 	return false;
 }
