@@ -91,7 +91,8 @@ table_options_parse(int argc, char **argv, bool aliases, struct table_options *r
 	while ((letter = getopt(
 		    argc, argv, aliases ? "+Nc:d:finopq:rsuvw" : "+NUbc:d:fFhimnopq:rsuvw")) != -1)
 		table_options_take(ret, letter);
-	if ((c->headers || c->body || c->mime) && (ret->query == NULL || strcmp(ret->query, "-") != 0))
+	if ((c->headers || c->body || c->mime) &&
+	    (ret->query == NULL || strcmp(ret->query, "-") != 0))
 		log_fatal(1, "specify -b -h or -m only with \"-q -\"");
 	if (c->mime && !c->headers && !c->body)
 		log_warn("ignoring -m option without -b or -h");
