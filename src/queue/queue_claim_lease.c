@@ -384,22 +384,27 @@ first_doubtful(struct queue_desk *d)
 	return NULL;
 }
 
+/* Fills `one`, the array of its batch, for the statements. *ret_rows 0: it is not ours, or gone. */
+static bool
+lock_to_promote(struct queue_desk *d, struct db_conn *c, const struct queue_lease *l,
+    struct buf *one, int64_t deadline, uint64_t *ret_rows, struct err *err)
+{
+	db_array_begin(one, DB_INT8);
+	db_array_add_int(one, DB_INT8, l->batch_id);
+	db_array_end(one);
+	return run_on_batches(
+	    d, c, queue_set_statement(&sql_promote_lock, l->set), one, deadline, ret_rows, err);
+}
+
 /* Was its promotion committed? Nobody but us removes a lease of ours while our epoch lives. */
 static bool
 resolve_one(struct queue_desk *d, struct db_conn *c, struct queue_lease *l, int64_t deadline,
     struct err *err)
 {
-	struct buf one = {0};
+	struct buf one CLEANUP(buf_done) = {0};
 	uint64_t rows = 0;
-	bool ok;
 
-	db_array_begin(&one, DB_INT8);
-	db_array_add_int(&one, DB_INT8, l->batch_id);
-	db_array_end(&one);
-	ok = run_on_batches(
-	    d, c, queue_set_statement(&sql_promote_lock, l->set), &one, deadline, &rows, err);
-	buf_done(&one);
-	if (!ok)
+	if (!lock_to_promote(d, c, l, &one, deadline, &rows, err))
 		return false;
 	l->doubtful = false;
 	if (rows == 0 && !l->lost)
@@ -428,15 +433,10 @@ promote_in_transaction(struct queue_desk *d, struct db_conn *c, const struct que
 {
 	struct queue_set_sql *steps[] = {
 	    &sql_promote_messages, &sql_promote_rcpts, &sql_promote_end};
-	struct buf one = {0};
+	struct buf one CLEANUP(buf_done) = {0};
 	uint64_t rows = 0;
-	bool ok;
+	bool ok = lock_to_promote(d, c, l, &one, deadline, &rows, err);
 
-	db_array_begin(&one, DB_INT8);
-	db_array_add_int(&one, DB_INT8, l->batch_id);
-	db_array_end(&one);
-	ok = run_on_batches(
-	    d, c, queue_set_statement(&sql_promote_lock, l->set), &one, deadline, &rows, err);
 	if (ok && rows == 0)
 		ok = err_set(err, ERR_GONE, "4.3.0", "the lease is lost");
 	for (size_t i = 0; ok && i < ARRAY_LEN(steps); i++) {
@@ -444,7 +444,6 @@ promote_in_transaction(struct queue_desk *d, struct db_conn *c, const struct que
 		    d, c, queue_set_statement(steps[i], l->set), &one, deadline, NULL, err);
 		CRASH_POINT("promote-step");
 	}
-	buf_done(&one);
 	return ok;
 }
 

@@ -82,6 +82,17 @@ is_passing(const struct db_conn *c)
 	return queue_error_is(c, "40") || queue_error_is(c, "55P03") || queue_error_is(c, "23503");
 }
 
+/* As often as TRIES, while what is in the way passes. */
+static bool
+exec_often(struct db_conn *c, const struct db_statement *st, const struct db_param *params,
+    size_t count, int64_t deadline, struct db_result **ret, struct err *err)
+{
+	for (int tries = 1; !db_exec(c, st, params, count, deadline, ret, err); tries++)
+		if (tries == TRIES || !is_passing(c))
+			return false;
+	return true;
+}
+
 /* ---- giving ------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -115,9 +126,8 @@ give_slice(struct db_conn *c, struct db_param params[4], const int64_t *msg_ids,
 		db_array_add_int(&ids, DB_INT8, msg_ids[i]);
 	db_array_end(&ids);
 	params[1] = DB_PARAM_BUF(&ids);
-	for (int tries = 1; !db_exec(c, &sql_give, params, 4, deadline, &r, err); tries++)
-		if (tries == TRIES || !is_passing(c))
-			return false;
+	if (!exec_often(c, &sql_give, params, 4, deadline, &r, err))
+		return false;
 	MUST(db_result_rows(r) == count);
 	count_states(r, ret_found, ret);
 	db_result_free(&r);
@@ -347,9 +357,8 @@ queue_order_flush_site(
 
 	utf8_add_clean(&clean, span_str(domain), QUEUE_ADDRESS_MAX);
 	param = DB_PARAM_BUF(&clean);
-	for (int tries = 1; !db_exec(c, &sql_flush_site, &param, 1, deadline, &r, err); tries++)
-		if (tries == TRIES || !is_passing(c))
-			return false;
+	if (!exec_often(c, &sql_flush_site, &param, 1, deadline, &r, err))
+		return false;
 	if (ret_rows != NULL)
 		*ret_rows = (uint64_t)db_result_int(r, 0, 0);
 	db_result_free(&r);
@@ -377,9 +386,8 @@ flush_slice(
 	struct db_param params[] = {db_param_int8(n[0], *after), db_param_int4(n[1], SLICE)};
 	struct db_result *r = NULL;
 
-	for (int tries = 1; !db_exec(c, &sql_flush_slice, params, 2, deadline, &r, err); tries++)
-		if (tries == TRIES || !is_passing(c))
-			return false;
+	if (!exec_often(c, &sql_flush_slice, params, 2, deadline, &r, err))
+		return false;
 	*after = db_result_is_null(r, 0, 0) ? 0 : db_result_int(r, 0, 0);
 	if (ret_rows != NULL)
 		*ret_rows += (uint64_t)db_result_int(r, 0, 1);

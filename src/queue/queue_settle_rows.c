@@ -55,10 +55,7 @@ static const struct db_statement sql_notify = {"settle_notify",
     "$2::int4[], $3::int4[], $4::int4[], $5::timestamptz[], $6::text[], $7::text[], $8::text[], "
     "$9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) ON CONFLICT DO NOTHING"};
 
-/*
- * Statements with RETURNING n number their rows from 1: which[n - 1] is the result. A row that was not returned is gone, or another's:
- * by a try of ours whose commit was in doubt, or because we are fenced. Then nothing may follow from it a second time.
- */
+/* A row that was not returned is gone, or another's: nothing may follow from it a second time. */
 static void
 drop_missing(struct queue_settle *s, const size_t *which, size_t rows, const struct db_result *r)
 {
@@ -70,6 +67,25 @@ drop_missing(struct queue_settle *s, const size_t *which, size_t rows, const str
 		if (!hit[i])
 			s->plans[which[i]] = queue_settle_lost_plan(s->results[which[i]]);
 	mem_free(hit);
+}
+
+/*
+ * A statement of the rows that we own, $1 epoch, with RETURNING n: it numbers its rows from 1, which[n - 1] is the result. Rows can be
+ * missing by a try of ours whose commit was in doubt, or because we are fenced.
+ */
+static bool
+run_numbered(struct queue_settle *s, const struct db_statement *st, struct queue_columns *cols,
+    const size_t *which, size_t rows)
+{
+	char n[DB_INT_SIZE];
+	struct db_param epoch = db_param_int8(n, s->epoch);
+	struct db_result *r = NULL;
+	bool ok = queue_settle_run(s, st, &epoch, cols, &r);
+
+	if (ok)
+		drop_missing(s, which, rows, r);
+	db_result_free(&r);
+	return ok;
 }
 
 /* ---- columns ------------------------------------------------------------------------------------------------------ */
@@ -175,10 +191,7 @@ defer_new(struct queue_settle *s)
 static bool
 defer_again(struct queue_settle *s)
 {
-	char n[DB_INT_SIZE];
-	struct db_param epoch = db_param_int8(n, s->epoch);
 	size_t *which = mem_zalloc(s->count * sizeof(*which));
-	struct db_result *result = NULL;
 	struct queue_columns cols;
 	size_t rows = 0;
 	bool ok;
@@ -196,10 +209,7 @@ defer_again(struct queue_settle *s)
 		queue_columns_int(&cols, r->no_attempt ? 0 : 1);
 		add_reason(&cols, r);
 	}
-	ok = queue_settle_run(s, &sql_again, &epoch, &cols, &result);
-	if (ok)
-		drop_missing(s, which, rows, result);
-	db_result_free(&result);
+	ok = run_numbered(s, &sql_again, &cols, which, rows);
 	mem_free(which);
 	return ok;
 }
@@ -235,10 +245,7 @@ queue_settle_rows_defer(struct queue_settle *s)
 static bool
 remove_rows(struct queue_settle *s)
 {
-	char n[DB_INT_SIZE];
-	struct db_param epoch = db_param_int8(n, s->epoch);
 	size_t *which = mem_zalloc(s->count * sizeof(*which));
-	struct db_result *result = NULL;
 	struct queue_columns cols;
 	size_t rows = 0;
 	bool ok;
@@ -254,10 +261,7 @@ remove_rows(struct queue_settle *s)
 		add_key(&cols, r);
 		queue_columns_int(&cols, queue_settle_lost_plan(r) == QUEUE_PLAN_FACT);
 	}
-	ok = queue_settle_run(s, &sql_remove, &epoch, &cols, &result);
-	if (ok)
-		drop_missing(s, which, rows, result);
-	db_result_free(&result);
+	ok = run_numbered(s, &sql_remove, &cols, which, rows);
 	mem_free(which);
 	return ok;
 }
