@@ -185,6 +185,10 @@ drop(void *arg)
 	struct err err;
 
 	c = db_pool_take(d->pool, deadline, &err);
+	/* Reaped while we still wrote, it has chunks by now that no row tells of. */
+	if (c != NULL &&
+	    !db_command(c, &sql_begin, params, ARRAY_LEN(params), deadline, NULL, &err))
+		log_debug("upload is known: %s", err.text);
 	/* Not done: the reaper will, once this front end's epoch is over. */
 	if (c != NULL && !db_command(c, &sql_drop, params, ARRAY_LEN(params), deadline, NULL, &err))
 		log_debug("upload not dropped: %s", err.text);

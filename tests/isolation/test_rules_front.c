@@ -180,6 +180,25 @@ RULE(rule_02_large_incomplete)
 	queue_upload_free(&u);
 }
 
+/* Chunks that are written when the upload was reaped already are not left for ever. */
+RULE(rule_02_large_reaped_meanwhile)
+{
+	struct queue_upload *u = upload(t, 2);
+	int64_t end = soon();
+	struct err err = {0};
+
+	tell("DELETE FROM mailq.large");
+	assert_int_equal(rows_of("mailq.large_chunk"), 2);
+	queue_upload_free(&u);
+	while (ask("SELECT count(*) FROM mailq.large WHERE state = 'dead'") == 0) {
+		assert_true(clock_mono_us() < end);
+		(void)task_sleep_until(clock_deadline(CLOCK_MILLI));
+	}
+	assert_true(queue_keeper_run(t->d.desk, soon(), &err));
+	assert_int_equal(rows_of("mailq.large_chunk"), 0);
+	assert_int_equal(rows_of("mailq.large"), 0);
+}
+
 /* What a dead front end left is removed, what a living one is uploading is not. */
 RULE(rule_02_large_reaper)
 {
@@ -363,6 +382,7 @@ main(void)
 	    cmocka_unit_test(rule_02_large_over_rotations),
 	    cmocka_unit_test(rule_02_large_incomplete),
 	    cmocka_unit_test(rule_02_large_reaper),
+	    cmocka_unit_test(rule_02_large_reaped_meanwhile),
 	    cmocka_unit_test(rule_10_in_doubt_committed),
 	    cmocka_unit_test(rule_10_in_doubt_lost),
 	    cmocka_unit_test(rule_11_fifty_thousand_recipients),
