@@ -54,11 +54,8 @@ agent_worker_open_owned(struct agent_worker_tables *t, unsigned flags)
 	struct err err;
 
 	while (agent_worker_next_spec(&rest, &spec)) {
-		/* Agents reach tables of the cluster by no other way; their commands run with default_privs. */
-		unsigned of_cluster = span_starts(spec, "cluster:") ? TABLE_NO_PROXY : 0;
-
 		t->owned = mem_resize(t->owned, t->owned_count + 1, sizeof(t->owned[0]));
-		t->owned[t->owned_count++] = table_open(t->conf, spec, flags & ~of_cluster);
+		t->owned[t->owned_count++] = table_open(t->conf, spec, flags);
 	}
 	if (!rewrite_new(t->conf, &t->rewrite, &err))
 		log_fatal(EX_CONFIG, "%s", err.text);

@@ -59,6 +59,7 @@ cluster_is_absent(const struct table *t UNUSED)
 const struct table_type table_cluster_type = {
     .name = "cluster",
     .absent = cluster_is_absent,
+    .absent_trusted = true,
     .open = cluster_open,
     .lookup = cluster_lookup,
     .close = mem_free,

@@ -32,7 +32,7 @@ enum table_flags {
 	TABLE_NO_SUBSTITUTION = 1 << 1,
 	/*
 	 * Nobody between, and no server that anybody may be (tables of files, commands and rights): the table is opened in
-	 * this process, without proxy:, tcp:, socketmap:, memcache:.
+	 * this process, without proxy:, tcp:, socketmap:, memcache:. Only tables of the cluster are asked of proxymap.
 	 */
 	TABLE_NO_PROXY = 1 << 2,
 	/* Results are names of files, given as "file, file": the value is what these hold (postmap -F). */

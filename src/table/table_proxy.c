@@ -7,6 +7,7 @@
  */
 #include "table/table_proxy.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -71,7 +72,7 @@ table_proxy_is_implied(struct span spec)
 bool
 table_proxy_is_wanted(const struct table *t)
 {
-	if (table_proxy_direct || (t->flags & TABLE_NO_PROXY) != 0)
+	if (table_proxy_direct || ((t->flags & TABLE_NO_PROXY) != 0 && !t->type->absent_trusted))
 		return false;
 	return t->type->blocks || (t->type->absent != NULL && t->type->absent(t));
 }
@@ -101,6 +102,20 @@ table_proxy_drop_idle(void)
 		table_proxy_drop(&proxy.idle[--proxy.idle_count]);
 }
 
+/*
+ * Master opens the socket as root, and only proxymap has it from there. Whoever runs as mail_owner may put one of his own in its place,
+ * but not as root: what decides about files and rights does not believe him.
+ */
+static bool
+table_proxy_is_masters(const struct stream *s)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(stream_fd(s), SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+	       (peer.uid == 0 || peer.uid == geteuid());
+}
+
 static struct stream *
 table_proxy_connect(const char *path, int64_t deadline, struct err *err)
 {
@@ -112,8 +127,11 @@ table_proxy_connect(const char *path, int64_t deadline, struct err *err)
 		s = net_connect(&to, NULL, deadline, err);
 	else
 		(void)err_set(err, ERR_CONFIG, "4.3.5", "File name too long");
-	if (s != NULL)
+	if (s != NULL && table_proxy_is_masters(s))
 		return s;
+	if (s != NULL)
+		(void)err_set(err, ERR_CONFIG, "4.3.5", "not opened by master");
+	stream_free(&s);
 	proxy.open--;
 	task_cond_wake_one(&proxy.freed);
 	(void)err_prefix(err, "connect to subsystem %s", path);

@@ -47,6 +47,8 @@ struct table_type {
 	bool blocks;
 	/* Has this process no way to ask it? Then it goes through proxymap. NULL: every process has. */
 	bool (*absent)(const struct table *t);
+	/* ... also with TABLE_NO_PROXY: it is the administrators', and agents reach it by no other way. */
+	bool absent_trusted;
 	bool network; /* no file, but its name can be wrong: `rowpost check` looks at it too */
 	bool foreign; /* by the code of a foreign library */
 };

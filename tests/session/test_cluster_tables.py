@@ -1,6 +1,11 @@
 """Tables of the cluster on a node that has its own PostgreSQL: everybody logs in as himself."""
+import os
+import socket
+
 import pgtest
 from session import equal, limit
+
+NOBODY = 65534
 
 
 def code(t, relay, rcpt):
@@ -39,3 +44,42 @@ def test_shards(t):
         t.wait("the table", lambda: code(t, r, "x@here.test") == 250, 40)
     equal([pgtest.run_sql(uri, "SELECT name FROM rowpost.tables") for uri in (first, second)], [[["domains"]], []],
           "tables")
+
+
+def impostor(path, uid):
+    """Takes the place of proxymap, as somebody who runs as `uid` might."""
+    s = socket.socket(socket.AF_UNIX)
+    os.unlink(path)
+    s.bind(path)
+    os.chmod(path, 0o666)
+    os.seteuid(uid)
+    try:
+        s.listen(5)
+    finally:
+        os.seteuid(0)
+    return s
+
+
+@limit(120)
+def test_virtual(t):
+    """Mailboxes and their rights by tables of the cluster; nobody but the proxymap that master started is believed."""
+    base = t.dir + "/vmail"
+    os.mkdir(base)
+    os.chown(base, NOBODY, NOBODY)
+    r = t.relay(main={"virtual_mailbox_domains": "vm.test", "virtual_mailbox_base": base,
+                      "virtual_mailbox_maps": "cluster:boxes", "virtual_uid_maps": "cluster:ids",
+                      "virtual_gid_maps": "cluster:ids", "minimal_backoff_time": "1s", "queue_run_delay": "1s"}, start=False)
+    r.start()
+    r.must_run("postmap", "cluster:boxes", stdin="a@vm.test a/\nb@vm.test b/\n")
+    r.must_run("postmap", "cluster:ids", stdin="a@vm.test %d\nb@vm.test %d\n" % (NOBODY, NOBODY))
+    t.wait("the table", lambda: code(t, r, "a@vm.test") == 250, 40)
+    q = t.send(r, recipients=["a@vm.test"])
+    r.log.wait_for(r"%s: to=<a@vm.test>, relay=virtual, .*status=sent \(delivered to maildir\)" % q)
+    (name,) = os.listdir(base + "/a/new")
+    equal(os.stat(base + "/a/new/" + name).st_uid, NOBODY, "owner")
+    with impostor(r.queue_dir + "/private/proxymap", NOBODY):
+        r.kill("virtual")
+        q = t.send(r, recipients=["b@vm.test"])
+        r.log.wait_for(r"virtual\[.*: connect to subsystem private/proxymap: not opened by master")
+        r.log.wait_for(r"%s: to=<b@vm.test>, relay=virtual, .*status=deferred" % q)
+    equal(os.path.exists(base + "/b"), False, "delivered")
