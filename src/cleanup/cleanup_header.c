@@ -263,15 +263,25 @@ text_of(struct span raw)
 	return span_head(raw, raw.len - (raw.len != 0 && raw.ptr[raw.len - 1] == '\n'));
 }
 
-/* header_size_limit: what has been checked as a whole goes on cut, with a line end. */
+/*
+ * header_size_limit: what has been checked as a whole goes on cut, with a line end. A header with addresses is cut where the limit is,
+ * others at the end of the last line that fits, or in their first line.
+ */
 static struct span
-within_limit(const struct cleanup *c, struct span raw, struct buf *room)
+within_limit(
+    const struct cleanup *c, const struct mail_header *h, struct span raw, struct buf *room)
 {
+	const unsigned addresses = MAIL_HEADER_SENDERS | MAIL_HEADER_RECIPIENTS;
 	size_t limit = c->settings->header_limit;
+	struct span kept = span_head(raw, limit);
+	size_t last = span_find_last(kept, '\n');
 
 	if (text_of(raw).len <= limit)
 		return raw;
-	buf_add_span(room, span_head(raw, limit));
+	if ((mail_header_flags(h->id) & addresses) == 0 && last < kept.len &&
+	    raw.ptr[kept.len] != '\n')
+		kept = span_head(kept, last + 1);
+	buf_add_span(room, kept);
 	if (room->len == 0 || room->ptr[room->len - 1] != '\n')
 		buf_add_char(room, '\n');
 	return buf_span(room);
@@ -301,7 +311,7 @@ cleanup_header_take(struct cleanup *c)
 		where = CLEANUP_MIME;
 	switch (cleanup_check(c, where, text_of(raw), &c->content, &text)) {
 	case CLEANUP_KEEP:
-		raw = within_limit(c, raw, &text);
+		raw = within_limit(c, &h, raw, &text);
 		break;
 	case CLEANUP_DROP:
 		return;
