@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/agent_worker_int.h"
+#include "agent/agent_worker_tables.h"
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
@@ -18,6 +19,7 @@
 #include "mail/mail_dsn.h"
 #include "mail/mail_log.h"
 #include "service/service_fork.h"
+#include "table/table_proxy.h"
 
 /* ---- asking ---- */
 
@@ -51,6 +53,21 @@ agent_work_piece(struct agent_work *w, struct span *ret_piece, bool *ret_last)
 	return (bits & AGENT_WORKER_PIECE_OK) != 0;
 }
 
+/* A server that is slow to answer holds up this delivery, not the agent. The connection is this worker's. */
+static enum agent_work_lookup
+agent_work_ask_here(struct agent_work *w, enum conf_param maps, enum agent_work_key how,
+    struct span key, struct buf *value)
+{
+	static struct agent_worker_tables *tables;
+
+	if (tables == NULL) {
+		table_proxy_ask_directly();
+		tables = agent_worker_tables_new(w->service->conf, w->kind);
+	}
+	buf_clear(value);
+	return agent_worker_tables_find(tables, maps, how, key, value);
+}
+
 enum agent_work_lookup
 agent_work_lookup(struct agent_work *w, enum conf_param maps, enum agent_work_key how,
     struct span key, struct buf *value)
@@ -58,6 +75,8 @@ agent_work_lookup(struct agent_work *w, enum conf_param maps, enum agent_work_ke
 	struct buf question CLEANUP(buf_done) = {0};
 	uint32_t param = maps;
 
+	if (agent_worker_tables_block(w->conf, w->kind, maps, how))
+		return agent_work_ask_here(w, maps, how, key, value);
 	buf_add(&question, &param, sizeof(param));
 	buf_add_u8(&question, (uint8_t)how);
 	buf_add_span(&question, key);
@@ -214,8 +233,11 @@ static void
 agent_work_one(const struct service *service, const struct agent_worker_kind *kind, int fd,
     struct buf *request)
 {
-	struct agent_work w = {
-	    .service = service, .conf = service->conf, .fd = fd, .filter = CONF_COUNT};
+	struct agent_work w = {.service = service,
+	    .kind = kind,
+	    .conf = service->conf,
+	    .fd = fd,
+	    .filter = CONF_COUNT};
 
 	service_fork_receive(fd, AGENT_WORKER_REQUEST, request);
 	w.started = clock_real_us();

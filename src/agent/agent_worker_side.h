@@ -22,9 +22,12 @@ enum agent_work_lookup {
 	AGENT_WORK_TRY_AGAIN, /* a table is broken or away: defer */
 };
 
+struct agent_worker_kind;
+
 /* One delivery. */
 struct agent_work {
 	const struct service *service;
+	const struct agent_worker_kind *kind;
 	const struct conf *conf;
 	int fd; /* to the agent */
 	struct arena arena;
@@ -55,7 +58,7 @@ enum agent_work_key {
 };
 
 /*
- * Looks `key` up in the tables of parameter `maps`, in their order. FOUND: `value` holds the result; TRY_AGAIN: it holds the reason.
+ * Looks `key` up in the tables of parameter `maps`, in their order; as root. FOUND: `value` holds the result; TRY_AGAIN: it holds the reason.
  */
 enum agent_work_lookup agent_work_lookup(struct agent_work *w, enum conf_param maps,
     enum agent_work_key how, struct span key, struct buf *value);

@@ -13,6 +13,7 @@
 #include "rewrite/rewrite.h"
 #include "table/table.h"
 #include "table/table_address.h"
+#include "table/table_proxy.h"
 
 struct agent_worker_tables {
 	int users;
@@ -119,6 +120,29 @@ agent_worker_tables_free(struct agent_worker_tables **t)
 }
 
 /* ---- lookups ---- */
+
+bool
+agent_worker_tables_block(const struct conf *conf, const struct agent_worker_kind *kind,
+    enum conf_param param, enum agent_work_key how)
+{
+	bool owned = how == AGENT_WORK_ALIAS;
+	bool blocks = false;
+	struct span rest;
+	struct span spec;
+
+	if (how == AGENT_WORK_ROUTE || (!owned && !kind->trusted_tables))
+		return false;
+	rest = span_str(conf_str(conf, owned ? kind->owned_tables : param));
+	while (agent_worker_next_spec(&rest, &spec)) {
+		while (span_starts(spec, "proxy:"))
+			spec = span_from(spec, strlen("proxy:"));
+		if (table_proxy_blocks(spec))
+			blocks = true;
+		else if (table_proxy_is_implied(spec))
+			return false;
+	}
+	return blocks;
+}
 
 static enum table_result
 agent_worker_ask_list(struct agent_worker_tables *t, struct table_list *list,

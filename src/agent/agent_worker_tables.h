@@ -19,6 +19,13 @@ struct agent_worker_tables *agent_worker_tables_new(
     struct conf *conf, const struct agent_worker_kind *kind);
 void agent_worker_tables_free(struct agent_worker_tables **t);
 
+/*
+ * Is a lookup for `param` one for a process that may block: of tables that wait for a server, with nobody between (TABLE_NO_PROXY)?
+ * Not where one of them needs the event loop.
+ */
+bool agent_worker_tables_block(const struct conf *conf, const struct agent_worker_kind *kind,
+    enum conf_param param, enum agent_work_key how);
+
 /* See agent_work_lookup(). A parameter that was not opened finds nothing. May wait. */
 enum agent_work_lookup agent_worker_tables_find(struct agent_worker_tables *t,
     enum conf_param param, enum agent_work_key how, struct span key, struct buf *value);

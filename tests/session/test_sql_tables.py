@@ -8,6 +8,7 @@ from session import equal, limit, match
 from table_servers import MariaDb, Slapd
 
 ALICE = "alice@client.example"
+NOBODY = 65534
 STRANGERS = "192.0.2.0/24"
 EVIL = ("*@here.test", "x)(mail=*", "a\\b", "a\\2a", "' OR '1'='1", "' OR 1=1 -- ", "\\' OR 1=1 -- ", '" OR ""="', "%s%n%d", "a;b", "ä@b",
         "x'); DROP TABLE alias; --")
@@ -319,3 +320,29 @@ def test_sqlite(t):
     equal(code(t, r, "ann@here.test"), 451, "no such database")
     os.rename(path + ".away", path)
     equal(code(t, r, "ann@here.test"), 250, "mended")
+
+
+@limit(120)
+def test_mysql_where_rights_are_given(t):
+    """virtual(8) asks MariaDB itself; while the server does not answer, only the deliveries wait that need it."""
+    server = start_mariadb(t)
+    base = t.dir + "/vmail"
+    os.mkdir(base)
+    os.chown(base, NOBODY, NOBODY)
+    r = t.relay(start=False)
+    path = r.write_file("mysql.cf", mysql_settings(server))
+    r.write_config(virtual_mailbox_domains="here.test", virtual_mailbox_base=base, smtpd_reject_unlisted_recipient="no",
+                   virtual_mailbox_maps="inline:{{here@here.test=here/}}, mysql:" + path,
+                   virtual_uid_maps="static:%d" % NOBODY, virtual_gid_maps="static:%d" % NOBODY,
+                   minimal_backoff_time="1s", queue_run_delay="1s")
+    r.start()
+    q = t.send(r, recipients=["bob@here.test"])
+    r.log.wait_for(r"%s: to=<bob@here.test>, relay=virtual, .*status=sent \(delivered to mailbox\)" % q)
+    server.freeze()
+    late = t.send(r, recipients=["bob@here.test"])
+    for _ in range(3):
+        q = t.send(r, recipients=["here@here.test"])
+        r.log.wait_for(r"%s: to=<here@here.test>, relay=virtual, .*status=sent \(delivered to maildir\)" % q)
+    equal(r.log.find_all(r"%s: to=<bob@here.test>, .*status=sent" % late), [], "answers of a server that stands still")
+    server.thaw()
+    r.log.wait_for(r"%s: to=<bob@here.test>, relay=virtual, .*status=sent \(delivered to mailbox\)" % late, 60)
