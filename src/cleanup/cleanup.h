@@ -36,6 +36,7 @@ enum cleanup_class {
 /* From main.cf, once per configuration; strings are borrowed from it. A zero-filled one checks and rewrites nothing. */
 struct cleanup_settings {
 	const char *hostname;
+	const char *origin; /* myorigin; NULL: unknown */
 	const char *mail_name;
 	size_t message_size_limit; /* bytes; 0 = none */
 	size_t inline_limit;       /* larger contents are uploaded in chunks */

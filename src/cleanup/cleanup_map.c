@@ -10,14 +10,29 @@
 #include "rewrite/rewrite.h"
 #include "rewrite/rewrite_map.h"
 
+/* MAILER-DAEMON, here: whom nothing can be sent back to. */
+static bool
+is_mail_system(const struct cleanup *c, const char *sender)
+{
+	struct mail_addr a = mail_addr_split(span_str(sender));
+
+	return span_equal_nocase_str(a.local, "MAILER-DAEMON") &&
+	       (!a.has_domain || (c->settings->origin != NULL &&
+				     span_equal_nocase_str(a.domain, c->settings->origin)));
+}
+
 void
 cleanup_map_sender(struct cleanup *c)
 {
 	const char *mapped;
 
-	if (c->settings->map == NULL || c->sender_mapped || c->failed)
+	if (c->sender_mapped || c->failed)
 		return;
 	c->sender_mapped = true;
+	if (is_mail_system(c, c->envelope.sender))
+		c->envelope.sender = "";
+	if (c->settings->map == NULL)
+		return;
 	if (rewrite_map_address(c->settings->map, &c->arena, c->envelope.queue_id,
 		REWRITE_ENVELOPE_SENDER, c->envelope.sender, &mapped, &c->err))
 		c->envelope.sender = mapped;

@@ -98,6 +98,7 @@ cleanup_settings_from(struct conf *conf)
 {
 	struct cleanup_settings s = {
 	    .hostname = conf_str(conf, CONF_myhostname),
+	    .origin = conf_str(conf, CONF_myorigin),
 	    .mail_name = conf_str(conf, CONF_mail_name),
 	    .message_size_limit = conf_size(conf, CONF_message_size_limit),
 	    .inline_limit = conf_size(conf, CONF_queue_inline_size_limit),

@@ -95,7 +95,7 @@ pipe_status_judge(int wait_status, const char *command, struct span output, stru
 	if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EX_OK) {
 		ret->status = DELIVERY_SENT;
 		ret->dsn = "2.0.0";
-		ret->text = arena_dup(arena, output);
+		ret->text = arena_dup(arena, span_trim(output));
 	} else if (WIFSIGNALED(wait_status)) {
 		text = arena_printf(
 		    arena, "Command died with signal %d: \"%s\"", WTERMSIG(wait_status), command);

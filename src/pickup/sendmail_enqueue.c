@@ -94,13 +94,18 @@ find_sender(const struct sendmail_request *r, unsigned uid)
 	struct mail_addr_item item;
 	struct buf first = {0};
 	size_t count = 0;
+	size_t len;
 
 	if (r->sender == NULL)
 		return login_name(uid);
 	mail_addr_list_start(&list, span_str(r->sender));
 	while (mail_addr_list_next(&list, &item)) {
-		if (count++ == 0 && !mail_addr_list_internal(&item, &first))
-			buf_add_span(&first, item.addr);
+		if (count++ != 0 || mail_addr_list_internal(&item, &first))
+			continue;
+		/* Words side by side are an address each. */
+		len = MIN(strcspn(item.addr.ptr, " \t"), item.addr.len);
+		count += len < item.addr.len;
+		buf_add_span(&first, span_head(item.addr, len));
 	}
 	if (count > 1)
 		log_warn("-f option specified malformed sender: %s", r->sender);

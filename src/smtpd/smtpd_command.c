@@ -71,6 +71,9 @@ smtpd_pipelining_is_proper(struct smtpd_session *s, const struct smtpd_verb *ver
 
 	if ((s->esmtp && (verb->flags & SMTPD_LAST_IN_GROUP) == 0) || !stream_has_input(s->stream))
 		return true;
+	/* Where the client is a file, everything is there at once. */
+	if (s->server->front.shard_count == 0)
+		return true;
 	if (!s->seen_pipelining && stream_peek(s->stream, &input) == STREAM_OK) {
 		s->seen_pipelining = true;
 		mail_log_pipelining(&text, s->where, &client, input);

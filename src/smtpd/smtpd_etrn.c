@@ -128,6 +128,10 @@ smtpd_etrn(struct smtpd_session *s, struct span args)
 	domain.ptr = name;
 	if (!smtpd_etrn_allowed(s, args, domain))
 		return;
+	if (s->server->front.shard_count == 0) {
+		log_warn("do not use ETRN in \"sendmail -bs\" mode");
+		return smtpd_reply(s, 458, NULL, "Unable to queue messages");
+	}
 	listed = domain_list_has(s->setup->flush_domains, domain, &err);
 	if (listed == TABLE_ERROR)
 		return smtpd_reply(s, 458, NULL, "Unable to queue messages");
@@ -136,7 +140,7 @@ smtpd_etrn(struct smtpd_session *s, struct span args)
 		    "reject: ETRN %.100s... from %s[%s]", name, s->client_name, s->client_address);
 		return smtpd_reply(s, 459, NULL, "<%s>: service unavailable", name);
 	}
-	if (s->server->front.shard_count == 0 || !smtpd_flush_start(s->server, domain))
+	if (!smtpd_flush_start(s->server, domain))
 		return smtpd_reply(s, 458, NULL, "Unable to queue messages");
 	smtpd_reply(s, 250, NULL, "Queuing started");
 }
