@@ -351,7 +351,7 @@ usage(void)
 }
 
 static void
-prepare(struct master_command *cmd, const char *dir)
+prepare(struct master_command *cmd, const char *dir, bool checks)
 {
 	static char absolute[PATH_MAX];
 	struct conf_source source = {.program = "postfix-script"};
@@ -362,8 +362,12 @@ prepare(struct master_command *cmd, const char *dir)
 	if (realpath(dir, absolute) == NULL)
 		log_fatal(1, "configuration directory %s: %s", dir, strerror(errno));
 	cmd->conf_dir = source.dir = absolute;
-	if (!conf_load(&source, &cmd->conf, &err))
+	if (!conf_load(&source, &cmd->conf, &err)) {
+		/* All that is wrong, with file and line. */
+		if (checks)
+			(void)master_command_check_files(cmd, false);
 		log_fatal(1, "%s", err.text);
+	}
 	if (!service_log_setup(cmd->conf, &log, &err))
 		log_warn("%s", err.text);
 }
@@ -392,7 +396,7 @@ main(int argc, char **argv)
 
 		if (strcmp(commands[i].name, argv[optind]) != 0)
 			continue;
-		prepare(&cmd, dir != NULL ? dir : DEFAULT_DIR);
+		prepare(&cmd, dir != NULL ? dir : DEFAULT_DIR, commands[i].full == command_check);
 		status = commands[i].simple != NULL
 			     ? commands[i].simple(&cmd)
 			     : commands[i].full(&cmd, argc - optind - 1, argv + optind + 1);

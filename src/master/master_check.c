@@ -122,8 +122,11 @@ master_command_check_files(struct master_command *cmd, bool starting)
 	struct report r = {.starting = starting};
 
 	check_texts(cmd, &r);
-	check_services(cmd, &r);
-	check_host(cmd, &r);
+	/* Without a configuration that can be loaded the texts are all there is to judge. */
+	if (cmd->conf != NULL) {
+		check_services(cmd, &r);
+		check_host(cmd, &r);
+	}
 	if (starting && r.warnings > 0)
 		log_info("%d remarks on the configuration: rowpost -c %s check", r.warnings,
 		    cmd->conf_dir);

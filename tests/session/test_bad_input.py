@@ -64,9 +64,12 @@ def test_main_cf_bad_line(t):
 
 
 def test_main_cf_bad_number(t):
-    """A number that is none; the file and line are named."""
+    """A number that is none: in Postfix's words; `check` also names the file and line."""
     r = unstarted(t, main={"message_size_limit": "ten"})
-    refused(r, line_of(r, "main.cf", "message_size_limit"))
+    refused(r, r"bad numerical configuration: message_size_limit = ten")
+    p = r.check()
+    match(p.stdout + p.stderr, line_of(r, "main.cf", "message_size_limit"))
+    equal(p.returncode, 1, "status")
 
 
 def test_main_cf_contradiction(t):
@@ -147,7 +150,7 @@ def test_reload_refuses_bad_configuration(t):
     r.write_config(message_size_limit="ten")
     p = r.run("rowpost", "reload")
     assert p.returncode != 0, "reload took it"
-    match(p.stdout + p.stderr + r.log.text(), line_of(r, "main.cf", "message_size_limit"))
+    match(p.stdout + p.stderr + r.log.text(), r"bad numerical configuration: message_size_limit = ten")
     t.send(r)
     sink.wait(1)
 

@@ -82,13 +82,13 @@ def test_exit_statuses(t):
     r, _ = pipe_relay(t, "user=nobody argv=/bin/sh -c {case ${user} in sig) kill -9 $$$$;; dsn) echo 4.7.9 later; exit 65;; "
                       "ok) echo fine;; *) echo said; echo more; exit ${user};; esac}")
     for user, outcome in (
-            ("65", r"dsn=5.6.0, status=bounced \(data format error. Command output: said more\)"),
-            ("67", r"dsn=5.1.1, status=bounced \(user unknown. Command output: said more\)"),
-            ("75", r"dsn=4.3.0, status=deferred \(temporary failure. Command output: said more\)"),
-            ("99", r"dsn=5.3.0, status=bounced \(Command died with status 99: \"/bin/sh\". Command output: said more\)"),
+            ("65", r"dsn=5.6.0, status=bounced \(data format error. Command output: said more ?\)"),
+            ("67", r"dsn=5.1.1, status=bounced \(user unknown. Command output: said more ?\)"),
+            ("75", r"dsn=4.3.0, status=deferred \(temporary failure. Command output: said more ?\)"),
+            ("99", r"dsn=5.3.0, status=bounced \(Command died with status 99: \"/bin/sh\". Command output: said more ?\)"),
             ("sig", r"dsn=4.3.0, status=deferred \(Command died with signal 9: \"/bin/sh\"\)"),
-            ("dsn", r"dsn=4.7.9, status=deferred \(later\)"),
-            ("ok", r"dsn=2.0.0, status=sent \(delivered via pp service \(fine\)\)")):
+            ("dsn", r"dsn=4.7.9, status=deferred \(later ?\)"),
+            ("ok", r"dsn=2.0.0, status=sent \(delivered via pp service \(fine ?\)\)")):
         q = t.send(r, sender="", recipients=[user + "@dest.example"])
         r.log.wait_for(r"%s: to=<%s@dest.example>.*%s" % (q, user, outcome))
 
