@@ -116,15 +116,11 @@ table_search_at_domain(struct table_search *s)
 	return table_search_key(s, buf_span(&key), TABLE_KEY_PARTIAL);
 }
 
-/* The domain itself if `self`, then what is above it, with or without the dot in front. */
+/* What is above the domain, with or without the dot in front, unless `result` is an answer already. */
 static enum table_result
-table_search_domain(struct table_list *list, struct span domain, bool self, unsigned parents,
-    struct buf *value, struct err *err)
+table_search_parents(struct table_list *list, struct span domain, enum table_result result,
+    unsigned parents, struct buf *value, struct err *err)
 {
-	enum table_result result = TABLE_NOT_FOUND;
-
-	if (self)
-		result = table_list_lookup(list, domain, TABLE_KEY_PARTIAL, value, err);
 	while (result == TABLE_NOT_FOUND && parents != 0) {
 		size_t dot = span_find(span_from(domain, 1), '.');
 
@@ -142,10 +138,14 @@ static enum table_result
 table_search_of_domain(struct table_search *s)
 {
 	unsigned forms = s->rules->forms;
+	enum table_result result = TABLE_NOT_FOUND;
 
 	if (!s->parts.has_domain || s->parts.domain.len == 0)
 		return TABLE_NOT_FOUND;
-	return table_search_domain(s->list, s->parts.domain, (forms & TABLE_ADDRESS_DOMAIN) != 0,
+	if ((forms & TABLE_ADDRESS_DOMAIN) != 0)
+		result = table_list_lookup(
+		    s->list, s->parts.domain, TABLE_KEY_PARTIAL, s->value, s->err);
+	return table_search_parents(s->list, s->parts.domain, result,
 	    forms & (TABLE_ADDRESS_PARENTS | TABLE_ADDRESS_DOTPARENTS), s->value, s->err);
 }
 
@@ -211,7 +211,9 @@ table_domain_lookup(struct table_list *l, struct span domain, bool parents_match
 	err_clear(err);
 	if (domain.len == 0)
 		return TABLE_NOT_FOUND;
-	return table_search_domain(l, domain, true,
+	/* Here the name is the whole key: tables of patterns are asked for it. */
+	return table_search_parents(l, domain,
+	    table_list_lookup(l, domain, TABLE_KEY_FULL, value, err),
 	    numeric         ? 0
 	    : parents_match ? TABLE_ADDRESS_PARENTS
 			    : TABLE_ADDRESS_DOTPARENTS,
