@@ -241,8 +241,11 @@ log_vline(enum log_level level, const char *program, const char *fmt, va_list ar
 	if (log_state.use_syslog)
 		log_to_syslog(program, log_levels[level].priority, word, text);
 	if (!log_state.ready || log_state.also_stderr)
-		(void)fprintf(stderr, "%s: %s%s\n",
-		    log_state.ready ? log_state.stderr_tag : "rowpost", word, text);
+		(void)fprintf(stderr, "%s%s: %s%s\n", program != NULL ? "postfix/" : "",
+		    program != NULL   ? program
+		    : log_state.ready ? log_state.stderr_tag
+				      : "rowpost",
+		    word, text);
 	if (level >= LOG_LEVEL_FATAL)
 		log_flush();
 }

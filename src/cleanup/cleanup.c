@@ -305,6 +305,9 @@ cleanup_lines(struct cleanup *c, bool all)
 		}
 		if (lf == rest.len && !all && rest.len < CLEANUP_PIECE)
 			break;
+		/* body_checks see long lines in parts (line_length_limit). */
+		if (c->mime.where == CLEANUP_BODY && lf > c->settings->line_limit)
+			len = c->settings->line_limit;
 		cleanup_line(c, span_head(rest, len));
 		at += len;
 	}
