@@ -60,8 +60,8 @@ virtual_id(struct agent_work *w, enum conf_param maps, const char *name, struct 
 		break;
 	}
 	if (!span_number(buf_span(&value), UINT32_MAX - 1, &id) || id < least) {
-		log_warn(
-		    "recipient %.*s: bad value %s in %s", SPAN_ARG(rcpt), buf_str(&value), name);
+		log_warn("recipient %.*s: bad %s %s in %s", SPAN_ARG(rcpt),
+		    maps == CONF_virtual_uid_maps ? "uid" : "gid", buf_str(&value), name);
 		return virtual_not_configured(err);
 	}
 	*ret = (uint32_t)id;

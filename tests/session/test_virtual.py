@@ -80,7 +80,7 @@ def test_unknown_user_and_bad_ids(t):
     q = t.send(r, sender="", recipients=["x@vm.test", "a@vm.test"])
     r.log.wait_for(r"%s: to=<x@vm.test>, .*dsn=5.1.1, status=bounced \(unknown user: \"x@vm.test\"\)" % q)
     r.log.wait_for(r"%s: to=<a@vm.test>, .*dsn=4.3.5, status=deferred \(mail system configuration error\)" % q)
-    r.log.wait_for(r"warning: recipient a@vm.test: bad value 5 in virtual_uid_maps")
+    r.log.wait_for(r"warning: recipient a@vm.test: bad uid 5 in virtual_uid_maps")
     equal(os.listdir(base), [], "nothing was made")
 
 
