@@ -171,7 +171,7 @@ static void
 bad_length_body(void *arg UNUSED)
 {
 	static const char *const bad[] = {
-	    "\0\0\0\0", "\0\0\0\x04", "\xff\xff\xff\xff", "\x01\0\0\0"};
+	    "\0\0\0\0", "\0\0\0\x04", "\xff\xff\xff\xff", "\x05\0\0\0"};
 	uint8_t type;
 	uint32_t id;
 	struct span payload;
