@@ -126,7 +126,10 @@ task_wake(struct task *t, enum task_wait result)
 	t->result = result;
 	task_cond_forget(t);
 	list_remove(&t->in_queue);
-	list_add(&task_loop.ready, &t->in_queue);
+	if (t->urgent)
+		list_add_front(&task_loop.ready, &t->in_queue);
+	else
+		list_add(&task_loop.ready, &t->in_queue);
 	return true;
 }
 
@@ -165,6 +168,13 @@ task_is_cancelled(void)
 	const struct task *t = task_loop.running;
 
 	return t != NULL && t->cancelled && t->shields == 0;
+}
+
+void
+task_urgent(void)
+{
+	MUST(task_loop.running != NULL);
+	task_loop.running->urgent = true;
 }
 
 void

@@ -73,6 +73,12 @@ bool task_is_cancelled(void);
  */
 void task_shield(bool on);
 
+/*
+ * From now on the running task goes before all that are ready whenever it is woken: for the few on whom many wait, such as who
+ * writes the group commit. It must not be busy for long.
+ */
+void task_urgent(void);
+
 /* Lets the other ready tasks run, also when it returns TASK_CANCELLED. Waits. */
 enum task_wait task_yield(void);
 

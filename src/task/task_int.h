@@ -43,6 +43,7 @@ struct task {
 	int64_t parked_at; /* since when the present wait lasts */
 	enum task_wait result;
 	bool parked;
+	bool urgent; /* goes before all others */
 	bool cancelled;
 	bool ended;
 	unsigned shields; /* task_shield(true) calls not yet taken back */

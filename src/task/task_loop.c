@@ -1,6 +1,6 @@
 /*
- * task_loop.c - the loop under the tasks. A turn: run the ready tasks, in rounds, for about a millisecond; run the hooks
- * of the turn's end; write the log; ask the kernel for events, sleeping only if nothing is ready; fire timers.
+ * task_loop.c - the loop under the tasks. A turn: run ready tasks, a few, for about a millisecond at most; run the hooks of
+ * the turn's end; write the log; ask the kernel for events, sleeping only if nothing is ready; fire timers.
  *
  * libevent watches descriptors and one alarm, which stands at the earliest of our own timers or before it.
  */
@@ -16,9 +16,12 @@
 #include "task/task_int.h"
 #include "task/task_stack.h"
 
-/* Ready tasks may keep the loop from descriptors and timers for this long (and for so many rounds, if time stands still). */
-#define ROUNDS_TIME CLOCK_MILLI
-#define ROUNDS_MOST 256
+/*
+ * So many tasks run, or for so long, before the loop looks for events again: what an urgent task waits for is then noticed in the
+ * midst of a crowd of others.
+ */
+#define TURN_TASKS 16
+#define TURN_TIME  CLOCK_MILLI
 
 /* A stack that was not needed for so long is emptied. */
 #define STACK_REST    (5 * CLOCK_SECOND)
@@ -112,28 +115,17 @@ begin_turn(void)
 /* ---- a turn ---------------------------------------------------------------------------------------------------- */
 
 static void
-run_round(void)
-{
-	struct list round;
-	struct task *t;
-
-	list_init(&round);
-	list_splice(&round, &task_loop.ready);
-	while ((t = LIST_FIRST(&round, struct task, in_queue)) != NULL) {
-		list_remove(&t->in_queue);
-		task_resume(t);
-	}
-}
-
-static void
 run_ready(void)
 {
-	int64_t until = task_loop.now + ROUNDS_TIME;
+	int64_t until = task_loop.now + TURN_TIME;
 
-	for (int n = 0; n < ROUNDS_MOST && !list_is_empty(&task_loop.ready); n++) {
-		run_round();
-		if (task_loop.now >= until)
-			break;
+	for (int n = 0; n < TURN_TASKS && task_loop.now < until; n++) {
+		struct task *t = LIST_FIRST(&task_loop.ready, struct task, in_queue);
+
+		if (t == NULL)
+			return;
+		list_remove(&t->in_queue);
+		task_resume(t);
 	}
 }
 

@@ -380,6 +380,36 @@ the_loop_may_be_stopped_from_outside(void **state UNUSED)
 	assert_int_equal(r, TASK_CANCELLED);
 }
 
+static struct task_cond bell;
+
+static void
+be_urgent(void *arg UNUSED)
+{
+	task_urgent();
+	buf_add_str(&trace, task_cond_wait(&bell, CLOCK_NEVER) == TASK_READY ? "urgent" : "?");
+}
+
+static void
+be_patient(void *arg)
+{
+	if (arg != NULL)
+		task_cond_wake_all(&bell);
+	buf_add_str(&trace, "p");
+	MUST(task_yield() == TASK_READY);
+	buf_add_str(&trace, "q");
+}
+
+static void
+who_is_urgent_goes_first(void **state UNUSED)
+{
+	assert_non_null(task_start("urgent", be_urgent, NULL));
+	assert_non_null(task_start("one", be_patient, NULL));
+	assert_non_null(task_start("two", be_patient, &bell));
+	assert_non_null(task_start("three", be_patient, NULL));
+	task_run();
+	assert_string_equal(buf_str(&trace), "ppurgentpqqq");
+}
+
 int
 main(void)
 {
@@ -387,6 +417,7 @@ main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	    T(busy_tasks_do_not_starve_descriptors),
 	    T(busy_tasks_do_not_starve_timers),
+	    T(who_is_urgent_goes_first),
 	    T(hooks_run_once_after_the_tasks),
 	    T(a_hook_may_hook),
 	    T(a_turn_writes_its_log_once),
