@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "service/link.h"
+#include "service/shelf.h"
 
 struct agent_piece {
 	struct list node;
@@ -22,6 +23,7 @@ struct agent_content {
 	uint64_t arrived;        /* offset behind what arrived */
 	uint64_t taken;          /* offset behind what was given out */
 	uint64_t asked;          /* offset up to which we gave credit */
+	struct buf shelved;      /* the piece that came from the shelf */
 	bool complete;           /* the last piece has arrived */
 	bool failed;
 	struct task_cond cond;
@@ -46,6 +48,7 @@ agent_content_drop(struct agent_content *c)
 	}
 	mem_free(c->out);
 	c->out = NULL;
+	buf_clear(&c->shelved);
 }
 
 void
@@ -54,6 +57,7 @@ agent_content_free(struct agent_job *job)
 	if (job->content == NULL)
 		return;
 	agent_content_drop(job->content);
+	buf_done(&job->content->shelved);
 	mem_free(job->content);
 	job->content = NULL;
 }
@@ -105,7 +109,7 @@ agent_content_ask(struct agent_job *job, struct agent_content *c)
 	struct buf payload CLEANUP(buf_done) = {0};
 	uint64_t wanted = c->taken + AGENT_CONTENT_CREDIT;
 
-	if (c->complete || c->asked >= job->request.size ||
+	if (c->complete || (c->asked >= job->request.size && c->asked != 0) ||
 	    wanted - c->asked < AGENT_CONTENT_CREDIT / 2)
 		return true;
 	pull.credit = (uint32_t)(wanted - c->asked);
@@ -139,11 +143,31 @@ agent_content_pulled(
 	return true;
 }
 
+/* The next piece if it is in the memory of this node; not while the scheduler is to send it. */
+static bool
+agent_content_shelved(struct agent_job *job, struct span *ret_piece, bool *ret_last)
+{
+	struct agent_content *c = agent_content_get(job);
+
+	if (c->asked != c->taken)
+		return false;
+	buf_clear(&c->shelved);
+	if (!shelf_read(job->agent->service->shelf, job->request.msg_id, c->taken,
+		AGENT_CONTENT_CREDIT, &c->shelved))
+		return false;
+	c->taken += c->shelved.len;
+	c->arrived = c->asked = c->taken;
+	*ret_piece = buf_span(&c->shelved);
+	*ret_last = c->complete = c->taken >= job->request.size;
+	return true;
+}
+
 bool
 agent_content_next(struct agent_job *job, int64_t deadline, struct span *ret_piece, bool *ret_last)
 {
 	if (!job->request.content_inline)
-		return agent_content_pulled(job, deadline, ret_piece, ret_last);
+		return agent_content_shelved(job, ret_piece, ret_last) ||
+		       agent_content_pulled(job, deadline, ret_piece, ret_last);
 	*ret_piece = job->request.content;
 	*ret_last = true;
 	return true;

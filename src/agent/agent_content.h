@@ -1,6 +1,6 @@
 /*
- * agent_content.h - the content of a delivery, piece by piece: at hand when it came with the request, else pulled from the
- * scheduler with at most AGENT_CONTENT_CREDIT bytes under way.
+ * agent_content.h - the content of a delivery, piece by piece: at hand when it came with the request, or on the node's shelf (service/shelf.h),
+ * else pulled from the scheduler with at most AGENT_CONTENT_CREDIT bytes under way.
  */
 #ifndef AGENT_AGENT_CONTENT_H
 #define AGENT_AGENT_CONTENT_H

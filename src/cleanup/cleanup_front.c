@@ -12,10 +12,19 @@
 #include "service/service.h"
 #include "service/service_database.h"
 #include "service/service_queue.h"
+#include "service/shelf.h"
 #include "task/task.h"
 
 /* How often the other shards are looked at while the preferred one is waited for. */
 #define LOOK_AGAIN (50 * CLOCK_MILLI)
+
+/* The shape of queue_front_settings.before_store. */
+static void
+cleanup_front_shelve(void *shelf, const struct queue_message *m)
+{
+	if (m->upload == NULL && m->hold == NULL)
+		shelf_put(shelf, m->envelope.msg_id, m->content);
+}
 
 static struct queue_front *
 cleanup_front_new(struct cleanup_front *f, const struct service *s, size_t shard)
@@ -38,6 +47,8 @@ cleanup_front_new(struct cleanup_front *f, const struct service *s, size_t shard
 	    .latency_limit = conf_time(conf, CONF_queue_database_latency_limit),
 	    .size_limit = (int64_t)conf_size(conf, CONF_database_size_limit),
 	    .upload_timeout = conf_time(conf, CONF_queue_upload_timeout),
+	    .before_store = cleanup_front_shelve,
+	    .before_store_arg = s->shelf,
 	    .on_stored = poke_send,
 	    .on_stored_arg = &f->poke,
 	});

@@ -32,6 +32,7 @@
 #include "master/master_programs.h"
 #include "service/service_database.h"
 #include "service/service_log.h"
+#include "service/shelf.h"
 
 #define READY_LIMIT  (60 * CLOCK_SECOND)
 #define SCHEMA_LIMIT (600 * CLOCK_SECOND)
@@ -40,7 +41,8 @@
 #define LOCK_TRIES   100
 #define OPEN_FILES   65536
 
-static struct master master = {.process_lock = -1, .log_fd = -1, .start_fd = -1};
+static struct master master = {
+    .process_lock = -1, .shelf = -1, .shelf_to_read = -1, .log_fd = -1, .start_fd = -1};
 
 /* ---- word to whoever started us ----------------------------------------------------------------------------- */
 
@@ -288,6 +290,21 @@ take_process_lock(struct master *m)
 	m->process_lock = fd;
 }
 
+/* Without it everything works, at a higher price. */
+static void
+make_shelf(struct master *m)
+{
+	size_t size = conf_size(m->conf, CONF_content_shelf_size);
+
+	if (size == 0)
+		return;
+	m->shelf = shelf_create(size);
+	m->shelf_to_read = m->shelf < 0 ? -1 : shelf_read_only(m->shelf);
+	if (m->shelf_to_read < 0)
+		log_warn("content_shelf_size = %zu: %s; contents are read from the database", size,
+		    strerror(errno));
+}
+
 static void
 prepare_limits(void)
 {
@@ -352,6 +369,7 @@ prepare(struct master *m, int verbose)
 		refuse_start(m, EX_CONFIG, "cannot change to queue_directory");
 	take_pid_file(m);
 	take_process_lock(m);
+	make_shelf(m);
 	prepare_limits();
 	master_environ_clean(m->conf);
 	(void)umask(022);

@@ -70,9 +70,11 @@ struct master {
 	struct task_lock change;          /* held by start, reload, stop: one at a time */
 	struct master_database *database; /* NULL: none of our own */
 	int process_lock;                 /* inherited by all service processes */
-	int log_fd;                       /* maillog_file, for lines of others; -1: none */
-	int start_fd;                     /* pipe to whoever waits for the start; -1: nobody */
-	int64_t started;                  /* real us */
+	int shelf;         /* service/shelf.h, for those who put contents there; -1: none */
+	int shelf_to_read; /* the same for those who take them */
+	int log_fd;        /* maillog_file, for lines of others; -1: none */
+	int start_fd;      /* pipe to whoever waits for the start; -1: nobody */
+	int64_t started;   /* real us */
 	int exit_status;
 	bool others_left; /* processes of a master that died were still there when we came */
 	bool stopping;

@@ -24,12 +24,20 @@ enum master_listens {
 	MASTER_SCHEDULER, /* its line, and private/qmgr for the agents */
 };
 
+/* What it does with the shelf of contents (service/shelf.h). */
+enum master_shelf {
+	MASTER_NO_SHELF,
+	MASTER_PUTS,
+	MASTER_TAKES,
+};
+
 struct master_kind {
 	const char *command; /* first word of the command column */
 	const char *program;
 	enum service_privilege privilege;
 	enum master_spread spread;
 	enum master_listens listens;
+	enum master_shelf shelf;
 	bool vital; /* `start` fails when it does not come up */
 };
 

@@ -72,9 +72,23 @@ become_null(int to)
 
 /* ---- starting ----------------------------------------------------------------------------------------------- */
 
-/* The listening descriptors of the service, then control and lock. */
+static int
+shelf_of(const struct master_process *p)
+{
+	switch (p->job->plan.kind->shelf) {
+	case MASTER_PUTS:
+		return p->job->master->shelf;
+	case MASTER_TAKES:
+		return p->job->master->shelf_to_read;
+	case MASTER_NO_SHELF:
+		break;
+	}
+	return -1;
+}
+
+/* The listening descriptors of the service, *ret_listen of them, then control, lock and shelf. Returns how many in all. */
 static size_t
-gather_descriptors(const struct master_process *p, int child_end, int *ret_fds)
+gather_descriptors(const struct master_process *p, int child_end, int *ret_fds, size_t *ret_listen)
 {
 	const struct master_plan_service *plan = &p->job->plan;
 	size_t count = 0;
@@ -85,8 +99,11 @@ gather_descriptors(const struct master_process *p, int child_end, int *ret_fds)
 		if (fd >= 0)
 			ret_fds[count++] = fd;
 	}
-	ret_fds[count] = child_end;
-	ret_fds[count + 1] = p->job->master->process_lock;
+	*ret_listen = count;
+	ret_fds[count++] = child_end;
+	ret_fds[count++] = p->job->master->process_lock;
+	if (shelf_of(p) >= 0)
+		ret_fds[count++] = shelf_of(p);
 	return count;
 }
 
@@ -104,6 +121,7 @@ make_argv(const struct master_process *p, size_t listen_count)
 	    .listen_count = listen_count,
 	    .control_fd = SERVICE_LISTEN_FIRST + (int)listen_count,
 	    .lock_fd = SERVICE_LISTEN_FIRST + (int)listen_count + 1,
+	    .shelf_fd = shelf_of(p) < 0 ? -1 : SERVICE_LISTEN_FIRST + (int)listen_count + 2,
 	    .verbose = plan->verbose,
 	    .overrides = plan->overrides,
 	    .override_count = plan->override_count,
@@ -117,8 +135,8 @@ make_argv(const struct master_process *p, size_t listen_count)
 static bool
 start(struct master_process *p)
 {
-	int pair[2], fds[SERVICE_LISTEN_MAX + 2];
-	size_t listen_count;
+	int pair[2], fds[SERVICE_LISTEN_MAX + 3];
+	size_t listen_count, count;
 	char **argv;
 	pid_t pid;
 
@@ -126,14 +144,14 @@ start(struct master_process *p)
 		log_warn("cannot start %s: %s", p->job->plan.program, strerror(errno));
 		return false;
 	}
-	listen_count = gather_descriptors(p, pair[1], fds);
+	count = gather_descriptors(p, pair[1], fds, &listen_count);
 	argv = make_argv(p, listen_count);
 	log_flush();
 	pid = fork();
 	if (pid == 0) {
 		clean_slate();
 		become_null(STDIN_FILENO);
-		place_descriptors(fds, listen_count + 2);
+		place_descriptors(fds, count);
 		(void)execv(argv[0], argv);
 		_exit(EX_UNAVAILABLE);
 	}

@@ -17,6 +17,7 @@
 #include "qmgr/qmgr_shard.h"
 #include "queue/queue_expire.h"
 #include "queue/queue_keeper.h"
+#include "service/shelf.h"
 
 /* After trouble with the database. */
 #define QMGR_CLAIM_RETRY   (200 * CLOCK_MILLI)
@@ -72,10 +73,14 @@ qmgr_claim_once(struct qmgr_shard *s, qmgr_claim_fn *claim, struct err *err)
 {
 	struct queue_claims claims = {0};
 	struct queue_budget budget;
+	struct buf numbers CLEANUP(buf_done) = {0};
 
 	if (!cluster_node_may_claim(s->node) ||
 	    !qmgr_message_budget(s, claim == queue_claim_deferred, &budget))
 		return true;
+	shelf_holds(s->qmgr->service->shelf, &budget.elsewhere_from, &numbers);
+	budget.elsewhere_size = SHELF_LEAST;
+	budget.elsewhere = buf_span(&numbers);
 	s->claim_blocked = false;
 	CRASH_POINT("claim-before");
 	if (!claim(s->desk, &budget, qmgr_statement_deadline(s), &claims, err))

@@ -10,6 +10,7 @@
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_shard.h"
 #include "queue/queue_content.h"
+#include "service/shelf.h"
 
 /* Most bytes for one pull, whatever the agent asks for. */
 #define QMGR_PULL_MAX 262144u
@@ -23,6 +24,22 @@ struct qmgr_pull {
 	uint64_t offset;
 	uint32_t credit;
 };
+
+bool
+qmgr_content_read(struct qmgr *q, const struct qmgr_message *m, uint64_t offset, size_t len,
+    struct buf *ret, struct err *err)
+{
+	const struct queue_content_ref ref = {
+	    .msg_id = m->envelope->msg_id,
+	    .content_id = m->claimed->content_id,
+	    .set = m->claimed->set,
+	};
+
+	return shelf_read(q->service->shelf, ref.msg_id, offset, len, ret) ||
+	       queue_content_read(m->shard->pool, &ref, offset, len,
+		   clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), ret,
+		   err);
+}
 
 /* The agent may have gone while the database was asked: it is looked up again. */
 static struct qmgr_agent *
@@ -40,19 +57,12 @@ qmgr_pull_run(void *arg)
 {
 	struct qmgr_pull *p = arg;
 	struct qmgr *q = p->qmgr;
-	const struct queue_content_ref ref = {
-	    .msg_id = p->message->envelope->msg_id,
-	    .content_id = p->message->claimed->content_id,
-	    .set = p->message->claimed->set,
-	};
 	struct delivery_content piece = {.offset = p->offset};
 	struct buf bytes CLEANUP(buf_done) = {0};
 	struct qmgr_agent *a;
 	struct err err;
 
-	if (!queue_content_read(p->message->shard->pool, &ref, p->offset, p->credit,
-		clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), &bytes,
-		&err)) {
+	if (!qmgr_content_read(q, p->message, p->offset, p->credit, &bytes, &err)) {
 		piece.failed = true;
 		qmgr_shard_trouble(p->message->shard, &err);
 	}

@@ -15,12 +15,12 @@
 #include "mail/mail_log.h"
 #include "mail/mail_received.h"
 #include "qmgr/qmgr_cleanup.h"
+#include "qmgr/qmgr_content.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_message.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_receipt.h"
 #include "qmgr/qmgr_schedule.h"
-#include "queue/queue_content.h"
 #include "service/delivery_forward.h"
 
 /* New messages that one recipient may become. */
@@ -646,11 +646,6 @@ qmgr_forward_run(void *arg)
 {
 	struct qmgr_forward *f = arg;
 	const struct qmgr_message *m = f->message;
-	const struct queue_content_ref ref = {
-	    .msg_id = m->envelope->msg_id,
-	    .content_id = m->claimed->content_id,
-	    .set = m->claimed->set,
-	};
 	struct buf content CLEANUP(buf_done) = {0};
 	struct err err;
 
@@ -658,9 +653,7 @@ qmgr_forward_run(void *arg)
 		qmgr_forward_finish(f, m->claimed->content);
 		return;
 	}
-	if (queue_content_read(m->shard->pool, &ref, 0, m->envelope->size,
-		clock_deadline(conf_time(f->qmgr->service->conf, CONF_queue_database_timeout)),
-		&content, &err)) {
+	if (qmgr_content_read(f->qmgr, m, 0, m->envelope->size, &content, &err)) {
 		qmgr_forward_finish(f, buf_span(&content));
 		return;
 	}

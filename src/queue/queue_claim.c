@@ -6,8 +6,11 @@
  */
 #include "queue/queue_claim.h"
 
+#include <string.h>
+
 #include "base/crash.h"
 #include "base/mem.h"
+#include "mail/mail_queue_id.h"
 #include "queue/queue_claimed.h"
 #include "queue/queue_int.h"
 
@@ -15,8 +18,8 @@
 #define FULL_LOOK (5 * CLOCK_SECOND) /* between looks without marks */
 
 /*
- * $1 epoch, $2 mark, $3 batches, $4 messages, $5 recipients, $6 bytes, $7 inline, $8 page. Taken are the first batches that
- * are not locked, as many as fit, at least one. A scheduler that was declared dead gets nothing.
+ * $1 epoch, $2 mark, $3 batches, $4 messages, $5 recipients, $6 bytes, $7 inline, $8 page; $9 id, $10 size, $11 process numbers:
+ * see queue_budget.elsewhere. Taken are the first batches that are not locked, as many as fit, at least one. A scheduler that was declared dead gets nothing.
  */
 static struct queue_set_sql sql_claim = {.name = "claim",
     .sql =
@@ -30,8 +33,10 @@ static struct queue_set_sql sql_claim = {.name = "claim",
 	"RETURNING batch_id, msg_ids, recipients, bytes), "
 	"a AS (INSERT INTO mailq.active_%K (batch_id, part, msg_ids, recipients, bytes, owner) "
 	"SELECT batch_id, %K, msg_ids, recipients, bytes, $1 FROM b) "
-	"SELECT " QUEUE_CLAIMED_COLUMNS("$7", "$8") " FROM b JOIN mailq.incoming_%K i "
-						    "ON i.msg_id = ANY (b.msg_ids)"};
+	"SELECT " QUEUE_CLAIMED_COLUMNS("i.size <= $7 AND (i.size < $10 OR i.msg_id < $9 "
+					"OR (i.msg_id & 4095) <> ALL ($11::int4[]))",
+	    "$8") " FROM b JOIN mailq.incoming_%K i "
+		  "ON i.msg_id = ANY (b.msg_ids)"};
 
 /* $1 message, $2 first recipient, $3 page, $4 batch. Results one by one: see README.md. */
 static struct queue_set_sql sql_page = {.name = "page",
@@ -181,6 +186,22 @@ note_seen(struct queue_set *s, const struct db_result *r)
 		s->seen = MAX(s->seen, db_result_int(r, row, 0));
 }
 
+_Static_assert(MAIL_QUEUE_ID_PROCESS == 4096, "in sql_claim");
+
+static struct db_param
+numbers_param(struct buf *array, struct span numbers)
+{
+	int32_t number;
+
+	db_array_begin(array, DB_INT4);
+	for (; numbers.len >= sizeof(number); numbers = span_from(numbers, sizeof(number))) {
+		memcpy(&number, numbers.ptr, sizeof(number));
+		db_array_add_int(array, DB_INT4, number);
+	}
+	db_array_end(array);
+	return DB_PARAM_BUF(array);
+}
+
 static bool
 claim_set(struct queue_desk *d, struct db_conn *c, int16_t set, bool full,
     const struct queue_budget *budget, int64_t deadline, struct queue_claims *ret, struct err *err)
@@ -188,7 +209,8 @@ claim_set(struct queue_desk *d, struct db_conn *c, int16_t set, bool full,
 	struct queue_set *s = &d->sets[set];
 	size_t page = budget->page != 0 ? budget->page : d->settings.claim_page;
 	int64_t epoch = d->epoch;
-	char n[8][DB_INT_SIZE];
+	char n[10][DB_INT_SIZE];
+	struct buf elsewhere CLEANUP(buf_done) = {0};
 	struct db_param params[] = {
 	    db_param_int8(n[0], epoch),
 	    db_param_int8(n[1], full ? 0 : s->mark),
@@ -198,12 +220,16 @@ claim_set(struct queue_desk *d, struct db_conn *c, int16_t set, bool full,
 	    db_param_int8(n[5], (int64_t)budget->bytes),
 	    db_param_int8(n[6], (int64_t)d->settings.claim_inline),
 	    db_param_int8(n[7], (int64_t)page),
+	    db_param_int8(n[8], budget->elsewhere_from),
+	    db_param_int8(n[9], (int64_t)budget->elsewhere_size),
+	    {0},
 	};
 	struct db_result *r[1] = {NULL};
 	enum db_commit done;
 	struct db_batch b;
 	bool ok;
 
+	params[10] = numbers_param(&elsewhere, budget->elsewhere);
 	move_mark(s, clock_mono_us());
 	db_batch_begin(&b, c);
 	db_batch_add(&b, queue_set_statement(&sql_claim, set), params, ARRAY_LEN(params));

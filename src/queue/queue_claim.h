@@ -42,6 +42,13 @@ struct queue_budget {
 	size_t rcpts;
 	size_t bytes; /* of contents that come with the claim */
 	size_t page;  /* most recipients of one message; 0: the desk's claim_page */
+	/*
+	 * New mail whose contents the caller can have elsewhere, so they do not come with the claim: messages from this id on, of this
+	 * size and more, that were minted under one of these process numbers (int32_t each).
+	 */
+	int64_t elsewhere_from;
+	size_t elsewhere_size;
+	struct span elsewhere;
 };
 
 /*

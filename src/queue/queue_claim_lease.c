@@ -34,7 +34,7 @@ static struct queue_set_sql sql_takeover = {.name = "takeover",
 
 /* $1 epoch, $2 batches, $3 inline, $4 page. A statement after the takeover: it sees all results stored before. */
 #define LEASE_COLUMNS                                                                               \
-	"SELECT " QUEUE_CLAIMED_COLUMNS("$3",                                                       \
+	"SELECT " QUEUE_CLAIMED_COLUMNS("i.size <= $3",                                             \
 	    "$4") ", ARRAY(SELECT rcpt_no "                                                         \
 		  "FROM mailq.result_%K r WHERE r.batch_id = b.batch_id AND r.msg_id = i.msg_id), " \
 		  "(SELECT count(*) FROM mailq.result_%K r WHERE r.batch_id = b.batch_id)::int4 "   \

@@ -8,9 +8,9 @@
 #include "queue/queue_claim.h"
 
 /* The columns that queue_claimed_from_ring() wants, of tables i (incoming) and b (batch or lease); $N = inline, $M = page. */
-#define QUEUE_CLAIMED_COLUMNS(inline_max, page)                                                    \
+#define QUEUE_CLAIMED_COLUMNS(content_wanted, page)                                                \
 	"b.batch_id, b.recipients, i.msg_id, i.arrival, i.size, i.content_id, i.recipients, "      \
-	"i.sender, i.attrs, CASE WHEN i.size <= " inline_max " THEN i.content END, "               \
+	"i.sender, i.attrs, CASE WHEN " content_wanted " THEN i.content END, "                     \
 	"CASE WHEN i.recipients <= " page "::int8 THEN i.rcpts END, i.orig_addrs, i.dsn_orcpts, "  \
 	"i.dsn_notifies"
 /* Further columns: int4[] of recipients that have a result; the number of results of the whole batch. */

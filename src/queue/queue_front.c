@@ -131,6 +131,8 @@ batch_fill(struct queue_front *f, struct batch *b)
 	LIST_FOREACH_SAFE (w, &f->gathering, struct waiter, node) {
 		if (!batch_fits(f, b, w->message))
 			return;
+		if (f->settings.before_store != NULL)
+			f->settings.before_store(f->settings.before_store_arg, w->message);
 		batch_add(b, w);
 	}
 }

@@ -30,6 +30,9 @@ struct queue_front_settings {
 	int64_t latency_limit;  /* queue_database_latency_limit, us; 0: never refuse */
 	int64_t size_limit;     /* database_size_limit, bytes of the whole database; 0: none */
 	int64_t upload_timeout; /* queue_upload_timeout, us: 1 h */
+	/* For each message, when its content is about to be written; must not wait. May be NULL */
+	void (*before_store)(void *arg, const struct queue_message *m);
+	void *before_store_arg;
 	void (*on_stored)(void *
 		arg); /* after each group commit: poke the local scheduler. Must not wait. May be NULL */
 	void *on_stored_arg;

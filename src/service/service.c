@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "service/service_control.h"
 #include "service/service_log.h"
+#include "service/shelf.h"
 #include "task/task.h"
 
 /* How long cancelled tasks get to say goodbye. */
@@ -97,6 +98,16 @@ take_descriptor(int fd)
 }
 
 static void
+take_shelf(struct service *s, int fd)
+{
+	s->shelf = shelf_open(fd);
+	if (s->shelf == NULL)
+		log_warn(
+		    "no shelf for contents (%s): they are read from the database", strerror(errno));
+	(void)close(fd);
+}
+
+static void
 take_descriptors(struct service *s)
 {
 	for (size_t i = 0; i < s->listen_count; i++) {
@@ -107,6 +118,8 @@ take_descriptors(struct service *s)
 		take_descriptor(process.options.control_fd);
 	if (process.options.lock_fd >= 0)
 		take_descriptor(process.options.lock_fd);
+	if (process.options.shelf_fd >= 0)
+		take_shelf(s, process.options.shelf_fd);
 }
 
 static void
@@ -331,6 +344,7 @@ service_main(int argc, char **argv, const struct service_kind *kind)
 	log_flush();
 	if (task_count() == 0)
 		task_done();
+	shelf_close(&process.service.shelf);
 	conf_unref(&process.service.conf);
 	service_options_done(&process.options);
 	return EX_OK;

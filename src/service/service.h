@@ -19,6 +19,7 @@
 #include "service/service_privilege.h"
 
 struct service;
+struct shelf;
 
 struct service_kind {
 	const char *program; /* "smtpd": the word in the log tag */
@@ -47,6 +48,7 @@ struct service {
 	struct conf *conf;    /* current configuration; sessions keep their own reference */
 	int listen_fds[SERVICE_LISTEN_MAX]; /* non-blocking; owned by the process */
 	size_t listen_count;
+	struct shelf *shelf; /* contents of the node's new mail; NULL: none */
 	size_t slots;     /* sessions or deliveries at once in this process: its share of maxproc */
 	size_t instance;  /* 0, 1, ...: which process of this service */
 	size_t instances; /* how many there are */

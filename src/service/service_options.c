@@ -88,6 +88,8 @@ parse_option(int option, char *arg, struct service_options *o, struct err *err)
 		return parse_fd("C", arg, &o->control_fd, err);
 	case 'K':
 		return parse_fd("K", arg, &o->lock_fd, err);
+	case 'M':
+		return parse_fd("M", arg, &o->shelf_fd, err);
 	case 'o':
 		return parse_override(arg, o, err);
 	case 'v':
@@ -107,12 +109,13 @@ service_options_parse(int argc, char **argv, struct service_options *ret, struct
 	    .instances = 1,
 	    .slots = 1,
 	    .control_fd = -1,
-	    .lock_fd = -1};
+	    .lock_fd = -1,
+	    .shelf_fd = -1};
 	int option;
 
 	optind = 1;
 	opterr = 0;
-	while ((option = getopt(argc, argv, "+:c:n:t:i:s:L:C:K:o:v")) != -1) {
+	while ((option = getopt(argc, argv, "+:c:n:t:i:s:L:C:K:M:o:v")) != -1) {
 		if (!parse_option(option, optarg, &o, err)) {
 			service_options_done(&o);
 			return false;
@@ -173,6 +176,8 @@ service_options_argv(const char *program, const struct service_options *o)
 		add_option(&w, "-C", mem_printf("%d", o->control_fd));
 	if (o->lock_fd >= 0)
 		add_option(&w, "-K", mem_printf("%d", o->lock_fd));
+	if (o->shelf_fd >= 0)
+		add_option(&w, "-M", mem_printf("%d", o->shelf_fd));
 	for (int i = 0; i < o->verbose; i++)
 		add_word(&w, mem_strdup("-v"));
 	for (size_t i = 0; i < o->override_count; i++)

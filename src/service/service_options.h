@@ -10,6 +10,7 @@
  *	-C FD             the control socket to master
  *	-K FD             kept open, and closed on exec, for the life of the process: the lock by which master tells whether
  *	                  any service process is left
+ *	-M FD             the memory of the node's shelf (shelf.h)
  *	-o NAME=VALUE     overrides of main.cf; -v: more log
  *
  * Words that are no option are arguments of the service (flags= and argv= of pipe): see service.h.
@@ -36,6 +37,7 @@ struct service_options {
 	size_t listen_count;
 	int control_fd; /* -1: none */
 	int lock_fd;    /* -1: none */
+	int shelf_fd;   /* -1: none */
 	int verbose;
 	struct conf_override *overrides; /* owned; texts borrowed from argv */
 	size_t override_count;
