@@ -61,7 +61,7 @@ cleanup_front_open(struct cleanup_front *f, const struct service *s)
 	f->shards = mem_zalloc(f->shard_count * sizeof(*f->shards));
 	poke_init(&f->poke, conf_str(s->conf, CONF_queue_directory));
 	for (size_t i = 0; i < f->shard_count; i++) {
-		/* Two connections: the commit in flight, and uploads. */
+		/* Three connections: two commits in flight, and uploads. */
 		f->shards[i].pool = service_queue_pool(
 		    s, i, conf_size(s->conf, CONF_queue_database_front_connections));
 		f->shards[i].front = cleanup_front_new(f, s, i);

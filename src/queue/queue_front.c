@@ -1,8 +1,9 @@
 /*
- * queue_front.c - the group commit. One task writes: it takes what has gathered, stores it with one statement, answers
- * those who wait, and takes what gathered meanwhile (rule 5a.17).
+ * queue_front.c - the group commit. A writer takes what has gathered, stores it with one statement, answers those who wait, and
+ * takes what gathered meanwhile (rule 5a.17). The second writer begins only when much waits beside a commit under way: with one
+ * commit at a time all sessions move in one convoy, and either the database or this process has nothing to do.
  *
- * I1	A waiting message is in exactly one list: `gathering`, or the writer's batch.
+ * I1	A waiting message is in exactly one list: `gathering`, or a writer's batch.
  * I2	Whoever waits may leave (deadline, cancelled) while his message is in `gathering`: it is not stored then. Once it is in
  *	the batch its bytes are copied, so he may leave too, without knowing: that is the 451 of a commit in doubt.
  * I3	A message is answered with success only after a COMMIT that came back clean and without a warning (rule 5a.10).
@@ -25,11 +26,14 @@
 #define SLOW_MEMORY  (10 * CLOCK_SECOND)
 #define SIZE_PAUSE   (5 * CLOCK_SECOND)
 #define FULL_MEMORY  CLOCK_SECOND /* after a commit that found no room; then the next one may try */
+#define WRITERS      2
+#define SECOND_PART  4 /* this part of a full batch is worth a commit beside another */
 
 struct waiter {
 	const struct queue_message *message; /* borrowed from the waiting task */
 	struct list node;
 	struct task_cond answered;
+	bool taken; /* by a writer, into his batch */
 	bool done;
 	bool stored;
 	struct err err;
@@ -39,6 +43,10 @@ struct queue_front {
 	struct queue_front_settings settings;
 	struct queue_process *process; /* owned */
 	struct list gathering;         /* waiters */
+	size_t gathered;               /* how many, and the size of their contents */
+	size_t gathered_bytes;
+	size_t writers;
+	size_t writing; /* of them, not idle */
 	struct task_cond work;
 	struct task_group group;
 	bool stopping;
@@ -46,11 +54,11 @@ struct queue_front {
 	int64_t set_known; /* mono us when `set` was read; 0: never */
 	int64_t window_start;
 	size_t window_count;
-	bool busy;             /* in the last window */
-	int64_t begun;         /* mono us: start of the commit in flight; 0: none */
-	int64_t ended;         /* of the last one */
-	bool full;             /* the database is larger than size_limit */
-	int64_t no_room_until; /* mono us: a commit found its disk full; 0: none */
+	bool busy;              /* in the last window */
+	int64_t begun[WRITERS]; /* mono us: start of the writer's commit in flight; 0: none */
+	int64_t ended;          /* of the last one */
+	bool full;              /* the database is larger than size_limit */
+	int64_t no_room_until;  /* mono us: a commit found its disk full; 0: none */
 	struct task_cond size_wake;
 	struct queue_front_stats stats;
 };
@@ -58,6 +66,7 @@ struct queue_front {
 /* One group commit. */
 struct batch {
 	struct list waiters;
+	int16_t set; /* where its first try went, and all others have to go */
 	struct queue_store ring;
 	struct queue_store held;
 	/* The message with an upload is alone. Its values are copied, for its waiter may leave and free the upload (I2). */
@@ -96,9 +105,18 @@ answer_all(struct list *waiters, bool stored, const struct err *err)
 }
 
 static void
-batch_add(struct batch *b, struct waiter *w)
+ungather(struct queue_front *f, struct waiter *w)
 {
 	list_remove(&w->node);
+	f->gathered--;
+	f->gathered_bytes -= w->message->content.len;
+}
+
+/* `w` is in no list. */
+static void
+batch_add(struct batch *b, struct waiter *w)
+{
+	w->taken = true;
 	list_add(&b->waiters, &w->node);
 	queue_store_add(w->message->hold != NULL ? &b->held : &b->ring, w->message);
 	if (w->message->upload == NULL)
@@ -133,6 +151,7 @@ batch_fill(struct queue_front *f, struct batch *b)
 			return;
 		if (f->settings.before_store != NULL)
 			f->settings.before_store(f->settings.before_store_arg, w->message);
+		ungather(f, w);
 		batch_add(b, w);
 	}
 }
@@ -173,14 +192,14 @@ add_upload(struct db_batch *d, const struct batch *b)
 }
 
 static enum db_commit
-batch_commit(struct batch *b, struct db_conn *c, int16_t set, int64_t deadline, struct err *err)
+batch_commit(struct batch *b, struct db_conn *c, int64_t deadline, struct err *err)
 {
 	struct db_batch d;
 	enum db_commit done;
 
 	db_batch_begin(&d, c);
 	if (b->ring.count > 0)
-		queue_store_send(&b->ring, &d, set);
+		queue_store_send(&b->ring, &d, b->set);
 	if (b->held.count > 0)
 		queue_store_send_held(&b->held, &d);
 	if (b->has_upload)
@@ -205,7 +224,7 @@ find_out_once(struct queue_front *f, struct batch *b, int64_t deadline, struct e
 
 	if (c == NULL)
 		return DB_COMMIT_IN_DOUBT;
-	done = batch_commit(b, c, f->set, deadline, err);
+	done = batch_commit(b, c, deadline, err);
 	if (done == DB_COMMIT_FAILED && queue_error_is(c, "23505")) {
 		done = queue_process_touch(f->process, c, deadline, err);
 		if (done == DB_COMMIT_FAILED)
@@ -270,7 +289,8 @@ commit_once(
 		db_pool_give(f->settings.pool, &c);
 		return false;
 	}
-	done = batch_commit(b, c, f->set, deadline, err);
+	b->set = f->set;
+	done = batch_commit(b, c, deadline, err);
 	if (done == DB_COMMIT_FAILED) {
 		*ret_split = is_data_error(c) && b->ring.count + b->held.count > 1;
 		refused(c, err);
@@ -296,20 +316,22 @@ write_split(struct queue_front *f, struct batch *b, int64_t deadline)
 {
 	f->stats.splits++;
 	while (!list_is_empty(&b->waiters)) {
+		struct waiter *w = LIST_FIRST(&b->waiters, struct waiter, node);
 		struct batch one = {0};
 		struct err err;
 		bool split;
 
 		err_clear(&err);
 		list_init(&one.waiters);
-		batch_add(&one, LIST_FIRST(&b->waiters, struct waiter, node));
+		list_remove(&w->node);
+		batch_add(&one, w);
 		answer_all(&one.waiters, commit_once(f, &one, deadline, &split, &err), &err);
 		batch_done(&one);
 	}
 }
 
 static void
-write_batch(struct queue_front *f)
+write_batch(struct queue_front *f, int64_t *begun)
 {
 	int64_t deadline = clock_deadline(f->settings.commit_timeout);
 	struct batch b = {0};
@@ -321,7 +343,7 @@ write_batch(struct queue_front *f)
 	list_init(&b.waiters);
 	batch_fill(f, &b);
 	count = b.ring.count + b.held.count;
-	f->begun = clock_mono_us();
+	*begun = clock_mono_us();
 	if (commit_once(f, &b, deadline, &split, &err)) {
 		f->stats.messages += count;
 		f->stats.batches++;
@@ -334,8 +356,8 @@ write_batch(struct queue_front *f)
 		answer_all(&b.waiters, false, &err);
 	}
 	f->ended = clock_mono_us();
-	f->stats.last_commit = f->ended - f->begun;
-	f->begun = 0;
+	f->stats.last_commit = f->ended - *begun;
+	*begun = 0;
 	batch_done(&b);
 }
 
@@ -347,23 +369,38 @@ gather(struct queue_front *f)
 		task_sleep_until(clock_deadline(f->settings.gather));
 }
 
+static bool
+is_worth_a_commit(const struct queue_front *f)
+{
+	if (list_is_empty(&f->gathering))
+		return false;
+	return f->writing == 0 || f->stopping ||
+	       f->gathered >= f->settings.batch_messages / SECOND_PART ||
+	       f->gathered_bytes >= f->settings.batch_bytes / SECOND_PART;
+}
+
 static void
 writer(void *arg)
 {
 	struct queue_front *f = arg;
+	int64_t *begun = &f->begun[f->writers++];
 
+	/* All who have a message wait for it; and who came first need not wait for the whole crowd to come together. */
+	task_urgent();
 	while (!f->stopping || !list_is_empty(&f->gathering)) {
-		if (list_is_empty(&f->gathering)) {
+		if (!is_worth_a_commit(f)) {
 			if (task_cond_wait(&f->work, CLOCK_NEVER) == TASK_CANCELLED)
 				f->stopping = true;
 			continue;
 		}
 		/* The end of the process does not cut a commit short. */
 		task_shield(true);
+		f->writing++;
 		if (!f->stopping)
 			gather(f);
 		if (!list_is_empty(&f->gathering))
-			write_batch(f);
+			write_batch(f, begun);
+		f->writing--;
 		task_shield(false);
 	}
 }
@@ -448,13 +485,19 @@ queue_front_store(
 		return err_set(err, ERR_TEMP, "4.3.0", "shutting down");
 	count_rate(f);
 	list_add(&f->gathering, &w.node);
-	task_cond_wake_one(&f->work);
+	f->gathered++;
+	f->gathered_bytes += m->content.len;
+	if (is_worth_a_commit(f))
+		task_cond_wake_one(&f->work);
 	while (!w.done) {
 		enum task_wait got = task_cond_wait(&w.answered, deadline);
 
 		if (got == TASK_READY || w.done)
 			continue;
-		list_remove(&w.node); /* I2 */
+		if (w.taken) /* I2 */
+			list_remove(&w.node);
+		else
+			ungather(f, &w);
 		return err_set(err, got == TASK_CANCELLED ? ERR_GONE : ERR_TEMP, "4.3.0",
 		    "queue database: no answer in time");
 	}
@@ -468,6 +511,7 @@ queue_front_is_ready(struct queue_front *f, struct err *err)
 {
 	int64_t now = clock_mono_us();
 	int64_t limit = f->settings.latency_limit;
+	bool slow = false;
 
 	if (!queue_process_is_registered(f->process) || !db_pool_is_up(f->settings.pool))
 		return err_set(err, ERR_TEMP, "4.3.0", "queue database is away");
@@ -476,8 +520,9 @@ queue_front_is_ready(struct queue_front *f, struct err *err)
 	if (limit <= 0)
 		return true;
 	/* A slow commit counts while it lasts, and for a while after: then the next one may tell. */
-	if ((f->begun != 0 && now - f->begun > limit) ||
-	    (f->stats.last_commit > limit && now - f->ended < SLOW_MEMORY))
+	for (size_t i = 0; i < WRITERS; i++)
+		slow = slow || (f->begun[i] != 0 && now - f->begun[i] > limit);
+	if (slow || (f->stats.last_commit > limit && now - f->ended < SLOW_MEMORY))
 		return err_set_smtp(err, ERR_TEMP, 452, "4.3.1", "queue database is slow");
 	return true;
 }
@@ -567,7 +612,8 @@ queue_front_new(const struct queue_front_settings *settings)
 	fill_defaults(&f->settings);
 	list_init(&f->gathering);
 	f->process = queue_process_new(&process);
-	task_group_start(&f->group, "queue writer", writer, f);
+	for (size_t i = 0; i < WRITERS; i++)
+		task_group_start(&f->group, "queue writer", writer, f);
 	if (f->settings.size_limit > 0)
 		task_group_start(&f->group, "queue size", size_watcher, f);
 	return f;
