@@ -92,16 +92,19 @@ def test_database_cluster(t):
 class Copy:
     """A sink's record of one message."""
 
-    def __init__(self, replied=True):
-        self.replied = replied
-        self.at = self.answered = 0.0
+    def __init__(self, replied=True, node="one", at=0.0):
+        self.replied, self.node = replied, node
+        self.at = self.answered = at
 
 
-def account(state, copies, tries=1, queue_ids=("Q1",)):
+def account(state, copies, tries=1, queue_ids=("Q1",), dead=None):
+    """dead: the node that was killed at the beginning of time."""
     book = Ledger()
+    if dead:
+        book.incidents.append((0.0, 0.0, "death", dead))
     for n in range(tries):
         book.record("L", [BOB], queue_ids[n] if n < len(queue_ids) else None)
-    return Account(book.entries, state, {("L", BOB): copies})
+    return Account(book.entries, state, {("L", BOB): copies}, incidents=book.incidents)
 
 
 def test_ledger(t):
@@ -116,6 +119,9 @@ def test_ledger(t):
     doubled = account({("Q1", BOB): ["delivered"]}, [Copy(replied=False), Copy()])
     equal(doubled.assert_whole().doubled, [("L", BOB, 2, "reply lost")], "doubles")
     refuses(lambda: doubled.assert_whole(allow_doubles=False))
+    twice = [Copy(), Copy(node="two", at=9.0)]
+    equal(account({("Q1", BOB): ["delivered"]}, twice, dead="one").assert_whole().doubled[0][3], "death", "cause")
+    refuses(account({("Q1", BOB): ["delivered"]}, twice, dead="two").assert_whole)
     in_doubt = account({("Q1", BOB): ["delivered"]}, [Copy(), Copy()], tries=2)
     equal(in_doubt.assert_whole().doubled[0][3], "in doubt", "cause")
 
