@@ -13,12 +13,28 @@
 #define SLICE 50
 
 /*
+ * Something of message m is due and its destination alive: somebody will try it in a moment. So it was when the whole relay was
+ * down beyond the end of its life: it gets its attempt before it is returned, as Postfix makes one.
+ */
+#define WILL_BE_TRIED                                                                              \
+	"EXISTS (SELECT FROM mailq.deferred d JOIN mailq.destination t "                           \
+	"ON t.destination_id = d.destination WHERE d.msg_id = m.msg_id AND d.owner IS NULL "       \
+	"AND d.next_attempt <= now() AND coalesce(t.dead_until, now()) <= now())"
+
+/* Out of the way of the others; the attempt ends it. */
+static const struct db_statement sql_postpone = {"expire_postpone",
+    "UPDATE mailq.deferred_message SET expires_at = now() + interval '5 min' WHERE msg_id = ANY "
+    "(ARRAY(SELECT msg_id FROM mailq.deferred_message m WHERE expires_at <= now() "
+    "AND NOT forced_expire AND " WILL_BE_TRIED " ORDER BY expires_at LIMIT 10000 "
+    "FOR UPDATE SKIP LOCKED))"};
+
+/*
  * $1 most. A message whose expiry was ordered is returned as a whole, with one bounce: while somebody has recipients of it in
  * his hands it waits, behind the others.
  */
 static const struct db_statement sql_expired = {"expire_lock",
     "WITH s AS MATERIALIZED (SELECT msg_id, sender, forced_expire FROM mailq.deferred_message m "
-    "WHERE expires_at <= now() "
+    "WHERE expires_at <= now() AND (forced_expire OR NOT " WILL_BE_TRIED ") "
     "AND EXISTS (SELECT FROM mailq.deferred d WHERE d.msg_id = m.msg_id AND owner IS NULL) "
     "ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED), "
     "busy AS MATERIALIZED (SELECT mailq.leased(f.ids) AS id FROM (SELECT array_agg(msg_id) AS ids "
@@ -147,7 +163,8 @@ expire_locked(
 	char n[DB_INT_SIZE];
 	struct db_param history = db_param_int4(n, d->settings.history > 0);
 
-	if (!lock_slice(c, &sql_expired, deadline, s, err) || s->count == 0)
+	if (!db_command(c, &sql_postpone, NULL, 0, deadline, NULL, err) ||
+	    !lock_slice(c, &sql_expired, deadline, s, err) || s->count == 0)
 		return s->count == 0 && s->rows != NULL;
 	CRASH_POINT("expire-locked");
 	return run_on_slice(c, &sql_expire, s, &history, deadline, NULL, err) &&

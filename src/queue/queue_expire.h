@@ -1,6 +1,6 @@
 /*
  * queue_expire.h - messages that were deferred for too long, and warnings about those that are late: by message, in
- * slices, whatever the state of their destinations (rule 5a.7). Recipients in somebody's hands are left to him: a scheduler
+ * slices, also behind dead destinations (rule 5a.7); what can be tried now is tried first. Recipients in somebody's hands are left to him: a scheduler
  * bounces what it would defer beyond the message's life. A message that an operator wants to expire is returned as a whole,
  * when it would be tried again and nobody has any of it.
  */

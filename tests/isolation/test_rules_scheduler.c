@@ -592,6 +592,31 @@ RULE(rule_07_expiry_behind_dead_destination)
 	queue_claims_done(&c);
 }
 
+/* After the whole relay was down beyond the end of a message's life: first an attempt, then the end. */
+RULE(rule_07_expiry_after_an_outage)
+{
+	struct queue_claims c = stored_and_claimed(t, 2);
+	struct queue_claims due;
+
+	record_all(&t->d, &c, QUEUE_DEFERRED);
+	queue_claims_done(&c);
+	tell("UPDATE mailq.deferred SET next_attempt = now() - interval '1 day'; "
+	     "UPDATE mailq.destination SET next_due = now() - interval '1 day'; "
+	     "UPDATE mailq.deferred_message SET expires_at = now() - interval '1 hour'");
+	expire(&t->d);
+	assert_int_equal(expired_count, 0);
+	due = claim_deferred(&t->d);
+	assert_int_equal(due.count, 1);
+	record_all(&t->d, &due, QUEUE_DEFERRED);
+	queue_claims_done(&due);
+	/* It was tried; whoever did so says that it is over, or the timer does. */
+	tell("UPDATE mailq.deferred SET next_attempt = now() + interval '1 hour'; "
+	     "UPDATE mailq.deferred_message SET expires_at = now()");
+	expire(&t->d);
+	assert_int_equal(expired_count, 1);
+	assert_int_equal(t->d.composed, 1);
+}
+
 /* Recipients in somebody's hands are left to him; NOTIFY=NEVER is told nothing. */
 RULE(rule_07_expiry_leaves_owned)
 {
@@ -599,6 +624,7 @@ RULE(rule_07_expiry_leaves_owned)
 
 	record_all(&t->d, &c, QUEUE_DEFERRED);
 	tell("UPDATE mailq.deferred_message SET expires_at = now(); "
+	     "UPDATE mailq.deferred SET next_attempt = now() + interval '1 hour'; "
 	     "UPDATE mailq.deferred SET owner = 1 WHERE rcpt_no = 0; "
 	     "UPDATE mailq.deferred SET dsn_notify = 1 WHERE rcpt_no = 1");
 	expire(&t->d);
@@ -881,6 +907,7 @@ main(void)
 	    cmocka_unit_test(rule_06_forward_of_deferred),
 	    cmocka_unit_test(rule_06_success_repeated),
 	    cmocka_unit_test(rule_07_expiry_behind_dead_destination),
+	    cmocka_unit_test(rule_07_expiry_after_an_outage),
 	    cmocka_unit_test(rule_07_expiry_leaves_owned),
 	    cmocka_unit_test(rule_07_delay_warning),
 	    cmocka_unit_test(rule_09_claims_are_synchronous),
