@@ -152,7 +152,8 @@ NEVER = "SELECT array_agg(DISTINCT msg_id) FROM rowpost.queue WHERE recipient LI
 LEAVE_NOTICE = """
     INSERT INTO mailq.notification
     SELECT msg_id, rcpt_no, 8, dsn_notify, now() - interval '2 min', 'delayed', addr, orig_addr, dsn_orcpt, dsn, reason,
-        '', '' FROM mailq.held WHERE addr LIKE 'never-%' LIMIT 1 RETURNING 1"""
+        '', '' FROM mailq.held WHERE addr LIKE 'never-%' LIMIT 1
+    ON CONFLICT (msg_id, rcpt_no, kind) DO UPDATE SET at = excluded.at RETURNING 1"""
 # Either node may be the one that comes there.
 EITHER = (DEATH, EXPIRE, LEFT, OLD, MAILBOX, FORWARD, DOUBT, ORDER, QMQP, LMTP)
 # Something must happen before something else: on a busy machine it takes more than one try.
