@@ -68,6 +68,17 @@ qmgr_claim_when(
 	return due(s->desk);
 }
 
+/*
+ * Deferred mail may be due because an operator flushed it: then no destination counts as dead any more, and defer_transports does not
+ * hold it back. Does that make a difference?
+ */
+static bool
+qmgr_claim_heeds_flush(const struct qmgr *q)
+{
+	return q->dead_destinations != 0 ||
+	       *conf_str(q->service->conf, CONF_defer_transports) != '\0';
+}
+
 static bool
 qmgr_claim_once(struct qmgr_shard *s, qmgr_claim_fn *claim, struct err *err)
 {
@@ -86,8 +97,7 @@ qmgr_claim_once(struct qmgr_shard *s, qmgr_claim_fn *claim, struct err *err)
 	if (!claim(s->desk, &budget, qmgr_statement_deadline(s), &claims, err))
 		return false;
 	CRASH_POINT("claim-after");
-	/* Deferred mail may be due because an operator flushed it: then no destination counts as dead any more. */
-	if (claims.count != 0 && claim == queue_claim_deferred && s->qmgr->dead_destinations != 0)
+	if (claims.count != 0 && claim == queue_claim_deferred && qmgr_claim_heeds_flush(s->qmgr))
 		qmgr_order_run(s);
 	(void)qmgr_claim_take(s, &claims);
 	return true;
