@@ -77,6 +77,19 @@ def test_socketmap(t):
         r.stop()
 
 
+@limit(60)
+def test_lines_in_a_text(t):
+    """What a table says is one line of the reply, whatever is in it."""
+    s = serve(t, "socketmap", {"access bad@here.test": "REJECT no\r\n250 2.1.5 Ok\x7f"})
+    r = t.relay(main={"relay_domains": "here.test", "smtpd_recipient_restrictions":
+                      "check_recipient_access %s:access, permit_mynetworks, reject" % s.spec})
+    with t.client(r) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<%s>" % ALICE, 250)
+        c.cmd("RCPT TO:<bad@here.test>", 554, r"no  250 2\.1\.5 Ok $")
+        c.cmd("NOOP", 250, r"2\.0\.0")
+
+
 @limit(120)
 def test_away_and_back(t):
     """While the server is away everything that asks it defers; when it is back nobody has lost anything."""
