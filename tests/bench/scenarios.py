@@ -93,7 +93,7 @@ def drain(figures, stage, normal):
 # ---- old snapshot ---------------------------------------------------------------------------------------------------
 
 RING = ("SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-        "WHERE nspname = 'mailq' AND relkind = 'r'")
+        "WHERE nspname = 'mailq' AND relkind = 'r' AND relname NOT LIKE 'history%'")
 
 
 def snapshot(args):
@@ -113,8 +113,8 @@ def snapshot(args):
             late = runs[-args.runs:]
             compare(figures, "at its end", before, late)
             figures.add("messages meanwhile", sum(r["accepted"] for r in runs))
-            figures.add("tables before", size / 1e6, "MB")
-            figures.add("tables at its end", stage.number(RING) / 1e6, "MB")
+            figures.add("tables of the queue before", size / 1e6, "MB")
+            figures.add("tables of the queue at its end", stage.number(RING) / 1e6, "MB")
         finally:
             holder.stdin.close()
             holder.wait()
