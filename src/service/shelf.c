@@ -2,8 +2,8 @@
  * shelf.c - a ring of bytes, and a table that says where in it a message is.
  *
  * Positions count all bytes ever put; byte p of them is in data[p % size], and is overwritten when the head passes p + size. A writer
- * moves the head first and writes then. A reader copies first and looks at the head then: if it is too far, the copy is worthless. So
- * nobody waits for anybody, and a process that dies in the middle leaves nothing that could be taken for a content.
+ * moves the head first and writes then; one at a time, for who stood still while others went round would write over their contents. A reader copies first and looks at the head then: if it is too far, the copy is worthless. So
+ * no reader waits for anybody, a writer does without when another one is at it for long, and a process that dies in the middle leaves nothing that could be taken for a content.
  *
  * I1	A slot holds the position of the newest content that hashes to it; 0: none. It is written after the content.
  * I2	mark[i % MARKS] is the time at which the head passed into part i of all bytes ever put: what was put later is behind it.
@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,10 +26,11 @@
 
 #define SHELF_MAGIC    UINT64_C(0x726f77706f737431)
 #define SHELF_MIN      ((size_t)1 << 20)
-#define SHELF_PARTS    16  /* of the ring, for the marks */
-#define SHELF_MARKS    64  /* more than parts: a reader may come late */
-#define SHELF_ALIGN    64  /* contents begin at lines of the cache */
-#define SHELF_PER_SLOT 256 /* bytes of the ring to a slot of the table */
+#define SHELF_SPINS    2000 /* some 20 us: what another one needs for his content */
+#define SHELF_PARTS    16   /* of the ring, for the marks */
+#define SHELF_MARKS    64   /* more than parts: a reader may come late */
+#define SHELF_ALIGN    64   /* contents begin at lines of the cache */
+#define SHELF_PER_SLOT 256  /* bytes of the ring to a slot of the table */
 
 /* In front of each content. */
 struct shelf_item {
@@ -42,6 +44,7 @@ struct shelf_head {
 	uint64_t size;  /* of the ring */
 	uint64_t slots; /* a power of 2 */
 	int64_t created;
+	_Atomic int32_t writer; /* pid of who writes; 0: nobody */
 	_Atomic uint64_t head;
 	_Atomic int64_t mark[SHELF_MARKS];               /* real us */
 	_Atomic int64_t last_put[MAIL_QUEUE_ID_PROCESS]; /* real us, by process number */
@@ -182,6 +185,28 @@ slot_of(const struct shelf *s, int64_t msg_id)
 
 /* ---- putting ------------------------------------------------------------------------------------------------------ */
 
+/* True: we are the only writer, until end_writing(). Who died while he wrote is no writer any more. */
+static bool
+begin_writing(struct shelf *s)
+{
+	int32_t self = (int32_t)getpid();
+	int32_t holder = 0;
+
+	for (int i = 0; i < SHELF_SPINS; i++) {
+		holder = 0;
+		if (atomic_compare_exchange_strong(&s->shared->writer, &holder, self))
+			return true;
+	}
+	return kill(holder, 0) != 0 && errno == ESRCH &&
+	       atomic_compare_exchange_strong(&s->shared->writer, &holder, self);
+}
+
+static void
+end_writing(struct shelf *s)
+{
+	atomic_store(&s->shared->writer, 0);
+}
+
 /* Takes the next `len` bytes of the ring. */
 static uint64_t
 reserve(struct shelf *s, uint64_t len, int64_t now)
@@ -203,13 +228,15 @@ shelf_put(struct shelf *s, int64_t msg_id, struct span content)
 	int64_t now = clock_real_us();
 	uint64_t position;
 
-	if (s == NULL || content.len < SHELF_LEAST || len > s->shared->size / SHELF_PARTS)
+	if (s == NULL || content.len < SHELF_LEAST || len > s->shared->size / SHELF_PARTS ||
+	    !begin_writing(s))
 		return;
 	position = reserve(s, len, now);
 	ring_write(s, position, &item, sizeof(item));
 	ring_write(s, position + sizeof(item), content.ptr, content.len);
 	atomic_store(slot_of(s, msg_id), position);
 	atomic_store(&s->shared->last_put[mail_queue_id_process(msg_id)], now);
+	end_writing(s);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------------ */

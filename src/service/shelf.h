@@ -29,7 +29,8 @@ struct shelf *shelf_open(int fd);
 
 void shelf_close(struct shelf **s);
 
-/* For a shelf opened writable. Contents of more than a sixteenth of the shelf are not put there. Never waits; NULL: does nothing. */
+/* For a shelf opened writable. Contents of more than a sixteenth of the shelf are not put there, nor what comes while another process
+ * puts one and stands still. Never waits; NULL: does nothing. */
 void shelf_put(struct shelf *s, int64_t msg_id, struct span content);
 
 /*
