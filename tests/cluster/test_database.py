@@ -14,11 +14,6 @@ def loaded(t, nodes, **kw):
     return Load(t.ledger, nodes, **kw).start()
 
 
-def progress(load, count=20):
-    before = load.accepted
-    wait_until("progress", lambda: load.accepted >= before + count or load.errors, 60)
-
-
 @limit(150)
 def test_restart_declares_nobody_dead(t):
     """Restarts of every kind, one of them longer than a lease: the epochs live on (rule 5a.8)."""
@@ -28,9 +23,9 @@ def test_restart_declares_nobody_dead(t):
     epochs = {n.name: nodes.living(n.name) for n in nodes}
     load = loaded(t, nodes)
     for mode in ("fast", "immediate"):
-        progress(load)
+        load.progress()
         nodes.pg.restart(mode)
-    progress(load)
+    load.progress()
     nodes.pg.kill9()
     # Longer than a lease: clients see it go by.
     refused = load.tempfails
@@ -38,7 +33,7 @@ def test_restart_declares_nobody_dead(t):
     clock = threading.Event()
     assert not clock.wait(6)
     nodes.pg.start()
-    progress(load)
+    load.progress()
     load.stop()
     nodes.drained()
     equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
@@ -57,19 +52,15 @@ def test_stall_declares_nobody_dead(t):
     epochs = {n.name: nodes.living(n.name) for n in nodes}
     load = loaded(t, nodes)
     for seconds in (1, 6):
-        progress(load)
+        load.progress()
         for node in nodes:
             node.proxy.freeze()
         # The lease is over by the clock; there is nothing to be seen meanwhile.
         assert not threading.Event().wait(seconds)
         for node in nodes:
             node.proxy.thaw()
-    progress(load)
-    load.stop()
-    nodes.drained()
-    print(load.summary())
-    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
-    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+    load.progress()
+    load.ends_as_begun(nodes, epochs)
 
 
 # Whose commits are cut off: (program, a statement of the transaction).
@@ -176,12 +167,12 @@ def test_failover(t):
     t.at_end(sink.close)
     nodes = Nodes(t, 2, sink, pg=pg, uri=uri)
     load = loaded(t, nodes)
-    progress(load, 50)
+    load.progress(50)
     pg.kill9()
     t.ledger.incident("end of the primary")
     standby.promote()
     standby.sql("ALTER SYSTEM RESET synchronous_standby_names")
-    progress(load, 50)
+    load.progress(50)
     load.stop()
     nodes.drained()
     print(load.summary())

@@ -17,11 +17,6 @@ def two_nodes(t, **kw):
     return Nodes(t, 2, sink, main=dict(SHORT_LEASE, queue_database_commit_timeout="5s"), **kw)
 
 
-def progress(load, count=20):
-    before = load.accepted
-    wait_until("progress", lambda: load.accepted >= before + count or load.errors, 60)
-
-
 def passes(seconds):
     """What is tested is that time goes by."""
     assert not threading.Event().wait(seconds)
@@ -36,18 +31,18 @@ def test_node_cut_off(t):
     nodes.pg.restart()
     one = nodes[0]
     load = Load(t.ledger, nodes, patience=120).start()
-    progress(load)
+    load.progress()
     old = nodes.living("node1")
     one.cable.pull()
     t.ledger.incident("cut of node1", node="node1")
     wait_until("death of epoch " + old, lambda: nodes.epochs()[old][1] == "dead", 40)
     mark = one.log.mark()
-    progress(load)
+    load.progress()
     equal(one.log.find_all(r"qmgr\[\d+\]: \S+: from=.*queue active", mark), [], "mail that node 1 has claimed meanwhile")
     one.cable.plug()
     t.ledger.incident("return of node1", node="node1")
     wait_until("a new epoch of node 1", lambda: nodes.living("node1") != old, 60)
-    progress(load)
+    load.progress()
     load.stop()
     nodes.drained()
     print(load.summary())
@@ -99,17 +94,14 @@ def test_short_cut(t):
     epochs = {n.name: nodes.living(n.name) for n in nodes}
     load = Load(t.ledger, nodes).start()
     for _ in range(3):
-        progress(load)
+        load.progress()
         for node in nodes:
             node.cable.pull()
         passes(1)
         for node in nodes:
             node.cable.plug()
-    progress(load)
-    load.stop()
-    nodes.drained()
-    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
-    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+    load.progress()
+    load.ends_as_begun(nodes, epochs)
 
 
 @limit(150)
@@ -118,7 +110,7 @@ def test_cut_for_all(t):
     nodes = two_nodes(t, cabled=True)
     epochs = {n.name: nodes.living(n.name) for n in nodes}
     load = Load(t.ledger, nodes, patience=120).start()
-    progress(load)
+    load.progress()
     for node in nodes:
         node.cable.pull()
     put_off = load.tempfails
@@ -126,12 +118,8 @@ def test_cut_for_all(t):
     passes(float(SHORT_LEASE["node_lease_time"].rstrip("s")) + 2)
     for node in nodes:
         node.cable.plug()
-    progress(load)
-    load.stop()
-    nodes.drained()
-    print(load.summary())
-    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
-    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+    load.progress()
+    load.ends_as_begun(nodes, epochs)
 
 
 @limit(150)
@@ -142,12 +130,8 @@ def test_slow_link(t):
     for node in nodes:
         node.proxy.delay = 0.02
     load = Load(t.ledger, nodes, threads=8).start()
-    progress(load, 200)
-    load.stop()
-    nodes.drained(90)
-    print(load.summary())
-    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
-    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+    load.progress(200)
+    load.ends_as_begun(nodes, epochs, 90)
     equal(pgtest.run_sql(nodes.uri, "SELECT count(*) FROM mailq.node WHERE state = 'dead'"), [["0"]], "dead nodes")
 
 
@@ -159,12 +143,8 @@ def test_narrow_link(t):
     epochs = {n.name: nodes.living(n.name) for n in nodes}
     print("; ".join("%s: %s" % (n.name, n.cable.slow()) for n in nodes))
     load = Load(t.ledger, nodes, threads=6).start()
-    progress(load, 200)
-    load.stop()
-    nodes.drained(90)
-    print(load.summary())
-    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
-    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+    load.progress(200)
+    load.ends_as_begun(nodes, epochs, 90)
 
 
 @limit(180)
@@ -175,15 +155,11 @@ def test_half_open(t):
     epochs = {n.name: nodes.living(n.name) for n in nodes}
     load = Load(t.ledger, nodes, patience=120).start()
     for _ in range(2):
-        progress(load)
+        load.progress()
         for node in nodes:
             node.cable.pull()
         nodes.pg.restart("immediate")
         for node in nodes:
             node.cable.plug()
-    progress(load)
-    load.stop()
-    nodes.drained()
-    print(load.summary())
-    equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
-    equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
+    load.progress()
+    load.ends_as_begun(nodes, epochs)

@@ -13,11 +13,6 @@ def loaded(t, **kw):
     return nodes, Load(t.ledger, nodes).start()
 
 
-def progress(load, count=30):
-    before = load.accepted
-    wait_until("progress", lambda: load.accepted >= before + count or load.errors, 60)
-
-
 def finish(nodes, load):
     load.stop()
     nodes.drained()
@@ -31,11 +26,11 @@ def test_rolling_restart(t):
     nodes, load = loaded(t)
     for _ in range(4 if FULL else 1):
         for node in nodes:
-            progress(load)
+            load.progress(30)
             epoch = nodes.living(node.name)
             node.stop()
             equal(nodes.epochs()[epoch][1], "dead", "the epoch of a node that said goodbye")
-            progress(load)
+            load.progress(30)
             node.start()
             nodes.living(node.name)
     finish(nodes, load)
@@ -46,7 +41,7 @@ def test_reload(t):
     """Reloads drop no session and no delivery: the clients see no refusal at all."""
     nodes, load = loaded(t)
     for n in range(10 if FULL else 4):
-        progress(load, 20)
+        load.progress(20)
         node = nodes[n % 2]
         node.write_config(smtpd_banner="$myhostname ESMTP turn %d" % n)
         node.reload()
@@ -60,12 +55,12 @@ def test_drain(t):
     """A node that is to be drained takes nothing new and finishes what it has; taken back, it takes part again."""
     nodes, load = loaded(t)
     one = nodes[0]
-    progress(load)
+    load.progress(30)
     nodes.sql("SELECT rowpost.drain('node1')")
     wait_until("node1 drained", lambda: nodes.sql("SELECT state FROM rowpost.node WHERE name = 'node1'") == [["draining"]])
     wait_until("end of its deliveries", lambda: nodes.leased("node1") == 0, 30)
     mark = one.log.mark()
-    progress(load)
+    load.progress(30)
     equal(nodes.leased("node1"), 0, "claims of a draining node")
     equal(one.log.find_all(r"\(queue active\)", mark), [], "claims in its log")
     nodes.sql("SELECT rowpost.drain('node1', false)")

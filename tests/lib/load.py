@@ -14,6 +14,8 @@ import random
 import threading
 import time
 
+from deadline import wait_until
+from session import equal
 from sink import Sink
 from smtp_client import Closed, SmtpClient, dot_stuffed, queue_id
 
@@ -109,6 +111,20 @@ class Load:
         """Ask the clients to end and wait for them; an error if one saw what it should not."""
         self.stopping.set()
         return self.join()
+
+    def progress(self, count=20):
+        """Waits until `count` more are accepted, or a client saw what it should not."""
+        before = self.accepted
+        wait_until("progress", lambda: self.accepted >= before + count or self.errors, 60)
+
+    def ends_as_begun(self, nodes, epochs, limit=60.0):
+        """Ends the load: all of it went its way, the nodes live under the epochs that they had, and only a client in doubt caused a
+        second copy."""
+        self.stop()
+        nodes.drained(limit)
+        print(self.summary())
+        equal({n.name: nodes.living(n.name) for n in nodes}, epochs, "epochs")
+        equal([d for d in nodes.account().doubled if d[3] != "in doubt"], [], "second copies")
 
     def join(self):
         """Wait until all `most` messages are sent."""
