@@ -93,7 +93,9 @@ struct smtpd_server {
 	/* The way to the queue; without shards in a process that has none (smtpd_standalone.h). */
 	struct cleanup_front front;
 	struct cluster_counter *counter; /* owned: of clients; there, for all processes */
-	struct service_listen *listen;   /* its doors */
+	struct task_group openings;      /* at most one, of the doors ... */
+	struct task *opening;            /* ... which is this one, while it is alive */
+	struct service_listen *listen;   /* its doors; NULL: not open yet */
 	struct list sessions;            /* all alive */
 	size_t session_count;
 	struct task_cond session_ended;

@@ -64,15 +64,29 @@ smtpd_init(struct service *s)
 }
 
 static void
-smtpd_run(struct service *s)
+smtpd_open_doors(void *arg)
 {
-	struct smtpd_server *server = s->state;
+	struct smtpd_server *server = arg;
 	const struct net_server door = {
-	    .limit = s->slots,
+	    .limit = server->service->slots,
 	    .task_name = "smtpd session",
 	    .session = smtpd_session_run,
 	    .arg = server,
 	};
+	struct err err;
+
+	/* Clients wait in the kernel's queue for the moment that the database needs, rather than hear 451 after each start. */
+	if (!cleanup_front_wait_ready(&server->front, clock_deadline(SMTPD_READY_WAIT), &err) &&
+	    !task_is_cancelled())
+		log_warn("%s: answering 451 until it is there", err.text);
+	if (!task_is_cancelled())
+		server->listen = service_listen_start(server->service, &door);
+}
+
+static void
+smtpd_run(struct service *s)
+{
+	struct smtpd_server *server = s->state;
 	struct err err;
 
 	/* As often as libc's resolver asks: clients wait for it. */
@@ -80,10 +94,8 @@ smtpd_run(struct service *s)
 		log_fatal(EX_OSERR, "%s", err.text);
 	cleanup_front_open(&server->front, s);
 	server->counter = smtpd_open_counter(s, server);
-	/* Clients wait in the kernel's queue for the moment that the database needs, rather than hear 451 after each start. */
-	if (!cleanup_front_wait_ready(&server->front, clock_deadline(SMTPD_READY_WAIT), &err))
-		log_warn("%s: answering 451 until it is there", err.text);
-	server->listen = service_listen_start(s, &door);
+	server->opening =
+	    task_group_start(&server->openings, "smtpd doors", smtpd_open_doors, server);
 }
 
 static void
@@ -104,17 +116,22 @@ smtpd_reload(struct service *s)
 	cluster_counter_set_window(server->counter, conf_time(s->conf, CONF_anvil_rate_time_unit));
 }
 
-/* The flush of an ETRN uses the pool: nothing may be freed before it has ended. */
+/* Its end is waited for at any rate: it uses what is freed after it. */
+static void
+smtpd_cancel(struct task_group *group, struct task *task)
+{
+	if (group->alive > 0)
+		task_cancel(task);
+	while (group->alive > 0 && task_group_wait(group, CLOCK_NEVER) == TASK_READY)
+		continue;
+}
+
+/* The flush of an ETRN uses the pool. */
 static void
 smtpd_end_flush(struct smtpd_server *server)
 {
-	if (task_group_wait(&server->flushes, clock_deadline(SMTPD_FLUSH_WAIT)) == TASK_READY)
-		return;
-	if (server->flushes.alive > 0)
-		task_cancel(server->flush);
-	while (server->flushes.alive > 0 &&
-	       task_group_wait(&server->flushes, CLOCK_NEVER) == TASK_READY)
-		continue;
+	(void)task_group_wait(&server->flushes, clock_deadline(SMTPD_FLUSH_WAIT));
+	smtpd_cancel(&server->flushes, server->flush);
 }
 
 static void
@@ -132,7 +149,9 @@ smtpd_stopping(struct service *s)
 {
 	struct smtpd_server *server = s->state;
 
-	service_listen_stop(server->listen);
+	smtpd_cancel(&server->openings, server->opening);
+	if (server->listen != NULL)
+		service_listen_stop(server->listen);
 	server->leave_all = MIN(clock_deadline(SMTPD_FRESH_WAIT), s->leave_by);
 	smtpd_end_idle(server);
 	while (!list_is_empty(&server->sessions) &&

@@ -208,6 +208,16 @@ def test_stop_in_store(t):
     assert taken == 1 if accepted else taken <= 1, (accepted, taken)
 
 
+def test_stop_before_the_doors_are_open(t):
+    """The relay is stopped while smtpd still waits for its first connection to the queue: it ends in order."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        relay = t.relay(database="postgresql://127.0.0.1:%d/mute" % mute.getsockname()[1], start=False)
+        relay.start()
+        relay.wait_pids("smtpd")
+        relay.stop()
+    assert not relay.log.find("killed by"), relay.log.tail()
+
+
 # ---------------------------------------------------------------- real clients
 
 def test_swaks(t):
