@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "conf/conf_check_int.h"
 #include "conf/conf_host.h"
 #include "conf/conf_int.h"
 #include "conf/conf_level.h"
@@ -20,22 +21,9 @@
 
 #define NEWEST_LEVEL "3.11" /* the newest compatibility level whose defaults we know */
 
-struct check {
-	const char *dir;
-	char *main_file;   /* owned */
-	char *master_file; /* owned */
-	struct main_cf main_cf;
-	struct master_cf master_cf;
-	struct conf_findings *findings;
-	/* While a configuration is built: whose mistakes these are. */
-	const struct master_service *service; /* NULL: main.cf */
-};
-
-static void add(struct check *k, enum conf_severity severity, const char *file, int line,
-    const char *fmt, ...) PRINTF_LIKE(5, 6);
-
-static void
-add(struct check *k, enum conf_severity severity, const char *file, int line, const char *fmt, ...)
+void
+conf_check_add(
+    struct check *k, enum conf_severity severity, const char *file, int line, const char *fmt, ...)
 {
 	struct conf_findings *f = k->findings;
 	struct buf text CLEANUP(buf_done) = {0};
@@ -50,12 +38,8 @@ add(struct check *k, enum conf_severity severity, const char *file, int line, co
 	f->errors += severity == CONF_ERROR;
 }
 
-/* About parameter `p`, at the line that sets it. */
-#define ADD_PARAM(k, severity, p, ...)                                                             \
-	add((k), (severity), (k)->main_file, line_of((k), conf_param_info(p)->name), __VA_ARGS__)
-
-static int
-line_of(const struct check *k, const char *name)
+int
+conf_check_line(const struct check *k, const char *name)
 {
 	const struct main_cf_entry *e = main_cf_find(&k->main_cf, span_str(name));
 
@@ -73,14 +57,14 @@ on_problem(void *arg, const char *name, int line, const char *text)
 	if (k->service == NULL && line == 0 && k->findings->errors > 0)
 		return;
 	if (k->service == NULL) {
-		add(k, CONF_ERROR, k->main_file, line, "%s", text);
+		conf_check_add(k, CONF_ERROR, k->main_file, line, "%s", text);
 		return;
 	}
 	/* A service repeats the mistakes of main.cf; only its own count. */
 	for (size_t i = 0; i < k->service->override_count; i++)
 		if (strcmp(k->service->overrides[i].name, name) == 0) {
-			add(k, CONF_ERROR, k->master_file, k->service->line, "service %s: %s",
-			    k->service->fields[MASTER_CF_FIELD_NAME], text);
+			conf_check_add(k, CONF_ERROR, k->master_file, k->service->line,
+			    "service %s: %s", k->service->fields[MASTER_CF_FIELD_NAME], text);
 			return;
 		}
 }
@@ -96,7 +80,8 @@ check_not_yet(struct check *k, const char *file, int line, const char *name, con
 	/* Nobody is told of new mail: who does not want it gets what he asks for. */
 	if (p == CONF_biff && strcmp(value, "no") == 0)
 		return;
-	add(k, CONF_WARN, file, line, "parameter %s is not supported yet and has no effect", name);
+	conf_check_add(
+	    k, CONF_WARN, file, line, "parameter %s is not supported yet and has no effect", name);
 }
 
 static void
@@ -125,7 +110,7 @@ check_read_only(struct check *k)
 	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
 		const char *name = conf_param_info(own[i])->name;
 
-		if (line_of(k, name) != 0)
+		if (conf_check_line(k, name) != 0)
 			ADD_PARAM(k, CONF_WARN, own[i], "read-only parameter assignment: %s", name);
 	}
 }
@@ -140,16 +125,39 @@ check_usage(struct check *k)
 		const struct conf_stray *s = &usage.unused[i];
 		const char *near = conf_param_nearest(span_str(s->name));
 
-		add(k, CONF_WARN, s->service != NULL ? k->master_file : k->main_file, s->line,
-		    "unused parameter: %s=%s%s%s%s", s->name, s->value,
+		conf_check_add(k, CONF_WARN, s->service != NULL ? k->master_file : k->main_file,
+		    s->line, "unused parameter: %s=%s%s%s%s", s->name, s->value,
 		    near != NULL ? "; did you mean " : "", near != NULL ? near : "",
 		    near != NULL ? "?" : "");
 	}
 	for (size_t i = 0; i < usage.undefined_count; i++) {
 		const struct conf_stray *s = &usage.undefined[i];
 
-		add(k, CONF_WARN, s->service != NULL ? k->master_file : k->main_file, s->line,
-		    "undefined parameter: %s", s->name);
+		conf_check_add(k, CONF_WARN, s->service != NULL ? k->master_file : k->main_file,
+		    s->line, "undefined parameter: %s", s->name);
+	}
+}
+
+/*
+ * " name = value" continues the line before, whatever was meant. A word and "=" on their own are no part of any parameter's
+ * value when the word is a parameter.
+ */
+static void
+check_indented(struct check *k)
+{
+	for (size_t i = 0; i < k->main_cf.count; i++) {
+		const struct main_cf_entry *e = &k->main_cf.entries[i];
+		struct span rest = span_str(e->value), word, name = {0};
+		enum conf_param p;
+
+		while (span_word(&rest, " \t\r\n", &word)) {
+			if (span_equal_str(word, "=") && conf_param_find(name, &p))
+				conf_check_add(k, CONF_WARN, k->main_file, e->line,
+				    "the value of %s goes on with \"%s =\": a line that begins with white "
+				    "space continues the one before",
+				    e->name, conf_param_info(p)->name);
+			name = word;
+		}
 	}
 }
 
@@ -360,9 +368,9 @@ check_relay(struct check *k, const struct conf *c, const struct master_service *
 	if (has_reject(c, CONF_smtpd_relay_restrictions) ||
 	    has_reject(c, CONF_smtpd_recipient_restrictions))
 		return;
-	int line = line_of(k, "smtpd_relay_restrictions");
+	int line = conf_check_line(k, "smtpd_relay_restrictions");
 	bool own = s->override_count > 0 || line == 0;
-	add(k, CONF_ERROR, own ? k->master_file : k->main_file, own ? s->line : line,
+	conf_check_add(k, CONF_ERROR, own ? k->master_file : k->main_file, own ? s->line : line,
 	    "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one working "
 	    "instance of: reject_unauth_destination, defer_unauth_destination, reject, defer or defer_if_permit");
 }
@@ -376,7 +384,7 @@ check_args(struct check *k, const struct master_service *s)
 
 	for (size_t i = 0; i < ARRAY_LEN(without) && s->arg_count > s->option_count; i++)
 		if (strcmp(master_cf_command(s), without[i]) == 0)
-			add(k, CONF_ERROR, k->master_file, s->line,
+			conf_check_add(k, CONF_ERROR, k->master_file, s->line,
 			    "service %s: unexpected command-line argument: %s (write -o { name = value } around white "
 			    "space)",
 			    s->fields[MASTER_CF_FIELD_NAME], s->args[s->option_count]);
@@ -416,7 +424,9 @@ check_main(struct check *k)
 	if (k->findings->errors == 0) {
 		check_limits(k, c);
 		check_classes(k, c);
+		conf_check_routes(k, c);
 	}
+	check_indented(k);
 	check_read_only(k);
 	check_all_not_yet(k);
 	check_usage(k);
@@ -441,7 +451,7 @@ add_placed(struct check *k, enum conf_severity severity, const char *file, struc
 			line = 0;
 		text = span_trim(span_from(rest, colon + 1));
 	}
-	add(k, severity, file, (int)line, "%.*s", SPAN_ARG(text));
+	conf_check_add(k, severity, file, (int)line, "%.*s", SPAN_ARG(text));
 }
 
 static void
@@ -479,6 +489,7 @@ conf_check(const char *dir, struct conf_findings *ret)
 	master_ok = master_cf_load(dir, &k.master_cf, &err);
 	if (!master_ok)
 		add_placed(&k, CONF_ERROR, k.master_file, span_str(err.text));
+	k.master_read = master_ok;
 	add_warnings(&k, k.main_file, k.main_cf.warnings);
 	add_warnings(&k, k.master_file, k.master_cf.warnings);
 	if (main_ok)

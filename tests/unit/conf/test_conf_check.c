@@ -180,6 +180,42 @@ contradictions(void **state UNUSED)
 	    "main.cf, line 5: warning: mail_owner and scheduler_owner are the same user: rowpost\n");
 }
 
+/* What is accepted at start, and shows itself as mail that waits. */
+static void
+routes(void **state UNUSED)
+{
+	size_t errors;
+
+	expect("virtual_transport = dovecot\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: virtual_transport names transport \"dovecot\", for which master.cf "
+	    "has no line: its mail would wait\n");
+	expect("content_filter = amavis:[127.0.0.1]:10024\n", SAFE_MASTER, 0,
+	    "content_filter names transport \"amavis\"");
+	expect("relayhost = smtp://relay.example:587\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: relayhost: \"smtp://relay.example:587\" is no host");
+	expect("relayhost = [a.example\n", SAFE_MASTER, 0, "\"[a.example\" is no host");
+	expect("relayhost = [a.example]25\n", SAFE_MASTER, 0, "\"[a.example]25\" is no host");
+	expect("relayhost = \"[a.example]\"\n", SAFE_MASTER, 0, "is no host");
+	expect("relayhost = a.example # ours\n", SAFE_MASTER, 0,
+	    "relayhost: what stands behind \"#\" is no comment, but part of the value\n");
+	expect("relay_domains = a.example, *.b.example\n", SAFE_MASTER, 0,
+	    "relay_domains: \"*.b.example\" matches no domain");
+	expect("virtual_mailbox_domains = a.example\n", SAFE_MASTER, 0,
+	    "virtual_mailbox_domains without virtual_uid_maps: virtual(8) cannot deliver their mail\n");
+	expect("myorigin = a.example\n relayhost = [b.example]\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: the value of myorigin goes on with \"relayhost =\"");
+
+	char *said CLEANUP(mem_free_str) = findings(PLAIN_MAIN
+	    "default_transport = smtp:x\nvirtual_transport = mine\nlocal_transport = error:no\n"
+	    "relayhost = a.example:587, [b.example]:submission, [::1]:25 [ipv6:::1] 192.0.2.1\n"
+	    "mailbox_transport = lmtp:unix:private/x\nvirtual_mailbox_domains = c.example\n"
+	    "transport_maps = inline:{ a = b }\n",
+	    SAFE_MASTER
+	    "smtp unix - - n - - smtp\nmine unix - - n - - lmtp\nlmtp unix - - n - - lmtp\n",
+	    &errors);
+	assert_string_equal(said, "");
+}
+
 static void
 used_after_all(void **state UNUSED)
 {
@@ -230,6 +266,7 @@ main(void)
 	    cmocka_unit_test(open_relay),
 	    cmocka_unit_test(settings_without_effect),
 	    cmocka_unit_test(contradictions),
+	    cmocka_unit_test(routes),
 	    cmocka_unit_test(used_after_all),
 	    cmocka_unit_test(shipped_files),
 	    cmocka_unit_test(no_directory),
