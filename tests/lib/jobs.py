@@ -190,6 +190,16 @@ def children_of(parent):
     return out
 
 
+MOST_SLOTS = 16     # what one PostgreSQL server, and the memory of an ordinary machine, take
+
+
 def default_slots():
-    """Most of a test's time is waiting: several jobs a processor."""
-    return max(4, 5 * (os.cpu_count() or 1))
+    """Most of a test's time is waiting: several jobs a processor. Of a large machine we may have a small share only."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as f:
+            quota, period = f.read().split()
+        cpus = min(cpus, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass    # no cgroup, or no limit ("max")
+    return max(4, min(5 * cpus, MOST_SLOTS))
