@@ -12,7 +12,7 @@ import threading
 import time
 
 from cluster import FULL, SERVICES, CrashFile, Nodes, full, stopped
-from deadline import Late, wait_until
+from deadline import STRETCH, Late, wait_until
 from load import Load, Mail, mail_sink
 from mailboxes import PIPED, RECIPIENTS, Mailboxes
 from session import equal, limit
@@ -190,7 +190,7 @@ def start(t):
     nodes.gate = gate = threading.Event()
 
     def at_gate(*_):
-        gate.wait(VISIT_LIMIT)
+        gate.wait(VISIT_LIMIT * STRETCH)
         return "250 2.0.0 Ok: taken at last"
     sink.on("dot", at_gate, match=r"\A[^\n]*\ngate-")
     nodes.boxes, nodes.subjects = boxes, []
@@ -228,7 +228,7 @@ def qmqp(nodes, node):
     def once():
         reply = b""
         try:
-            with socket.create_connection(("127.0.0.1", QMQP_PORT + nodes.index(node)), 20) as s:
+            with socket.create_connection(("127.0.0.1", QMQP_PORT + nodes.index(node)), 20 * STRETCH) as s:
                 s.sendall(netstring(netstring(mail.text.replace(b"\r\n", b"\n")) + b"".join(
                     netstring(a.encode()) for a in [mail.sender] + mail.recipients)))
                 while True:
@@ -483,7 +483,7 @@ def test_schema_dies_at_every_point(t):
         crash = CrashFile(os.path.join(t.dir, "crash%d" % number))
         # The third migration, where there are so many steps.
         crash.arm(point, count=3 if point == "migrate-step" else 1)
-        p = subprocess.run([os.path.join(node.bin, "rowpost"), "-c", node.conf, "schema"], check=False, timeout=60,
+        p = subprocess.run([os.path.join(node.bin, "rowpost"), "-c", node.conf, "schema"], check=False,
                            env=dict(node.environ(), ROWPOST_CRASH=crash.path))
         equal(p.returncode, -signal.SIGKILL, "end of rowpost schema at " + point)
         node.must_run("rowpost", "schema")

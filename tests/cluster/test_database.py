@@ -128,7 +128,7 @@ def test_synchronous_wait_cancelled(t):
                           "AND wait_event = 'SyncRep'")
     equal(replies, [], "replies before the standby has it")
     pg.sql("SELECT pg_cancel_backend(%s)" % waiting[0][0])
-    sender.join(60)
+    sender.join()
     equal([r.code for r in replies], [451], "reply")
     match(replies[0].text, r"^4\.3\.0 ")
     standby.start()

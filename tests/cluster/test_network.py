@@ -3,7 +3,7 @@ import threading
 
 import pgtest
 from cluster import SHORT_LEASE, Nodes, send
-from deadline import wait_until
+from deadline import STRETCH, wait_until
 from load import Load, mail_sink
 from session import equal, limit
 
@@ -58,7 +58,7 @@ def test_cut_off_with_mail_in_hand(t):
     claimed = threading.Event()
 
     def slowly(*_):
-        claimed.wait(60)
+        claimed.wait(60 * STRETCH)
         sink.closing.wait(reply)
         return "250 2.0.0 Ok"
     sink.on("dot", slowly)

@@ -38,7 +38,7 @@ class Operator:
 
     def stop(self):
         self.ending.set()
-        self.thread.join(30)
+        self.thread.join()
         if self.errors:
             raise AssertionError("%d orders failed: %s" % (len(self.errors), self.errors[0]))
         print("orders: %s" % ", ".join("%d %s" % (n, v) for v, n in sorted(self.given.items())))

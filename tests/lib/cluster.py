@@ -14,7 +14,7 @@ import time
 
 import netns
 import pgtest
-from deadline import Late, wait_until
+from deadline import STRETCH, Late, wait_until
 from ledger import HEADER
 from smtp_client import SmtpClient
 
@@ -229,7 +229,7 @@ class Gate:
     def _pass(self, *_):
         with self.sink.lock:
             self.waiting += 1
-        self.opened.wait(60)
+        self.opened.wait(60 * STRETCH)
         return self.reply
 
     def close(self):

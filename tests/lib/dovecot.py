@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 
-from deadline import wait_until
+from deadline import STRETCH, wait_until
 
 USER, GROUP = "nobody", "nogroup"
 
@@ -100,7 +100,7 @@ class Dovecot:
     def _answers(self):
         try:
             with socket.socket(socket.AF_UNIX if self.path else socket.AF_INET) as s:
-                s.settimeout(10)
+                s.settimeout(10 * STRETCH)
                 s.connect(self.path if self.path else ("127.0.0.1", self.port))
                 return s.recv(100).startswith(b"220 ")
         except OSError:

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 
-from deadline import wait_until
+from deadline import STRETCH, wait_until
 from relay import free_port
 
 PROGRAM = "/usr/sbin/haproxy"
@@ -64,7 +64,7 @@ class HaProxy:
 
     def up(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-            s.settimeout(5)
+            s.settimeout(5 * STRETCH)
             try:
                 s.connect(self.stats)
             except OSError:
@@ -80,5 +80,5 @@ class HaProxy:
     def close(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(10)
+            self.process.wait()
         self.log.close()

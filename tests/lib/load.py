@@ -14,7 +14,7 @@ import random
 import threading
 import time
 
-from deadline import wait_until
+from deadline import STRETCH, wait_until
 from session import equal
 from sink import Sink
 from smtp_client import Closed, SmtpClient, dot_stuffed, queue_id
@@ -88,7 +88,7 @@ class Load:
     def __init__(self, ledger, relays, threads=4, kinds=None, pace=0.02, most=None, patience=60.0, seed=1):
         self.ledger, self.relays = ledger, relays
         self.kinds = list(kinds or WEIGHTS)
-        self.pace, self.patience = pace, patience
+        self.pace, self.patience = pace, patience * STRETCH
         self.stopping = threading.Event()
         self.numbers = itertools.count(1)
         self.most = most
@@ -129,7 +129,7 @@ class Load:
     def join(self):
         """Wait until all `most` messages are sent."""
         for th in self.threads:
-            th.join(self.patience + 90)
+            th.join(self.patience + 90 * STRETCH)
             if th.is_alive():
                 self.errors.append("a client does not end")
         if self.errors:

@@ -16,6 +16,8 @@ import socket
 import threading
 import time
 
+from deadline import STRETCH
+
 COMMIT = b"\0db_commit\0"
 SOCKET = ".s.PGSQL.5432"
 
@@ -143,7 +145,7 @@ class PgProxy:
     @staticmethod
     def _await_answer(outer):
         """The server has spoken: so it has committed (or refused)."""
-        outer.settimeout(10)
+        outer.settimeout(10 * STRETCH)
         seen = b""
         while b"COMMIT" not in seen and b"ERROR" not in seen and b"ROLLBACK" not in seen:
             data = outer.recv(1 << 18)

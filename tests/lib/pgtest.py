@@ -24,6 +24,8 @@ import sys
 import tempfile
 import time
 
+from deadline import STRETCH
+
 PROGRAM_DIRS = ["/usr/lib/postgresql/%d/bin" % v for v in range(20, 12, -1)]
 SUPERUSER = "postgres"
 START_LIMIT = 60.0
@@ -150,7 +152,7 @@ class Cluster:
             self.wait_ready()
 
     def wait_ready(self, limit=START_LIMIT):
-        end = time.monotonic() + limit
+        end = time.monotonic() + limit * STRETCH
         while time.monotonic() < end:
             if self.server.poll() is not None:
                 raise PgError("the server did not start:\n" + self.log_text()[-2000:])
@@ -175,7 +177,7 @@ class Cluster:
         children = self._children()
         os.kill(self.server.pid, STOP_SIGNALS[mode])
         try:
-            self.server.wait(limit)
+            self.server.wait(limit * STRETCH)
         except subprocess.TimeoutExpired:
             self.kill9()
         self._wait_gone(children)
@@ -205,7 +207,7 @@ class Cluster:
 
     @staticmethod
     def _wait_gone(children, limit=20.0):
-        end = time.monotonic() + limit
+        end = time.monotonic() + limit * STRETCH
         while any(alive(*c) for c in children) and time.monotonic() < end:
             time.sleep(0.02)
         for pid, since in children:
@@ -267,7 +269,7 @@ class Cluster:
 
     def wait_sql(self, query, database=SUPERUSER, limit=30.0):
         """Ask until there is a row; errors count as no row, for the server may be on its way up."""
-        end = time.monotonic() + limit
+        end = time.monotonic() + limit * STRETCH
         seen = None
         while time.monotonic() < end:
             try:
@@ -325,7 +327,7 @@ def run_sql(uri, query, limit=60.0):
     """Rows of a query as lists of text; an SQL NULL is None."""
     p = subprocess.run(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-P", "null=\x01", "-F", FIELD_SEPARATOR,
                         "-R", ROW_SEPARATOR, "-d", uri, "-f", "-"],
-                       input=query.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit)
+                       input=query.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit * STRETCH)
     if p.returncode:
         raise PgError(p.stderr.decode(errors="replace").strip())
     text = p.stdout.decode("utf-8", "surrogateescape")

@@ -9,7 +9,7 @@ import socket
 import subprocess
 
 import pgtest
-from deadline import DEFAULT, Late, wait_until
+from deadline import DEFAULT, STRETCH, Late, wait_until
 
 BASE_MAIN = {
     "compatibility_level": "3.6",
@@ -155,7 +155,7 @@ class Relay:
         opt = "-C" if program in ("sendmail", "mailq", "newaliases") else "-c"
         stdin = stdin.encode() if isinstance(stdin, str) else stdin
         p = subprocess.run([os.path.join(self.bin, program), opt, self.conf] + [str(a) for a in args],
-                           input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit,
+                           input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit * STRETCH,
                            env=self.environ(), cwd=self.dir)
         p.stdout, p.stderr = p.stdout.decode("utf-8", "replace"), p.stderr.decode("utf-8", "replace")
         return p
@@ -197,7 +197,7 @@ class Relay:
         if not self.started:
             return
         try:
-            self.run("rowpost", "stop", limit=CLOSE_LIMIT)
+            self.run("rowpost", "stop", limit=CLOSE_LIMIT / STRETCH)
         except (OSError, subprocess.TimeoutExpired):
             pass
         self.kill9()

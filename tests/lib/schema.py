@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 
 import relay
+from deadline import STRETCH
 
 NAME = "rowpost_template"
 
@@ -32,7 +33,7 @@ def make_template(bin_dir, pg):
         with open(d + "/master.cf", "w") as f:
             f.write("127.0.0.1:10025 inet n - n - - smtpd\n")
         p = subprocess.run([os.path.join(bin_dir, "rowpost"), "-c", d, "schema"], stdin=subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60 * STRETCH)
         if p.returncode:
             said = p.stdout.decode(errors="replace") + relay.Log(d + "/maillog").tail()
             return None, "exit status %d\n%s" % (p.returncode, said[-2000:])

@@ -3,6 +3,8 @@ import re
 import socket
 import ssl
 
+from deadline import STRETCH
+
 REPLY_LIMIT = 15.0
 
 
@@ -31,7 +33,7 @@ class Reply:
 
 class SmtpClient:
     def __init__(self, port, host="127.0.0.1", source=None, greet=True, limit=REPLY_LIMIT):
-        self.sock = socket.create_connection((host, port), timeout=limit,
+        self.sock = socket.create_connection((host, port), timeout=limit * STRETCH,
                                              source_address=(source, 0) if source else None)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.limit = limit
@@ -63,7 +65,7 @@ class SmtpClient:
         self.sock.sendall(b"".join(to_bytes(ln) + b"\r\n" for ln in lines))
 
     def _line(self, limit):
-        self.sock.settimeout(limit or self.limit)
+        self.sock.settimeout((limit or self.limit) * STRETCH)
         while b"\n" not in self.buf:
             data = self.sock.recv(65536)
             if not data:
@@ -107,7 +109,7 @@ class SmtpClient:
 
     def expect_eof(self, limit=None):
         """The server must close now, without another word."""
-        self.sock.settimeout(limit or self.limit)
+        self.sock.settimeout((limit or self.limit) * STRETCH)
         try:
             data = self.buf or self.sock.recv(65536)
         except ConnectionResetError:

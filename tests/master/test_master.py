@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 
-from deadline import wait_until
+from deadline import STRETCH, wait_until
 from relay import Relay, free_port
 from session import limit
 
@@ -48,7 +48,7 @@ class Peer:
     """A connection to a probe: what it says of itself, and its echo."""
 
     def __init__(self, port):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=15)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=15 * STRETCH)
         self.file = self.sock.makefile("rwb")
         line = self.file.readline().decode()
         self.facts = dict(w.split("=", 1) for w in line.split() if "=" in w)
@@ -169,13 +169,13 @@ def test_stop_lets_sessions_finish(t):
     wait_until("refusal of new sessions", lambda: refused(n.port))
     peer.echo("still here too")
     peer.close()
-    assert stop.wait(30) == 0
+    assert stop.wait() == 0
     assert n.processes() == {}
 
 
 def refused(port):
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=5 * STRETCH).close()
         return False
     except ConnectionRefusedError:
         return True
@@ -466,7 +466,7 @@ def test_interrupted_making_of_the_cluster(t):
     for pid, name in n.processes().items():
         if name == "master":
             os.kill(pid, signal.SIGKILL)
-    p.wait(30)
+    p.wait()
     subprocess.run(["pkill", "-KILL", "-f", "initdb.*" + n.data_dir])
     n.start()
     assert n.must_run("rowpost", "sql", "-qAtX", "-c", "SELECT 1").stdout.strip() == "1"

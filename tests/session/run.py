@@ -22,6 +22,7 @@ import netns      # noqa: E402
 import pgtest     # noqa: E402
 import report     # noqa: E402
 import schema     # noqa: E402
+from deadline import STRETCH  # noqa: E402
 from session import DEFAULT_LIMIT, Session  # noqa: E402
 
 
@@ -89,8 +90,6 @@ def main():
     ap.add_argument("--bin", default=os.path.join(os.environ.get("BUILD", "build"), "bin"))
     ap.add_argument("--jobs", "-j", type=int, default=jobs.default_slots())
     ap.add_argument("--name", default="session", help="name of the count file")
-    ap.add_argument("--stretch", type=float, default=float(os.environ.get("TEST_STRETCH", "1")),
-                    help="multiply the tests' deadlines (sanitizer builds are slow)")
     ap.add_argument("--keep", action="store_true", help="keep the tests' directories")
     ap.add_argument("--list", action="store_true")
     ap.add_argument("--verbose", "-v", action="store_true", help="also what passing tests printed")
@@ -130,7 +129,7 @@ def main():
         template, trouble = schema.make_template(opts.bin, pg)
         if not template:
             print("rowpost schema failed: " + trouble)
-        todo = [jobs.Job(n, f, getattr(f, "limit", DEFAULT_LIMIT) * opts.stretch) for n, f in tests]
+        todo = [jobs.Job(n, f, getattr(f, "limit", DEFAULT_LIMIT) * STRETCH) for n, f in tests]
         todo.sort(key=lambda j: -j.limit)
         work = work_of(opts, pg.uri(), template, netns.allowed())
         jobs.run(todo, opts.jobs, work, done)

@@ -44,7 +44,7 @@ def install(t, r):
 
 def client(t, *argv, stdin=b"", check=True, **env):
     """Runs a client in an environment of its own."""
-    p = subprocess.run(list(argv), input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, cwd=t.dir + "/home",
+    p = subprocess.run(list(argv), input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=t.dir + "/home",
                        env=dict({"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": t.dir + "/home", "LANG": "C.UTF-8",
                                  "TZ": "UTC", "USER": "root", "LOGNAME": "root"}, **env), check=False)
     if check:

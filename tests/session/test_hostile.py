@@ -3,6 +3,7 @@ import os
 import random
 import socket
 
+from deadline import STRETCH
 from session import equal, limit
 
 ADDRESSES = ["<a@dest.example>"] * 6 + [
@@ -72,7 +73,7 @@ def session(rnd):
 
 def talk(port, data):
     """All at once, then our side is closed; waits for the server's end."""
-    with socket.create_connection(("127.0.0.1", port), 60) as s:
+    with socket.create_connection(("127.0.0.1", port), 60 * STRETCH) as s:
         try:
             s.sendall(data)
             s.shutdown(socket.SHUT_WR)

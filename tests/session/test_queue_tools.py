@@ -4,6 +4,7 @@ import re
 import subprocess
 import threading
 
+from deadline import STRETCH
 from session import equal, limit, match
 
 # Sat Nov 21 10:48:20 2026 UTC
@@ -190,7 +191,7 @@ def test_broken_pipe(t):
         INSERT INTO mailq.deferred (msg_id, destination, next_attempt, rcpt_no, attempts, dsn_notify, addr, dsn, reason)
         SELECT n * 4096, 1, now(), 0, 1, 0, 'a@dest.example', '', repeat('x', 500) FROM generate_series(1, 3000) n;""")
     p = subprocess.run("%s/mailq -C %s | head -1" % (s.relay.bin, s.relay.conf), shell=True, text=True,
-                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=s.relay.environ(), timeout=30)
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=s.relay.environ())
     equal((p.stdout[:10], p.stderr), ("-Queue ID-", ""), "output")
 
 
@@ -687,14 +688,14 @@ def test_expired_while_under_way(t):
 
     def slow(session, argument):
         asked.set()
-        assert answer.wait(30)
+        assert answer.wait(30 * STRETCH)
         return "450 4.2.0 slow"
 
     sink = t.sink().on("rcpt", "450 4.2.0 mailbox busy", match="tmp@", times=1).on("rcpt", slow, match="slow@", times=1)
     r = t.relay(sink=sink, main={"minimal_backoff_time": "1h", "maximal_backoff_time": "1h",
                                  "smtp_destination_recipient_limit": "1"})
     q = t.send(r, recipients=["tmp@dest.example", "slow@dest.example"])
-    assert asked.wait(30)
+    assert asked.wait(30 * STRETCH)
     r.log.wait_for(r"%s: to=<tmp@dest.example>.*status=deferred" % q)
     equal(r.must_run("postsuper", "-f", q).stderr.splitlines()[0], "postsuper: %s: expired" % q, "postsuper")
     r.must_run("postqueue", "-f")

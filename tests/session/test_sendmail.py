@@ -7,7 +7,7 @@ import stat
 import subprocess
 import threading
 
-from deadline import wait_until
+from deadline import STRETCH, wait_until
 from session import equal, match
 
 MESSAGE = ("From: Alice <alice@client.example>\nTo: bob@dest.example\nSubject: submitted\n"
@@ -182,7 +182,7 @@ def test_smtp_clients(t):
     """swaks, msmtp and Python's smtplib deliver by SMTP."""
     sink = t.sink()
     r = t.relay(sink=sink)
-    run = dict(check=True, timeout=30, stdout=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "HOME": t.dir})
+    run = dict(check=True, stdout=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "HOME": t.dir})
     subprocess.run(["swaks", "--server", "127.0.0.1:%d" % r.port, "--from", "a@client.example", "--to", "swaks@dest.example"], **run)
     subprocess.run(["msmtp", "--file=/dev/null", "--host=127.0.0.1", "--port=%d" % r.port, "--from=a@client.example", "msmtp@dest.example"],
                    input=b"Subject: msmtp\n\nbody\n", **run)
@@ -217,7 +217,7 @@ def netstring(b):
 
 def qmqp(port, packet):
     """The reply, without its netstring frame; b"" when there is none."""
-    with socket.create_connection(("127.0.0.1", port), 20) as s:
+    with socket.create_connection(("127.0.0.1", port), 20 * STRETCH) as s:
         s.sendall(packet)
         s.shutdown(socket.SHUT_WR)
         data = b""
@@ -274,7 +274,7 @@ def test_qmqp_source(t):
     sink = t.sink()
     _r, port = qmqp_relay(t, sink)
     subprocess.run(["/usr/sbin/qmqp-source", "-m", "20", "-s", "4", "-f", "a@client.example", "-t", "b@dest.example",
-                    "127.0.0.1:%d" % port], check=True, timeout=40)
+                    "127.0.0.1:%d" % port], check=True)
     sink.wait(20)
 
 
@@ -333,7 +333,7 @@ def test_ordinary_user(t):
 
     def as_nobody(*argv):
         return subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] + list(argv), input=MESSAGE.encode(),
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, env={"PATH": "/usr/bin:/bin"})
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={"PATH": "/usr/bin:/bin"})
     p = as_nobody(bin_dir + "/sendmail", "-f", "alice@client.example", "bob@dest.example")
     equal(p.returncode, 0, p.stdout)
     match(sink.wait(1)[0].data.decode(), r"from userid 65534\)")

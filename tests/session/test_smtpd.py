@@ -8,7 +8,7 @@ import subprocess
 import threading
 import urllib.parse
 
-from deadline import wait_until
+from deadline import STRETCH, wait_until
 from pgproxy import PgProxy
 from relay import free_port
 from session import equal, limit, match
@@ -227,7 +227,7 @@ def test_swaks(t):
     for more in ([], ["--pipeline"]):
         run = subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(relay.port), "--from", ALICE, "--to",
                               BOB + ",carol@dest.example", "--helo", "client.example"] + more,
-                             capture_output=True, text=True, timeout=30)
+                             capture_output=True, text=True)
         equal(run.returncode, 0, run.stdout[-2000:] + run.stderr)
     sink.wait(2)
     equal(len(sink.taken()[0].recipients), 2, "recipients")
@@ -237,7 +237,7 @@ def test_smtplib(t):
     """Python's smtplib: EHLO, SIZE, DSN options, one refused recipient of two, several messages in a session."""
     sink = t.sink()
     relay = t.relay(sink=sink, main={"smtpd_recipient_restrictions": "check_recipient_access inline:{{no@=REJECT}}"})
-    with smtplib.SMTP("127.0.0.1", relay.port, "client.example", timeout=30) as s:
+    with smtplib.SMTP("127.0.0.1", relay.port, "client.example", timeout=30 * STRETCH) as s:
         refused = s.sendmail(ALICE, [BOB, "no@dest.example"], "Subject: one\n\n.\n..dots\n",
                              mail_options=["BODY=8BITMIME"], rcpt_options=["NOTIFY=FAILURE"])
         equal(sorted(refused), ["no@dest.example"], "refused")
@@ -272,7 +272,7 @@ def greeted(relay, count, step=200):
             s.connect(("127.0.0.1", relay.port))
             some.append(s)
         for s in some:
-            s.settimeout(30)
+            s.settimeout(30 * STRETCH)
             s.recv(512)
             s.sendall(b"EHLO idle.example\r\n")
         for s in some:
