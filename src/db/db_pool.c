@@ -49,7 +49,8 @@ struct pool_waiter {
 	struct list link;
 	struct task_cond cond;
 	struct db_conn *conn; /* what the wait was for */
-	bool refused;         /* nothing will come */
+	struct err *err;      /* borrowed; says why it was refused */
+	bool refused;         /* nothing will come; the pool may be gone */
 };
 
 struct pool_connector {
@@ -250,6 +251,13 @@ pool_idle(struct db_pool *p)
 	return NULL;
 }
 
+static bool
+pool_away(const struct db_pool *p, struct err *err)
+{
+	return err_set(err, p->reason.kind == ERR_NONE ? ERR_TEMP : p->reason.kind, "4.3.0",
+	    "database is away: %s", p->reason.text);
+}
+
 static void
 pool_settle(struct db_pool *p)
 {
@@ -260,15 +268,9 @@ pool_settle(struct db_pool *p)
 	pool_connect(p);
 	while ((w = pool_first_waiter(p)) != NULL && (p->closed || p->open + p->connecting == 0)) {
 		w->refused = true;
+		(void)pool_away(p, w->err);
 		waiter_wake(p, w);
 	}
-}
-
-static bool
-pool_away(const struct db_pool *p, struct err *err)
-{
-	return err_set(err, p->reason.kind == ERR_NONE ? ERR_TEMP : p->reason.kind, "4.3.0",
-	    "database is away: %s", p->reason.text);
 }
 
 /* Waits for its turn. False: timed out or cancelled, or nothing will come. */
@@ -285,12 +287,11 @@ waiter_await(struct db_pool *p, struct pool_waiter *w, int64_t deadline, struct 
 		why = task_cond_wait(&w->cond, until);
 		if (why == TASK_CANCELLED || (why == TASK_TIMEOUT && until == deadline))
 			break;
-		pool_settle(p);
+		if (!w->refused)
+			pool_settle(p);
 	}
-	if (w->conn != NULL)
-		return true;
-	if (w->refused)
-		return pool_away(p, err);
+	if (w->conn != NULL || w->refused)
+		return w->conn != NULL;
 	list_remove(&w->link);
 	p->waiting--;
 	if (why == TASK_CANCELLED)
@@ -301,7 +302,7 @@ waiter_await(struct db_pool *p, struct pool_waiter *w, int64_t deadline, struct 
 struct db_conn *
 db_pool_take(struct db_pool *p, int64_t deadline, struct err *err)
 {
-	struct pool_waiter w = {0};
+	struct pool_waiter w = {.err = err};
 	struct db_conn *c = p->waiting == 0 ? pool_idle(p) : NULL;
 
 	if (c != NULL)
@@ -309,10 +310,8 @@ db_pool_take(struct db_pool *p, int64_t deadline, struct err *err)
 	list_add(&p->waiters, &w.link);
 	p->waiting++;
 	pool_settle(p);
-	if (!waiter_await(p, &w, deadline, err)) {
+	if (!waiter_await(p, &w, deadline, err) && !w.refused)
 		pool_release(p);
-		return NULL;
-	}
 	return w.conn;
 }
 

@@ -283,6 +283,47 @@ test_check_of_a_new_connection(void **state UNUSED)
 	run_as_task(body_check);
 }
 
+/* ---- the end while somebody waits ------------------------------------------------------------------------------------ */
+
+static struct err waiters_err;
+
+static void
+waiting_task(void *arg UNUSED)
+{
+	assert_null(db_pool_take(pool, soon(), &waiters_err));
+}
+
+/* A server that takes connections and says nothing: its pool is freed, with its last task, before the waiter runs again. */
+static void
+body_free_beside_waiter(void)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	char dir[sizeof(cluster_dir) + 8];
+	struct db_settings s;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)snprintf(dir, sizeof(dir), "%s/mute", cluster_dir);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/.s.PGSQL.5432", dir);
+	assert_int_equal(bind(fd, (void *)&sun, sizeof(sun)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	s = test_settings(dir);
+	pool = db_pool_new(&s);
+	assert_non_null(task_group_start(&takers, "waiter", waiting_task, NULL));
+	for (int i = 0; i < 3; i++)
+		(void)task_yield();
+	db_pool_free(&pool);
+	assert_int_equal(task_group_wait(&takers, soon()), TASK_READY);
+	assert_int_equal(waiters_err.kind, ERR_GONE);
+	(void)close(fd);
+}
+
+static void
+test_free_beside_one_who_waits(void **state UNUSED)
+{
+	run_as_task(body_free_beside_waiter);
+}
+
 /* ---- several hosts ------------------------------------------------------------------------------------------------------ */
 
 /* A TCP port on 127.0.0.1 where nobody listens, but which nobody else can get meanwhile. */
@@ -403,6 +444,7 @@ main(void)
 	    cmocka_unit_test(test_back_off_limits_attempts),
 	    cmocka_unit_test(test_idle_connection_closed_by_the_server),
 	    cmocka_unit_test(test_check_of_a_new_connection),
+	    cmocka_unit_test(test_free_beside_one_who_waits),
 	    cmocka_unit_test(test_dead_first_host),
 	    cmocka_unit_test(test_bad_connection_strings),
 	};
