@@ -3,7 +3,7 @@
  * or sooner when much has gathered; only when the kernel takes no more does a writer task come into being, which waits on
  * a descriptor of its own so that it never touches the stream that the reader uses.
  *
- * The struct lives until its owner, a pending hook and the writer have all let go of it.
+ * The struct lives until its owner, a pending hook, the writer and whoever waits for the backlog have all let go of it.
  */
 #include "service/link.h"
 
@@ -156,6 +156,7 @@ link_free(struct link **l)
 	(*l)->broken = true;
 	if ((*l)->writer != NULL)
 		task_cancel((*l)->writer);
+	task_cond_wake_all(&(*l)->drained);
 	link_release(*l);
 	*l = NULL;
 }
@@ -213,8 +214,8 @@ link_backlog(const struct link *l)
 	return l->out.len - l->sent;
 }
 
-enum stream_result
-link_wait_backlog(struct link *l, size_t max, int64_t deadline)
+static enum stream_result
+wait_backlog(struct link *l, size_t max, int64_t deadline)
 {
 	while (!l->broken && link_backlog(l) > max) {
 		switch (task_cond_wait(&l->drained, deadline)) {
@@ -227,6 +228,17 @@ link_wait_backlog(struct link *l, size_t max, int64_t deadline)
 		}
 	}
 	return l->broken ? STREAM_ERROR : STREAM_OK;
+}
+
+enum stream_result
+link_wait_backlog(struct link *l, size_t max, int64_t deadline)
+{
+	enum stream_result r;
+
+	l->refs++;
+	r = wait_backlog(l, max, deadline);
+	link_release(l);
+	return r;
 }
 
 /* ---- receiving ---------------------------------------------------------------------------------------------- */

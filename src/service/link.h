@@ -39,7 +39,7 @@ void link_send_end(struct link *l);
 /* Bytes queued and not yet taken by the kernel: for senders of large contents. */
 size_t link_backlog(const struct link *l);
 
-/* Waits until no more than `max` bytes are queued, or the deadline. */
+/* Waits until no more than `max` bytes are queued, or the deadline, or somebody frees the link (STREAM_ERROR). */
 enum stream_result link_wait_backlog(struct link *l, size_t max, int64_t deadline);
 
 /* Reads one frame; the payload is valid until the next call. Waits. */

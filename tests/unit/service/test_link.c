@@ -244,6 +244,38 @@ freeing_with_output_pending(void **state UNUSED)
 	in_task(free_early_body);
 }
 
+static enum stream_result waited;
+
+static void
+wait_for_room(void *arg UNUSED)
+{
+	waited = link_wait_backlog(a, 0, clock_deadline(LIMIT));
+}
+
+static void
+free_beside_waiter_body(void *arg UNUSED)
+{
+	struct task_group waiters = {0};
+	struct buf content CLEANUP(buf_done) = {0};
+
+	open_pair(false);
+	memset(buf_room(&content, 4000000), 'x', 4000000);
+	buf_added(&content, 4000000);
+	assert_true(link_send(a, 1, 1, buf_span(&content)));
+	waited = STREAM_OK;
+	assert_non_null(task_group_start(&waiters, "waiter", wait_for_room, NULL));
+	(void)task_yield();
+	close_pair();
+	assert_int_equal(task_group_wait(&waiters, clock_deadline(LIMIT)), TASK_READY);
+	assert_int_equal(waited, STREAM_ERROR);
+}
+
+static void
+freeing_beside_one_who_waits(void **state UNUSED)
+{
+	in_task(free_beside_waiter_body);
+}
+
 int
 main(void)
 {
@@ -254,6 +286,7 @@ main(void)
 	    cmocka_unit_test(bad_lengths_are_errors),
 	    cmocka_unit_test(peer_that_goes_in_mid_frame),
 	    cmocka_unit_test(freeing_with_output_pending),
+	    cmocka_unit_test(freeing_beside_one_who_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
