@@ -90,7 +90,7 @@ proxymap_session_turn(struct proxymap_session *s)
 	good = good && stream_write_span(s->stream, buf_span(&s->reply)) == STREAM_OK &&
 	       stream_flush(s->stream) == STREAM_OK;
 	s->answering = false;
-	return good && !s->map->service->leaving;
+	return good;
 }
 
 static void
@@ -100,7 +100,8 @@ proxymap_session_run(struct stream *stream, const struct net_addr *peer UNUSED, 
 	struct proxymap_session s = {.map = map, .task = task_self(), .stream = stream};
 
 	list_add(&map->sessions, &s.in_all);
-	while (proxymap_session_turn(&s))
+	/* One that comes as we leave asks the next process. */
+	while (!map->service->leaving && proxymap_session_turn(&s))
 		continue;
 	list_remove(&s.in_all);
 	stream_free(&s.stream);
@@ -150,7 +151,7 @@ proxymap_stopping(struct service *service)
 	LIST_FOREACH (s, &map->sessions, struct proxymap_session, in_all)
 		if (!s->answering)
 			task_cancel(s->task);
-	service_listen_wait(map->listen);
+	(void)service_listen_wait(map->listen, CLOCK_NEVER);
 	service_worker_pool_stop(map->pool);
 	task_stop(CLOCK_SECOND);
 }

@@ -106,7 +106,7 @@ qmqpd_stopping(struct service *s)
 	struct qmqpd_server *server = s->state;
 
 	service_listen_stop(server->listen);
-	service_listen_wait(server->listen);
+	(void)service_listen_wait(server->listen, CLOCK_NEVER);
 	cleanup_front_close(&server->front);
 	task_stop(CLOCK_SECOND);
 }

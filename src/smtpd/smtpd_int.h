@@ -98,7 +98,6 @@ struct smtpd_server {
 	struct service_listen *listen;   /* its doors; NULL: not open yet */
 	struct list sessions;            /* all alive */
 	size_t session_count;
-	struct task_cond session_ended;
 	int64_t
 	    leave_all; /* mono us, once it leaves: from then on clients that sent nothing yet are told to go, too */
 	struct task_group flushes;    /* of ETRN; at most one at a time ... */

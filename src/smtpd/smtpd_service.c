@@ -143,24 +143,27 @@ smtpd_end_idle(struct smtpd_server *server)
 	}
 }
 
-/* Sessions end by themselves between two mail transactions (smtpd_loop); waiting ones are woken. */
+/* They end by themselves between two mail transactions (smtpd_loop); waiting ones are woken. */
+static void
+smtpd_end_sessions(struct smtpd_server *server)
+{
+	service_listen_stop(server->listen);
+	smtpd_end_idle(server);
+	if (service_listen_wait(server->listen, server->leave_all))
+		return;
+	smtpd_end_idle(server);
+	(void)service_listen_wait(server->listen, CLOCK_NEVER);
+}
+
 static void
 smtpd_stopping(struct service *s)
 {
 	struct smtpd_server *server = s->state;
 
 	smtpd_cancel(&server->openings, server->opening);
-	if (server->listen != NULL)
-		service_listen_stop(server->listen);
 	server->leave_all = MIN(clock_deadline(SMTPD_FRESH_WAIT), s->leave_by);
-	smtpd_end_idle(server);
-	while (!list_is_empty(&server->sessions) &&
-	       task_cond_wait(&server->session_ended, server->leave_all) == TASK_READY)
-		continue;
-	smtpd_end_idle(server);
-	while (!list_is_empty(&server->sessions) &&
-	       task_cond_wait(&server->session_ended, CLOCK_NEVER) == TASK_READY)
-		continue;
+	if (server->listen != NULL)
+		smtpd_end_sessions(server);
 	smtpd_end_flush(server);
 	cluster_counter_free(&server->counter);
 	cleanup_front_close(&server->front);

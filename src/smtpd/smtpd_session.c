@@ -261,7 +261,6 @@ smtpd_session_done(struct smtpd_session *s)
 	access_client_done(&s->client);
 	list_remove(&s->node);
 	s->server->session_count--;
-	task_cond_wake_all(&s->server->session_ended);
 	smtpd_mail_reset(s);
 	mail_transcript_done(&s->notice.transcript);
 	mem_free(s->helo);
