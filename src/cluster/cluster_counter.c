@@ -592,7 +592,9 @@ cluster_counter_free(struct cluster_counter **cc)
 	*cc = NULL;
 	if (c == NULL)
 		return;
-	task_cancel(c->task);
+	/* The end of the process may have ended it already. */
+	if (c->group.alive > 0)
+		task_cancel(c->task);
 	task_shield(true);
 	(void)task_group_wait(&c->group, CLOCK_NEVER);
 	if (!list_is_empty(&c->changed) && !c->away &&

@@ -34,8 +34,8 @@ struct pickup {
 	struct pickup_setup *setup; /* owned */
 	struct cleanup_front front;
 	struct net_server door;
-	struct task *door_task;
-	struct task *scanner;
+	struct task *door_task;  /* NULL: it has ended */
+	struct task *scanner;    /* the same */
 	struct task_group group; /* scanner and messages */
 	struct task_cond wake;
 	uint64_t pokes;
@@ -205,6 +205,7 @@ pickup_scan(void *arg)
 		/* A message that is in trouble by itself is not to fill the log. */
 		pause = p->again ? MIN(2 * pause, LOOK_EVERY) : RETRY_AFTER;
 	}
+	p->scanner = NULL;
 }
 
 /* ---- pokes ------------------------------------------------------------------------------------------------------ */
@@ -231,6 +232,7 @@ pickup_listen(void *arg)
 	struct pickup *p = arg;
 
 	net_server_run(&p->door);
+	p->door_task = NULL;
 }
 
 /* ---- the service ------------------------------------------------------------------------------------------------ */
@@ -293,7 +295,8 @@ pickup_stopping(struct service *s)
 	if (p->door_task != NULL)
 		task_cancel(p->door_task);
 	task_cond_wake_all(&p->wake);
-	task_cancel(p->scanner);
+	if (p->scanner != NULL)
+		task_cancel(p->scanner);
 	while (p->group.alive > 0 && task_group_wait(&p->group, CLOCK_NEVER) == TASK_READY)
 		continue;
 	cleanup_front_close(&p->front);
