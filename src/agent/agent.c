@@ -401,9 +401,10 @@ agent_connect(struct agent *a, struct err *err)
 
 /* The link's own task, for the life of the process: connect, serve, begin again. */
 static void
-agent_run(struct service *s)
+agent_run(void *arg)
 {
-	struct agent *a = s->state;
+	struct agent *a = arg;
+	const struct service *s = a->service;
 	int64_t pause = AGENT_RECONNECT_MIN;
 
 	while (!task_is_cancelled() && !s->leaving) {
@@ -432,9 +433,9 @@ agent_wait_recorded(struct agent *a)
 }
 
 static void
-agent_leave(void *arg)
+agent_stopping(struct service *s)
 {
-	struct agent *a = arg;
+	struct agent *a = s->state;
 
 	if (a->link != NULL)
 		(void)link_send(a->link, DELIVERY_LEAVING, 0, (struct span){0});
@@ -446,12 +447,6 @@ agent_leave(void *arg)
 		(void)link_wait_backlog(a->link, 0, clock_deadline(2 * CLOCK_SECOND));
 	agent_wait_recorded(a);
 	task_stop(CLOCK_SECOND);
-}
-
-static void
-agent_stopping(struct service *s)
-{
-	(void)task_start("leave", agent_leave, s->state);
 }
 
 static void
@@ -481,7 +476,7 @@ static void
 agent_start(struct service *s)
 {
 	agent_reload(s);
-	agent_run(s);
+	MUST(task_start("scheduler link", agent_run, s->state) != NULL);
 }
 
 int

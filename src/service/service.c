@@ -22,9 +22,9 @@
 #include "service/shelf.h"
 #include "task/task.h"
 
-/* How long cancelled tasks get to say goodbye. */
 /* How long what is in flight may take to finish when master is gone. */
 #define ORPHAN_PATIENCE (10 * CLOCK_SECOND)
+/* How long cancelled tasks get to say goodbye. */
 #define CANCEL_GRACE    (5 * CLOCK_SECOND)
 
 /* The process is one service, so this is its state. */
@@ -32,6 +32,7 @@ static struct {
 	struct service service;
 	struct service_options options;
 	struct task *listener; /* hears master */
+	struct task_lock turn; /* held by run(), reload() and stopping(): one after the other */
 	struct task_timer drain_limit;
 } process;
 
@@ -182,12 +183,24 @@ prepare(int argc, char **argv, const struct service_kind *kind)
 	service_privilege_drop(s->conf, kind->privilege);
 }
 
+/* ---- the kind's turns --------------------------------------------------------------------------------------- */
+
+/* Calls one of the kind's functions when those called before have returned, were the task cancelled meanwhile. */
+static void
+take_turn(void (*fn)(struct service *s))
+{
+	task_shield(true);
+	MUST(task_lock_take(&process.turn, CLOCK_NEVER) == TASK_READY);
+	task_shield(false);
+	fn(&process.service);
+	task_lock_give(&process.turn);
+}
+
 /* ---- reload ------------------------------------------------------------------------------------------------- */
 
 static void
-reload_run(void *arg UNUSED)
+reload_now(struct service *s)
 {
-	struct service *s = &process.service;
 	struct conf *fresh, *old;
 	struct err err;
 
@@ -202,6 +215,12 @@ reload_run(void *arg UNUSED)
 	if (s->kind->reload != NULL)
 		s->kind->reload(s);
 	conf_unref(&old);
+}
+
+static void
+reload_run(void *arg UNUSED)
+{
+	take_turn(reload_now);
 }
 
 static void
@@ -220,12 +239,13 @@ on_drain_limit(void *arg UNUSED)
 	task_stop(CANCEL_GRACE);
 }
 
+/* It frees what the others use, so none of its waits is cut short: after drain_time the others are. */
 static void
 leave_run(void *arg UNUSED)
 {
-	struct service *s = &process.service;
-
-	s->kind->stopping(s);
+	task_shield(true);
+	take_turn(process.service.kind->stopping);
+	task_shield(false);
 }
 
 /* Told to leave, or (`orphaned`) left by master: then a new one may be waiting for our places already. */
@@ -310,9 +330,7 @@ listen_run(void *arg UNUSED)
 static void
 main_run(void *arg UNUSED)
 {
-	struct service *s = &process.service;
-
-	s->kind->run(s);
+	take_turn(process.service.kind->run);
 }
 
 static void

@@ -26,7 +26,11 @@ struct service_kind {
 	enum service_privilege privilege;
 	/* As the starting user, before the loop: open what needs rights. May be NULL. Trouble: log_fatal(). */
 	void (*init)(struct service *s);
-	/* The first task: start listeners, links, whatever the service is; returning does not end the process. */
+	/*
+	 * The first task: start listeners, links, whatever the service is; returning does not end the process. What waits
+	 * long goes into tasks of its own: reload() and stopping() are called when run() has returned, and one of the three
+	 * at a time.
+	 */
 	void (*run)(struct service *s);
 	/*
 	 * SIGHUP or master's word: `s->conf` was replaced by a checked new configuration. In a task of its own, may
@@ -35,7 +39,8 @@ struct service_kind {
 	void (*reload)(struct service *s);
 	/*
 	 * Told to leave: stop accepting; finish what is in flight, and let all tasks end. In a task of its own, may
-	 * wait. May be NULL (then all tasks are cancelled at once). What is left after drain_time is cancelled.
+	 * wait. May be NULL (then all tasks are cancelled at once). After drain_time all other tasks are cancelled, those in
+	 * which it waits for a group too: it must not cancel a task that may have ended.
 	 */
 	void (*stopping)(struct service *s);
 };

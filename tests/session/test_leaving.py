@@ -1,0 +1,58 @@
+"""The end of a process's life: what its clients see, and that everything ends in order, at whatever moment it comes."""
+import os
+import signal
+import threading
+
+from session import limit
+from sink import STALL
+from smtp_client import SmtpClient
+
+
+def frozen(relay, program):
+    """The processes of a program, stopped."""
+    pids = relay.wait_pids(program)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    return pids
+
+
+def stopping(t, relay):
+    """`rowpost stop`, under way."""
+    stop = threading.Thread(target=relay.stop)
+    stop.start()
+    t.at_end(stop.join)
+    return stop
+
+
+@limit(90)
+def test_clients_before_the_door(t):
+    """Clients that the kernel has and smtpd has not, when it is told to leave, are greeted, and it ends in order."""
+    r = t.relay()
+    pids = frozen(r, "smtpd")
+    stop = stopping(t, r)
+    # They are told after smtpd.
+    t.wait("the others to go", lambda: not r.pids("pickup"), 30)
+    clients = [SmtpClient(r.port, greet=False) for _ in range(3)]
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    for c in clients:
+        c.expect(220)
+        c.close()
+    stop.join()
+    assert not r.log.find("killed by|exit status|did not go"), r.log.tail()
+
+
+@limit(90)
+def test_drain_time_is_over(t):
+    """Sessions of smtpd, and a delivery, that last longer than drain_time are given up, and nothing else goes wrong."""
+    sink = t.sink().on("dot", STALL)
+    r = t.relay(sink=sink, main={"drain_time": "4s"})
+    t.send(r)
+    t.wait("the delivery", lambda: sink.messages, 30)
+    waiting, sending = t.client(r), t.client(r)
+    waiting.cmd("MAIL FROM:<a@client.example>")
+    sending.ehlo()
+    sending.envelope("a@client.example", ["b@dest.example"])
+    sending.cmd("DATA", 354)
+    r.stop()
+    assert not r.log.find("killed by|exit status|did not go"), r.log.tail()
