@@ -189,7 +189,7 @@ queue_claimed_from_ring(
 		read_lines(m, r, row, (size_t)m->total, settled);
 	if (m->next_rcpt < 0 && e->rcpt_count == 0)
 		queue_claimed_free(&m);
-	else
+	else if (m->content_id != 0)
 		lease->content_id = m->content_id;
 	return m;
 }

@@ -22,10 +22,10 @@ static struct queue_set_sql sql_results = {.name = "settle_results",
 static struct queue_set_sql sql_finish = {.name = "settle_finish",
     .sql = "DELETE FROM mailq.active_%K a USING unnest($1::int8[], $2::int4[]) u(b, s) "
 	   "WHERE a.batch_id = b AND a.owner = $3 AND a.recipients = s RETURNING a.batch_id"};
+/* Whose content it is its row says: forwards with large contents share a lease. Of several contents the keeper finds the others. */
 static const struct db_statement sql_large_dead = {"settle_large_dead",
-    "UPDATE mailq.large l SET state = 'dead' FROM unnest($1::int8[], $2::int8[]) u(id, m) "
-    "WHERE l.content_id = id AND NOT EXISTS (SELECT FROM mailq.deferred_message x "
-    "WHERE x.msg_id = m)"};
+    "UPDATE mailq.large l SET state = 'dead' WHERE content_id = ANY ($1) AND NOT EXISTS "
+    "(SELECT FROM mailq.deferred_message x WHERE x.msg_id = l.msg_id)"};
 
 /* ---- at the beginning ------------------------------------------------------------------------------------------- */
 
@@ -37,7 +37,7 @@ first_plans(struct queue_settle *s)
 		struct queue_lease *l = r->lease;
 
 		l->mine = l->there = false;
-		if (!l->lost)
+		if (!queue_lease_is_lost(l))
 			s->plans[i] = l->deferred ? QUEUE_PLAN_ROW : QUEUE_PLAN_RING;
 		else
 			s->plans[i] = queue_settle_lost_plan(r);
@@ -213,14 +213,13 @@ queue_settle_lease_end_large(struct queue_settle *s)
 {
 	struct queue_columns cols;
 
-	queue_columns_begin(&cols, "qq");
+	queue_columns_begin(&cols, "q");
 	for (size_t i = 0; i < s->count; i++) {
 		const struct queue_lease *l = s->results[i]->lease;
 
 		if (l->content_id == 0 || !is_complete(l) || !is_first_of_lease(s, i))
 			continue;
 		queue_columns_int(&cols, l->content_id);
-		queue_columns_int(&cols, s->results[i]->envelope->msg_id);
 	}
 	return queue_settle_run(s, &sql_large_dead, NULL, &cols, NULL);
 }

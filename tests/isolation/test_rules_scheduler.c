@@ -19,6 +19,58 @@ stored_and_claimed(struct rule *t, size_t rcpts)
 	return claim_count(&t->d, 1);
 }
 
+/* ---- 2: large contents ----------------------------------------------------------------------------------------------- */
+
+/* Forwards of one flush are one batch: the end of one message leaves the large content of another one alone. */
+RULE(rule_02_large_in_a_shared_batch)
+{
+	struct queue_claims c = stored_and_claimed(t, 1);
+	struct queue_result r = outcome(c.items[0], 0, QUEUE_SENT);
+	struct buf content CLEANUP(buf_done) = {0};
+	struct buf piece CLEANUP(buf_done) = {0};
+	struct queue_message forwards[2];
+	struct queue_content_ref ref;
+	struct arena arena = {0};
+	struct err err = {0};
+	int64_t id;
+
+	memset(buf_room(&content, 3u << 20), 'x', 3u << 20);
+	buf_added(&content, 3u << 20);
+	for (size_t i = 0; i < 2; i++) {
+		assert_true(queue_desk_mint(t->d.desk, &id, &err));
+		forwards[i] = make_message(&arena, id, 1);
+		forwards[i].content = buf_span(&content);
+		forwards[i].envelope.size = content.len;
+	}
+	r.forwards = forwards;
+	r.forward_count = 2;
+	assert_int_equal(record_one(&t->d, r), QUEUE_RECORD_STORED);
+	queue_claims_done(&c);
+	c = claim_count(&t->d, 2);
+	assert_ptr_equal(c.items[0]->lease, c.items[1]->lease);
+	record_one(&t->d, outcome(c.items[1], 0, QUEUE_DEFERRED));
+	record_one(&t->d, outcome(c.items[0], 0, QUEUE_SENT));
+	assert_int_equal(rows_of("mailq.active"), 0);
+	queue_claims_done(&c);
+	assert_true(queue_keeper_run(t->d.desk, soon(), &err));
+	c = claim_deferred(&t->d);
+	assert_int_equal(c.count, 1);
+	ref = (struct queue_content_ref){
+	    .msg_id = id_of(&c, 0), .content_id = c.items[0]->content_id, .set = -1};
+	assert_true(ref.content_id != 0);
+	if (!queue_content_read(t->d.pool, &ref, 2u << 20, 1u << 20, soon(), &piece, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(piece.len, 1u << 20);
+	/* With its own end it goes. */
+	record_all(&t->d, &c, QUEUE_SENT);
+	assert_int_equal(ask("SELECT count(*) FROM mailq.large WHERE state = 'queued' "
+			     "AND content_id = %lld",
+			     (long long)ref.content_id),
+	    0);
+	arena_done(&arena);
+	queue_claims_done(&c);
+}
+
 /* ---- 3: collection --------------------------------------------------------------------------------------------------- */
 
 /*
@@ -887,6 +939,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(rule_02_large_in_a_shared_batch),
 	    cmocka_unit_test(rule_03_collection_meets_deferral),
 	    cmocka_unit_test(rule_03_collection_by_two),
 	    cmocka_unit_test(rule_04_late_sent_after_deferral),
