@@ -84,7 +84,7 @@ queue_claim_page(struct queue_desk *d, const struct queue_claimed *m, size_t pag
 	bool ok;
 
 	MUST(m->next_rcpt >= 0 && page > 0);
-	if (m->lease->lost)
+	if (queue_lease_is_lost(m->lease))
 		return err_set(err, ERR_GONE, "4.3.0", "the lease is lost");
 	c = queue_desk_take(d, deadline, err);
 	if (c == NULL)

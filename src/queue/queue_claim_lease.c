@@ -408,7 +408,7 @@ resolve_one(struct queue_desk *d, struct db_conn *c, struct queue_lease *l, int6
 		return false;
 	l->doubtful = false;
 	if (rows == 0 && !l->lost)
-		queue_lease_to_deferred(l);
+		queue_lease_to_deferred(d, l);
 	return true;
 }
 
@@ -464,7 +464,7 @@ promote(struct queue_desk *d, struct db_conn *c, struct queue_lease *l, int64_t 
 	if (l->lost)
 		return true; /* a new epoch came meanwhile */
 	if (done == DB_COMMITTED || done == DB_COMMIT_UNSAFE)
-		queue_lease_to_deferred(l);
+		queue_lease_to_deferred(d, l);
 	else
 		l->doubtful = done == DB_COMMIT_IN_DOUBT;
 	return done == DB_COMMITTED || done == DB_COMMIT_UNSAFE;

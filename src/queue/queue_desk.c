@@ -60,6 +60,7 @@ queue_lease_unref(struct queue_lease **ll)
 	if (--l->refs > 0)
 		return;
 	MUST(!list_is_linked(&l->node));
+	queue_lease_unref(&l->under);
 	mem_free(l);
 }
 
@@ -73,9 +74,12 @@ queue_lease_close(struct queue_lease *l)
 }
 
 void
-queue_lease_to_deferred(struct queue_lease *l)
+queue_lease_to_deferred(struct queue_desk *d, struct queue_lease *l)
 {
+	MUST(d->deferred != NULL && d->deferred->epoch == l->epoch);
 	l->deferred = true;
+	l->under = d->deferred;
+	queue_lease_ref(l->under);
 	l->doubtful = false;
 	queue_lease_close(l);
 }
@@ -83,7 +87,7 @@ queue_lease_to_deferred(struct queue_lease *l)
 bool
 queue_lease_is_lost(const struct queue_lease *l)
 {
-	return l->lost;
+	return l->lost || (l->under != NULL && l->under->lost);
 }
 
 int64_t

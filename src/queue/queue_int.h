@@ -101,18 +101,18 @@ struct task_group *queue_front_group(struct queue_front *f);
 /* ---- the desk (queue_desk.c) ------------------------------------------------------------------------------------ */
 
 struct queue_lease {
-	int refs; /* messages, and the desk's list */
-	struct queue_desk *desk;
-	struct list node; /* in desk->leases, while it is a row of `active` */
+	int refs;                  /* messages, and the desk's list */
+	struct list node;          /* in desk->leases, while it is a row of `active` */
+	struct queue_lease *under; /* counted: the desk's `deferred`, once it was promoted */
 	int64_t epoch;
 	int64_t batch_id;
-	int64_t content_id; /* its only message was uploaded; else 0 */
+	int64_t content_id; /* a large content of one of its messages; 0: none has one */
 	int32_t recipients; /* of the lease row */
 	int32_t settled;    /* with a result row */
 	int32_t now;        /* scratch of a flush: outcomes in it */
 	int16_t set;
 	bool deferred; /* no row of its own: the owner in rows of `deferred` */
-	bool lost;
+	bool lost;     /* or the lease that it is held under by now: queue_lease_is_lost() */
 	bool doubtful; /* its promotion may have been committed */
 	bool mine;     /* scratch of a flush: its row was seen to be ours */
 	bool there;    /* scratch of a flush: its row was seen */
@@ -176,8 +176,8 @@ void queue_lease_ref(struct queue_lease *l);
 void queue_lease_unref(struct queue_lease **l);
 /* All its recipients are settled, or it is lost: no row of ours any more. */
 void queue_lease_close(struct queue_lease *l);
-/* It became rows of `deferred`. */
-void queue_lease_to_deferred(struct queue_lease *l);
+/* It became rows of `deferred`, and goes with what else we hold there. */
+void queue_lease_to_deferred(struct queue_desk *d, struct queue_lease *l);
 
 /* Reads the ring's states when they are older than a second. Waits. */
 bool queue_desk_know_ring(

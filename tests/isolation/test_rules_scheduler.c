@@ -340,6 +340,43 @@ RULE(rule_05_stragglers)
 	desk_close(&other);
 }
 
+/* With the epoch goes what was moved to `deferred` under it: who held it starts nothing more of it, and moves nothing. */
+RULE(rule_05_stragglers_of_an_old_epoch)
+{
+	struct queue_claims c = stored_and_claimed(t, 2);
+	struct queue_claims again;
+	struct err err = {0};
+
+	rotate_now();
+	if (!queue_claim_promote_stragglers(t->d.desk, soon(), &err))
+		fail_msg("%s", err.text);
+	assert_false(queue_lease_is_lost(c.items[0]->lease));
+	/* The same process begins anew, and claims what has become free. */
+	declare_dead(&t->d);
+	queue_desk_set_epoch(t->d.desk, 0);
+	assert_true(queue_lease_is_lost(c.items[0]->lease));
+	t->d.epoch = random_epoch();
+	tell("INSERT INTO mailq.node (epoch, name, state) VALUES (%lld, 'n1', 'up')",
+	    (long long)t->d.epoch);
+	queue_desk_set_epoch(t->d.desk, t->d.epoch);
+	assert_true(queue_lease_is_lost(c.items[0]->lease));
+	again = take_over(&t->d);
+	queue_claims_done(&again);
+	again = claim_deferred(&t->d);
+	assert_int_equal(again.count, 1);
+	/* What the old one says of it, but for a fact, is not said of the new claim. */
+	assert_int_equal(
+	    record_one(&t->d, outcome(c.items[0], 0, QUEUE_DEFERRED)), QUEUE_RECORD_FENCED);
+	assert_int_equal(
+	    ask("SELECT count(*) FROM mailq.deferred WHERE owner = %lld", (long long)t->d.epoch),
+	    2);
+	assert_int_equal(
+	    record_one(&t->d, outcome(c.items[0], 1, QUEUE_SENT)), QUEUE_RECORD_STORED);
+	assert_int_equal(rows_of("mailq.deferred"), 1);
+	queue_claims_done(&again);
+	queue_claims_done(&c);
+}
+
 /* Half of a long list has results: what is compared one by one takes a second, what was all with all took minutes. */
 RULE(rule_05_long_straggler)
 {
@@ -950,6 +987,7 @@ main(void)
 	    cmocka_unit_test(rule_04_repeated_after_lost_request),
 	    cmocka_unit_test(rule_04_repeated_after_lost_reply),
 	    cmocka_unit_test(rule_05_stragglers),
+	    cmocka_unit_test(rule_05_stragglers_of_an_old_epoch),
 	    cmocka_unit_test(rule_05_long_straggler),
 	    cmocka_unit_test(rule_05_rows_of_the_dead),
 	    cmocka_unit_test(rule_05_destination_shared),
