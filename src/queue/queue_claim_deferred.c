@@ -147,33 +147,37 @@ claim_in_transaction(struct queue_desk *d, struct db_conn *c, int64_t epoch,
 	return ok;
 }
 
+/* The end of a transaction that took the rows `*rows` (NULL: none). False: they are not in our hands, and freed again if need be. */
+static bool
+commit_rows(struct queue_desk *d, struct db_conn *c, int64_t epoch, int64_t deadline,
+    struct db_result **rows, struct err *err)
+{
+	enum db_commit done;
+
+	CRASH_POINT("claim-deferred-before-commit");
+	done = db_commit(c, deadline, err);
+	CRASH_POINT("claim-deferred-after-commit");
+	if (done == DB_COMMITTED)
+		return true;
+	if (*rows != NULL && done != DB_COMMIT_FAILED && epoch == d->epoch)
+		note_doubt(d, *rows);
+	db_result_free(rows);
+	if (done == DB_COMMIT_UNSAFE)
+		err_set(err, ERR_TEMP, "4.3.0", "no confirmation from the standby");
+	return false;
+}
+
 /* *ret NULL: nothing was due, or others have it. */
 static bool
 claim_rows(struct queue_desk *d, struct db_conn *c, int64_t epoch,
     const struct queue_budget *budget, int64_t deadline, struct db_result **ret, struct err *err)
 {
-	struct db_result *r = NULL;
-	enum db_commit done;
-
 	if (!db_begin(c, deadline, err))
 		return false;
-	if (!claim_in_transaction(d, c, epoch, budget, deadline, &r, err)) {
-		db_rollback(c);
-		db_result_free(&r);
-		return false;
-	}
-	CRASH_POINT("claim-deferred-before-commit");
-	done = db_commit(c, deadline, err);
-	CRASH_POINT("claim-deferred-after-commit");
-	if (done == DB_COMMITTED) {
-		*ret = r;
-		return true;
-	}
-	if (r != NULL && done != DB_COMMIT_FAILED && epoch == d->epoch)
-		note_doubt(d, r);
-	db_result_free(&r);
-	if (done == DB_COMMIT_UNSAFE)
-		err_set(err, ERR_TEMP, "4.3.0", "no confirmation from the standby");
+	if (claim_in_transaction(d, c, epoch, budget, deadline, ret, err))
+		return commit_rows(d, c, epoch, deadline, ret, err);
+	db_rollback(c);
+	db_result_free(ret);
 	return false;
 }
 
@@ -185,8 +189,6 @@ adopt_rows(struct queue_desk *d, struct db_conn *c, int64_t epoch, const int64_t
 	struct buf msgs CLEANUP(buf_done) = {0};
 	struct buf rcpts CLEANUP(buf_done) = {0};
 	char n[2][DB_INT_SIZE];
-	struct db_batch b;
-	enum db_commit done;
 
 	db_array_begin(&msgs, DB_INT8);
 	db_array_begin(&rcpts, DB_INT4);
@@ -203,14 +205,11 @@ adopt_rows(struct queue_desk *d, struct db_conn *c, int64_t epoch, const int64_t
 	    db_param_int8(n[1], (int64_t)d->settings.claim_inline),
 	};
 
-	db_batch_begin(&b, c);
-	db_batch_add(&b, &sql_adopt, params, ARRAY_LEN(params));
-	done = db_batch_commit(&b, deadline, ret, NULL, err);
-	if (done == DB_COMMITTED)
-		return true;
-	if (*ret != NULL && done != DB_COMMIT_FAILED && epoch == d->epoch)
-		note_doubt(d, *ret);
-	db_result_free(ret);
+	if (!db_begin(c, deadline, err))
+		return false;
+	if (db_exec(c, &sql_adopt, params, ARRAY_LEN(params), deadline, ret, err))
+		return commit_rows(d, c, epoch, deadline, ret, err);
+	db_rollback(c);
 	return false;
 }
 

@@ -61,10 +61,16 @@ static const struct db_statement sql_free_deferred = {"free_deferred",
 		   "w AS (UPDATE mailq.destination t SET next_due = least(next_due, now()) FROM l "
 		   "WHERE t.destination_id = l.destination_id) SELECT count(*) FROM u"};
 
-/* $1 epoch, $2 messages, $3 recipients: those that a claim in doubt took become free again. */
+/*
+ * $1 epoch, $2 messages, $3 recipients: those that a claim in doubt took become free again. Such a claim may end only now: who looked at
+ * the owner alone would see free rows, and not wait for its lock.
+ */
 static const struct db_statement sql_free_doubt = {"free_doubt",
-    "WITH u AS (UPDATE mailq.deferred d SET owner = NULL FROM unnest($2::int8[], $3::int4[]) "
-    "x(m, r) WHERE d.msg_id = m AND d.rcpt_no = r AND d.owner = $1 RETURNING d.destination), "
+    "WITH k AS MATERIALIZED (SELECT d.msg_id, d.rcpt_no, d.owner FROM mailq.deferred d "
+    "JOIN unnest($2::int8[], $3::int4[]) x(m, r) ON d.msg_id = m AND d.rcpt_no = r "
+    "WHERE d.owner = $1 OR d.owner IS NULL FOR UPDATE OF d), "
+    "u AS (UPDATE mailq.deferred d SET owner = NULL FROM k WHERE d.msg_id = k.msg_id "
+    "AND d.rcpt_no = k.rcpt_no AND k.owner = $1 RETURNING d.destination), "
     "l AS (SELECT destination_id FROM mailq.destination WHERE destination_id IN "
     "(SELECT destination FROM u) ORDER BY destination_id FOR UPDATE), "
     "w AS (UPDATE mailq.destination t SET next_due = least(next_due, now()) FROM l "

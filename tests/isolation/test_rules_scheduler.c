@@ -4,6 +4,7 @@
 #include "rules.h"
 
 #include "queue/queue_destination.h"
+#include "queue/queue_int.h"
 
 static int64_t
 id_of(const struct queue_claims *c, size_t i)
@@ -791,6 +792,81 @@ RULE(rule_09_claim_in_doubt_committed)
 	claim_through_cut(t, PROXY_CUT_REPLY);
 }
 
+/*
+ * The row of a deferred recipient is locked by our own claim whose COMMIT is in doubt, and is seen as it was before: it is not taken for
+ * free until that has come to an end.
+ */
+RULE(rule_09_deferred_claim_still_in_doubt)
+{
+	struct queue_claims c = stored_and_claimed(t, 1);
+	struct queue_doubt_row row = {.msg_id = id_of(&c, 0)};
+	struct queue_desk *d = t->d.desk;
+	struct err err = {0};
+	int64_t end = soon();
+
+	record_all(&t->d, &c, QUEUE_DEFERRED);
+	queue_claims_done(&c);
+	tell("BEGIN; UPDATE mailq.deferred SET owner = %lld", (long long)t->d.epoch);
+	buf_add(&d->doubt_msgs, &row, sizeof(row));
+	d->doubt_count = 1;
+	d->doubt = true;
+	assert_false(queue_claim_deferred(d, &wide, soon(), &c, &err));
+	tell("COMMIT");
+	while (!queue_claim_deferred(d, &wide, soon(), &c, &err))
+		assert_true(clock_mono_us() < end);
+	queue_claims_done(&c);
+	assert_int_equal(ask("SELECT count(*) FROM mailq.deferred WHERE owner IS NULL"), 1);
+}
+
+/* Rows of the dead that an agent of ours may have delivered: a COMMIT in doubt leaves none of them to nobody. */
+static void
+adopt_through_cut(struct rule *t, enum proxy_mode mode)
+{
+	struct queue_claims c = stored_and_claimed(t, 1);
+	const int64_t msg_id = id_of(&c, 0);
+	const int32_t rcpt_no = 0;
+	struct queue_claims mine;
+	struct test_desk far;
+	struct err err = {0};
+	int64_t end = soon();
+
+	record_all(&t->d, &c, QUEUE_DEFERRED);
+	queue_claims_done(&c);
+	mine = claim_deferred(&t->d);
+	assert_int_equal(mine.count, 1);
+	declare_dead(&t->d);
+	desk_open(&far, proxy_start());
+	proxy.mode = mode;
+	/* As an upkeep does, until the mail is in somebody's hands. */
+	while (c.count == 0) {
+		struct queue_claims taken;
+
+		assert_true(clock_mono_us() < end);
+		if (queue_claim_adopt(far.desk, &msg_id, &rcpt_no, 1, soon(), &c, &err) &&
+		    c.count == 0) {
+			taken = take_over(&far);
+			queue_claims_done(&taken);
+		}
+		if (c.count == 0)
+			(void)!queue_claim_deferred(far.desk, &wide, soon(), &c, &err);
+	}
+	record_all(&far, &c, QUEUE_SENT);
+	assert_queue_empty();
+	queue_claims_done(&mine);
+	queue_claims_done(&c);
+	desk_close(&far);
+}
+
+RULE(rule_09_adoption_in_doubt_lost)
+{
+	adopt_through_cut(t, PROXY_CUT_REQUEST);
+}
+
+RULE(rule_09_adoption_in_doubt_committed)
+{
+	adopt_through_cut(t, PROXY_CUT_REPLY);
+}
+
 /* A dead node claims nothing. */
 RULE(rule_09_dead_claims_nothing)
 {
@@ -1004,6 +1080,9 @@ main(void)
 	    cmocka_unit_test(rule_09_claims_are_synchronous),
 	    cmocka_unit_test(rule_09_claim_in_doubt_lost),
 	    cmocka_unit_test(rule_09_claim_in_doubt_committed),
+	    cmocka_unit_test(rule_09_deferred_claim_still_in_doubt),
+	    cmocka_unit_test(rule_09_adoption_in_doubt_lost),
+	    cmocka_unit_test(rule_09_adoption_in_doubt_committed),
 	    cmocka_unit_test(rule_09_dead_claims_nothing),
 	    cmocka_unit_test(rule_13_flush_does_not_wait),
 	    cmocka_unit_test(rule_13_orders_on_new_mail),
