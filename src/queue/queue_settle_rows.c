@@ -124,6 +124,7 @@ add_reason(struct queue_columns *cols, const struct queue_result *r)
 
 /* ---- deferral ----------------------------------------------------------------------------------------------------- */
 
+/* What is put on hold has a destination too, to be found at its release; nothing is due there. */
 static bool
 mark_due(struct queue_settle *s)
 {
@@ -133,10 +134,10 @@ mark_due(struct queue_settle *s)
 	for (size_t i = 0; i < s->count; i++) {
 		const struct queue_result *r = s->results[i];
 
-		if (!queue_settle_is_valid(s, i) || r->outcome != QUEUE_DEFERRED)
+		if (!queue_settle_is_valid(s, i) || queue_settle_is_final(r))
 			continue;
 		add_route(&cols, r);
-		queue_columns_time(&cols, r->next_attempt);
+		queue_columns_time(&cols, r->outcome == QUEUE_DEFERRED ? r->next_attempt : 0);
 	}
 	return queue_settle_run(s, &sql_due, NULL, &cols, NULL);
 }

@@ -983,6 +983,29 @@ RULE(rule_13_orders_on_leased_mail)
 	queue_claims_done(&c);
 }
 
+/* On hold from the hands of a scheduler, for a destination that nothing waits for: its release finds it. */
+RULE(rule_13_hold_and_release_of_leased_mail)
+{
+	struct queue_claims c = stored_and_claimed(t, 1);
+	struct queue_result r = outcome(c.items[0], 0, QUEUE_HELD);
+	struct queue_answer a;
+
+	r.nexthop = "never.test";
+	r.next_attempt = 0;
+	assert_int_equal(record_one(&t->d, r), QUEUE_RECORD_STORED);
+	assert_int_equal(rows_of("mailq.held"), 1);
+	a = give(t, QUEUE_VERB_RELEASE, id_of(&c, 0));
+	assert_int_equal(a.done, 1);
+	queue_claims_done(&c);
+	tell("UPDATE mailq.deferred SET next_attempt = now(); "
+	     "UPDATE mailq.destination SET next_due = now() WHERE next_due IS NOT NULL");
+	c = claim_deferred(&t->d);
+	assert_int_equal(c.count, 1);
+	record_all(&t->d, &c, QUEUE_SENT);
+	assert_queue_empty();
+	queue_claims_done(&c);
+}
+
 /* An order on another node's mail is not ours to obey, and stays pending. */
 RULE(rule_13_orders_are_the_owners)
 {
@@ -1087,6 +1110,7 @@ main(void)
 	    cmocka_unit_test(rule_13_flush_does_not_wait),
 	    cmocka_unit_test(rule_13_orders_on_new_mail),
 	    cmocka_unit_test(rule_13_orders_on_leased_mail),
+	    cmocka_unit_test(rule_13_hold_and_release_of_leased_mail),
 	    cmocka_unit_test(rule_13_orders_are_the_owners),
 	    cmocka_unit_test(rule_16_history),
 	    cmocka_unit_test(rule_16_history_days),
