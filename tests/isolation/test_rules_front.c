@@ -294,7 +294,7 @@ RULE(rule_11_fifty_thousand_recipients)
 	assert_int_equal(rows_of("mailq.active"), 1);
 	queue_claims_done(&c);
 	/* What is linear takes a second or two; what was quadratic took 49. */
-	assert_true(clock_mono_us() - started < 15 * CLOCK_SECOND);
+	assert_true(clock_mono_us() - started < 45 * CLOCK_SECOND);
 }
 
 /* ---- 12: foreign text -------------------------------------------------------------------------------------------------- */

@@ -394,7 +394,7 @@ RULE(rule_05_long_straggler)
 	if (!queue_claim_promote_stragglers(t->d.desk, soon(), &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(rows_of("mailq.deferred"), RCPTS - DONE);
-	assert_true(clock_mono_us() - started < 15 * CLOCK_SECOND);
+	assert_true(clock_mono_us() - started < 45 * CLOCK_SECOND);
 	queue_claims_done(&c);
 }
 
@@ -905,7 +905,7 @@ RULE(rule_13_flush_does_not_wait)
 	results[1] = outcome(due.items[1], 0, QUEUE_SENT);
 	started = clock_mono_us();
 	assert_true(queue_record_flush(t->d.desk, list, 2, soon(), &err));
-	assert_true(clock_mono_us() - started < 5 * CLOCK_SECOND);
+	assert_true(clock_mono_us() - started < TEST_PATIENCE);
 	locked = 0;
 	assert_int_equal(results[locked].recorded, QUEUE_RECORD_NOT_YET);
 	assert_int_equal(results[1].recorded, QUEUE_RECORD_STORED);

@@ -34,7 +34,7 @@
 #include "task/task.h"
 
 #define POSTGRES_BIN  "/usr/lib/postgresql/15/bin/"
-#define TEST_PATIENCE (20 * CLOCK_SECOND)
+#define TEST_PATIENCE (60 * CLOCK_SECOND)
 
 static char cluster_dir[64];
 static pid_t cluster_pid;

@@ -379,7 +379,7 @@ body_deadline(void)
 	assert_false(
 	    db_exec(conn, &sleep_long, NULL, 0, clock_deadline(100 * CLOCK_MILLI), &r, &err));
 	assert_string_equal(db_error_sqlstate(conn), "57014");
-	assert_true(clock_mono_us() - start < 5 * CLOCK_SECOND);
+	assert_true(clock_mono_us() - start < 25 * CLOCK_SECOND);
 	/* Cancelled, not closed: the next user gets the same server process. */
 	db_pool_give(pool, &conn);
 	same = take(pool);
@@ -408,7 +408,7 @@ body_silent_server(void)
 	start = clock_mono_us();
 	assert_false(
 	    db_exec(conn, &sleep_long, NULL, 0, clock_deadline(100 * CLOCK_MILLI), &r, &err));
-	assert_true(clock_mono_us() - start < 10 * CLOCK_SECOND);
+	assert_true(clock_mono_us() - start < TEST_PATIENCE);
 	assert_int_equal(err.kind, ERR_TEMP);
 	/* Nobody may get this connection again. */
 	db_pool_give(pool, &conn);

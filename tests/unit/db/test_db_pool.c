@@ -120,7 +120,7 @@ body_restart(void)
 	struct db_conn *a;
 	struct db_conn *b;
 	struct err err = {0};
-	int64_t start;
+	int64_t quickest = TEST_PATIENCE;
 
 	pool = db_pool_new(&s);
 	a = take(pool);
@@ -137,10 +137,14 @@ body_restart(void)
 	assert_null(db_pool_take(pool, soon(), &err));
 	assert_int_equal(err.kind, ERR_TEMP);
 	assert_non_null(strstr(err.text, "database is away: "));
-	/* During the pause the answer comes at once. */
-	start = clock_mono_us();
-	assert_null(db_pool_take(pool, soon(), &err));
-	assert_true(clock_mono_us() - start < 10 * CLOCK_MILLI);
+	/* During the pause the answer comes at once: the quickest of some, for the machine may do other things. */
+	for (int i = 0; i < 20; i++) {
+		int64_t start = clock_mono_us();
+
+		assert_null(db_pool_take(pool, soon(), &err));
+		quickest = MIN(quickest, clock_mono_us() - start);
+	}
+	assert_true(quickest < 10 * CLOCK_MILLI);
 	cluster_start();
 	a = take(pool);
 	assert_int_equal(number(a, "one", "SELECT 1"), 1);
@@ -189,7 +193,7 @@ body_no_storm(void)
 	s.backoff_min = 50 * CLOCK_MILLI;
 	s.backoff_max = 200 * CLOCK_MILLI;
 	pool = db_pool_new(&s);
-	while (clock_mono_us() < until) {
+	while (clock_mono_us() < until || proxy.accepted < 2) {
 		proxy.mode = PROXY_CUT_REQUEST;
 		assert_null(db_pool_take(pool, soon(), &err));
 		(void)task_yield();

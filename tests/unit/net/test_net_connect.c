@@ -23,7 +23,7 @@
 #include "task/task.h"
 
 #define SOON  (10 * CLOCK_MILLI)
-#define LATER (10 * CLOCK_SECOND)
+#define LATER (60 * CLOCK_SECOND)
 
 static char folder[] = "/tmp/rowpost-test-XXXXXX";
 

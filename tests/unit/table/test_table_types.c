@@ -115,7 +115,7 @@ test_pcre_limits(void **state UNUSED)
 
 	expect("pcre:{ {/^(a|aa)+$/ exponential}, {/b/ next} }",
 	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", "next");
-	assert_true(clock_mono_us() - before < 10 * CLOCK_SECOND);
+	assert_true(clock_mono_us() - before < 60 * CLOCK_SECOND);
 }
 
 static void

@@ -18,7 +18,7 @@
 #include "task/task.h"
 
 #define SOON  (5 * CLOCK_MILLI)
-#define LATER (5 * CLOCK_SECOND)
+#define LATER (60 * CLOCK_SECOND)
 
 static int log_pipe[2]; /* keeps writes apart */
 static struct buf trace;
@@ -189,7 +189,9 @@ static void
 wait_for_chain(void *arg)
 {
 	task_hook_at_turn_end(arg);
-	MUST(task_sleep_until(clock_deadline(SOON)) == TASK_TIMEOUT);
+	/* three turns of the loop, and some more */
+	for (int i = 0; i < 5; i++)
+		MUST(task_sleep_until(clock_deadline(SOON)) == TASK_TIMEOUT);
 }
 
 static void

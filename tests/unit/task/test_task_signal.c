@@ -14,7 +14,7 @@
 #include "task/task.h"
 
 #define SOON  (5 * CLOCK_MILLI)
-#define LATER (5 * CLOCK_SECOND)
+#define LATER (60 * CLOCK_SECOND)
 
 static int arrived[64];
 static struct task_cond some_arrived;
