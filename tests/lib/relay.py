@@ -26,6 +26,10 @@ BASE_MAIN = {
     "local_recipient_maps": "",
     "smtpd_error_sleep_time": "0",
     "biff": "no",
+    # The same on every machine: by itself a service has a process for each two cores. What one of them knows (a table that has
+    # changed, a client that came too often) the next one learns a moment later.
+    "smtpd_processes": "1",
+    "smtp_agent_processes": "1",
 }
 
 BASE_MASTER = """\
