@@ -24,6 +24,10 @@ queue_known_ask(struct queue_front *f, int64_t msg_id, int64_t deadline, bool *r
 	if (good)
 		*ret = db_result_bool(r, 0, 0);
 	db_result_free(&r);
+	/* It is there, but perhaps not yet safely: a later write has to be (rule 5a.10). */
+	if (good && *ret)
+		good =
+		    queue_process_touch(queue_front_process(f), c, deadline, err) == DB_COMMITTED;
 	db_pool_give(pool, &c);
 	return good;
 }

@@ -4,6 +4,7 @@
 #include "rules.h"
 
 #include "mail/mail_queue_id.h"
+#include "queue/queue_known.h"
 
 /* ---- 1: identity --------------------------------------------------------------------------------------------------- */
 
@@ -254,6 +255,103 @@ RULE(rule_10_in_doubt_lost)
 	store_through_cut(PROXY_CUT_REQUEST);
 }
 
+/* ---- 10, after a crash: is it in? ------------------------------------------------------------------------------------- */
+
+struct aside_known {
+	struct aside aside;
+	struct queue_front *front;
+	int64_t id;
+	bool ok;
+	bool known;
+	struct err err;
+};
+
+static void
+aside_known_run(void *arg)
+{
+	struct aside_known *a = arg;
+
+	a->ok = queue_known_ask(a->front, a->id, soon(), &a->known, &a->err);
+}
+
+static bool
+is_known(struct rule *t, int64_t id)
+{
+	struct err err = {0};
+	bool known = false;
+
+	if (!queue_known_ask(t->f.front, id, soon(), &known, &err))
+		fail_msg("%s", err.text);
+	return known;
+}
+
+/* As long as it is in the queue, and as history tells; and the question leaves nothing behind. */
+RULE(rule_10_known)
+{
+	struct queue_claims c;
+	int64_t id = store(&t->f, 1);
+
+	assert_true(is_known(t, id));
+	assert_false(is_known(t, id + 4096));
+	c = claim_count(&t->d, 1);
+	record_all(&t->d, &c, QUEUE_DEFERRED);
+	queue_claims_done(&c);
+	tell("DELETE FROM mailq.incoming");
+	assert_true(is_known(t, id));
+	c = claim_deferred(&t->d);
+	record_all(&t->d, &c, QUEUE_SENT);
+	queue_claims_done(&c);
+	assert_queue_empty();
+	assert_true(is_known(t, id));
+	tell("DELETE FROM mailq.history");
+	assert_false(is_known(t, id));
+	assert_int_equal(rows_of("mailq.incoming"), 0);
+	assert_queue_empty();
+}
+
+/* A commit that outlives who asked for it, and a rotation: the second try would go to another set, and find no key. */
+RULE(rule_10_known_while_it_is_stored)
+{
+	struct db_conn *dead = take(owner_pool);
+	struct aside_known a = {.front = t->f.front, .id = mint(&t->f)};
+	char sql[512];
+
+	(void)snprintf(sql, sizeof(sql),
+	    "BEGIN; INSERT INTO mailq.incoming_0 (msg_id, part, arrival, size, recipients, sender, "
+	    "attrs, rcpts) VALUES (%lld, 0, now(), 1, 1, '', '', 'r@d.test')",
+	    (long long)a.id);
+	script(dead, sql);
+	rotate_now();
+	aside_start(&a.aside, aside_known_run, &a);
+	await_lock_waits(1);
+	assert_false(a.aside.done);
+	script(dead, "COMMIT");
+	aside_join(&a.aside);
+	assert_true(a.ok && a.known);
+	db_pool_give(owner_pool, &dead);
+}
+
+/* It is there, but no standby has it yet: who asks keeps his own copy. */
+RULE(rule_10_known_is_durable)
+{
+	int64_t id = store(&t->f, 1);
+	int64_t end = soon();
+	struct err err = {0};
+	bool known;
+
+	tell("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+	tell("SELECT pg_reload_conf()");
+	/* It works once the checkpointer has read it. */
+	while (queue_known_ask(t->f.front, id, clock_deadline(200 * CLOCK_MILLI), &known, &err))
+		assert_true(clock_mono_us() < end);
+	assert_int_equal(err.kind, ERR_TEMP);
+	tell("ALTER SYSTEM RESET synchronous_standby_names");
+	tell("SELECT pg_reload_conf()");
+	while (!queue_known_ask(t->f.front, id, soon(), &known, &err))
+		assert_true(clock_mono_us() < end);
+	assert_true(known);
+}
+
 /* ---- 11: large recipient lists ----------------------------------------------------------------------------------------- */
 
 RULE(rule_11_fifty_thousand_recipients)
@@ -385,6 +483,9 @@ main(void)
 	    cmocka_unit_test(rule_02_large_reaped_meanwhile),
 	    cmocka_unit_test(rule_10_in_doubt_committed),
 	    cmocka_unit_test(rule_10_in_doubt_lost),
+	    cmocka_unit_test(rule_10_known),
+	    cmocka_unit_test(rule_10_known_while_it_is_stored),
+	    cmocka_unit_test(rule_10_known_is_durable),
 	    cmocka_unit_test(rule_11_fifty_thousand_recipients),
 	    cmocka_unit_test(rule_12_peer_text),
 	    cmocka_unit_test(rule_12_poisoned_batch),
