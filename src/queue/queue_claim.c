@@ -377,7 +377,7 @@ queue_claim_incoming(struct queue_desk *d, const struct queue_budget *budget, in
 	bool ok;
 
 	*ret = (struct queue_claims){0};
-	if (d->doubt)
+	if (d->doubt || clock_mono_us() >= d->reread_at)
 		return queue_claim_reread(d, deadline, ret, err);
 	c = queue_claim_begin(d, deadline, err);
 	if (c == NULL)

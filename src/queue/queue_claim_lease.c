@@ -374,6 +374,7 @@ queue_claim_reread(
 	}
 	queue_claim_end(d, &c);
 	d->doubt = !ok;
+	d->reread_at = clock_deadline(QUEUE_REREAD_PAUSE);
 	if (!ok)
 		queue_claims_done(ret);
 	return ok;

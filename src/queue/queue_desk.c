@@ -260,6 +260,7 @@ queue_desk_new(const struct queue_desk_settings *settings)
 	fill_defaults(&d->settings);
 	d->pause = d->settings.poll_min;
 	d->repair_after = INT64_MIN;
+	d->reread_at = clock_deadline(QUEUE_REREAD_PAUSE);
 	list_init(&d->leases);
 	d->process = queue_process_new(&process);
 	return d;

@@ -138,6 +138,12 @@ struct queue_doubt_row {
 	int32_t rcpt_no;
 };
 
+/*
+ * Our leases are compared this often without a reason: a claim in doubt that the network held back may come to the server after we
+ * asked what had become of it, and then nobody else would take its mail.
+ */
+#define QUEUE_REREAD_PAUSE (60 * CLOCK_SECOND)
+
 struct queue_desk {
 	struct queue_desk_settings settings;
 	char *node;
@@ -155,6 +161,7 @@ struct queue_desk {
 	int64_t open_at;      /* ... the open set */
 	int64_t pause;        /* between looks into the open set */
 	int64_t deferred_at;  /* mono us of the next look for deferred mail */
+	int64_t reread_at;    /* mono us of the next comparison of our leases with the database's */
 	bool doubt;           /* a claim may have been committed without our knowing */
 	struct buf
 	    doubt_msgs; /* int8[]/int4[] elements: rows of `deferred` that such a claim took */

@@ -792,6 +792,30 @@ RULE(rule_09_claim_in_doubt_committed)
 	claim_through_cut(t, PROXY_CUT_REPLY);
 }
 
+/* A claim that came to the server only after we had asked what had become of it: its mail is found all the same, once. */
+RULE(rule_09_claim_that_came_late)
+{
+	struct queue_claims mine, late;
+
+	store(&t->f, 1);
+	mine = claim_count(&t->d, 1);
+	store(&t->f, 2);
+	tell(
+	    "WITH b AS (DELETE FROM mailq.batch RETURNING batch_id, part, msg_ids, recipients, bytes) "
+	    "INSERT INTO mailq.active (batch_id, part, msg_ids, recipients, bytes, owner) "
+	    "SELECT b.*, %lld FROM b",
+	    (long long)t->d.epoch);
+	assert_true(t->d.desk->reread_at > clock_mono_us());
+	t->d.desk->reread_at = 0;
+	late = claim_count(&t->d, 1);
+	assert_int_equal(late.items[0]->envelope.rcpt_count, 2);
+	record_all(&t->d, &late, QUEUE_SENT);
+	record_all(&t->d, &mine, QUEUE_SENT);
+	assert_queue_empty();
+	queue_claims_done(&late);
+	queue_claims_done(&mine);
+}
+
 /*
  * The row of a deferred recipient is locked by our own claim whose COMMIT is in doubt, and is seen as it was before: it is not taken for
  * free until that has come to an end.
@@ -1103,6 +1127,7 @@ main(void)
 	    cmocka_unit_test(rule_09_claims_are_synchronous),
 	    cmocka_unit_test(rule_09_claim_in_doubt_lost),
 	    cmocka_unit_test(rule_09_claim_in_doubt_committed),
+	    cmocka_unit_test(rule_09_claim_that_came_late),
 	    cmocka_unit_test(rule_09_deferred_claim_still_in_doubt),
 	    cmocka_unit_test(rule_09_adoption_in_doubt_lost),
 	    cmocka_unit_test(rule_09_adoption_in_doubt_committed),
