@@ -237,7 +237,7 @@ static struct span
 qmgr_forward_content(
     const struct qmgr_forward *f, int64_t msg_id, struct span delivered, struct span content)
 {
-	const struct bounce_settings *s = &f->qmgr->bounce;
+	const struct bounce_settings *s = &f->qmgr->setup->bounce;
 	char id[MAIL_QUEUE_ID_SIZE];
 	struct buf out = {0};
 	char *copy;
@@ -312,7 +312,7 @@ qmgr_forward_rcpt(struct qmgr_forward *f, const struct delivery_forward_rcpt *fr
 static bool
 qmgr_forward_cleanup(struct qmgr_forward *f, struct err *err)
 {
-	struct conf *conf = f->qmgr->service->conf;
+	const struct service *service = f->qmgr->service;
 	const struct qmgr_cleanup_way way = {
 	    .local = span_equal_str(
 		queue_envelope_attr(f->message->envelope, "rewrite_context"), "local"),
@@ -323,9 +323,9 @@ qmgr_forward_cleanup(struct qmgr_forward *f, struct err *err)
 
 		if (queue_envelope_attr(&m->envelope, "content_filter").len != 0)
 			continue;
-		if (qmgr_cleanup_is_idle(conf))
+		if (qmgr_cleanup_is_idle(service->conf))
 			bounce_log_id(m);
-		else if (!qmgr_cleanup_run(conf, &way, m, f->arena, err))
+		else if (!qmgr_cleanup_run(service->conf, &way, m, f->arena, err))
 			return false;
 	}
 	return true;
@@ -472,12 +472,13 @@ qmgr_forward_tell(struct qmgr_forward *f, struct span content,
     const struct queue_envelope *envelope, const char *owner, const struct queue_notice *notices,
     size_t count, struct err *err)
 {
-	struct qmgr *q = f->qmgr;
+	size_t limit = f->qmgr->setup->bounce.size_limit;
+	struct qmgr_setup *setup;
 	int64_t ids[QUEUE_COMPOSE_MAX];
 	const struct queue_bounce b = {
 	    .envelope = envelope,
-	    .content = span_head(content, q->bounce.size_limit),
-	    .content_is_all = content.len <= q->bounce.size_limit,
+	    .content = span_head(content, limit),
+	    .content_is_all = content.len <= limit,
 	    .kind = QUEUE_NOTIFY_FAILURE,
 	    .owner = owner,
 	    .notices = notices,
@@ -487,8 +488,10 @@ qmgr_forward_tell(struct qmgr_forward *f, struct span content,
 	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
 		if (!queue_desk_mint(f->message->shard->desk, &ids[i], err))
 			return false;
+	setup = qmgr_setup_ref(f->qmgr->setup);
 	f->count += bounce_compose(
-	    &q->bounce, &b, ids, f->messages + f->count, QUEUE_COMPOSE_MAX, f->arena);
+	    &setup->bounce, &b, ids, f->messages + f->count, QUEUE_COMPOSE_MAX, f->arena);
+	qmgr_setup_unref(&setup);
 	return true;
 }
 

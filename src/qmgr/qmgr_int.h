@@ -20,15 +20,14 @@
 #include "base/buf.h"
 #include "base/hmap.h"
 #include "base/list.h"
-#include "bounce/bounce.h"
 #include "cluster/cluster_node.h"
 #include "conf/conf.h"
 #include "mail/mail_queue_id.h"
 #include "net/net_connect.h"
+#include "qmgr/qmgr_setup.h"
 #include "queue/queue_claim.h"
 #include "queue/queue_order.h"
 #include "queue/queue_record.h"
-#include "rewrite/rewrite.h"
 #include "sched/sched_job.h"
 #include "service/delivery.h"
 #include "service/link.h"
@@ -129,10 +128,9 @@ struct qmgr_shard {
 /* The process. */
 struct qmgr {
 	struct service *service;
-	struct rewrite *rewrite;    /* owned */
+	struct qmgr_setup *setup;   /* a reference */
 	struct qmgr_shard **shards; /* owned; as long as the process lives */
 	size_t shard_count;
-	struct bounce_settings bounce;
 	struct net_server agent_door;
 	struct net_server poke_door;
 	bool stopping;

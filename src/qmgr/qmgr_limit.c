@@ -108,13 +108,14 @@ qmgr_limit_ask(struct qmgr *q, struct qmgr_limit_round *r, int64_t epoch, struct
 {
 	const struct conf *conf = q->service->conf;
 	int64_t deadline = clock_deadline(conf_time(conf, CONF_queue_database_timeout));
+	int64_t lease = conf_time(conf, CONF_node_lease_time);
 	struct db_conn *c = db_pool_take(q->shards[0]->pool, deadline, err);
 	bool ok;
 
 	if (c == NULL)
 		return false;
-	ok = cluster_limit_lease(c, epoch, conf_time(conf, CONF_node_lease_time),
-	    (struct cluster_limit *)(void *)r->questions.ptr, r->count, deadline, err);
+	ok = cluster_limit_lease(c, epoch, lease, (struct cluster_limit *)(void *)r->questions.ptr,
+	    r->count, deadline, err);
 	CRASH_POINT("limit-leased");
 	db_pool_give(q->shards[0]->pool, &c);
 	return ok;

@@ -81,6 +81,19 @@ qmgr_schedule_lost(struct qmgr *q, struct qmgr_message *m, uint32_t rcpt)
 	qmgr_outcome_add(q, m, rcpt, &o);
 }
 
+/* While tables are asked a reload may come: nothing of the answer is left in the configuration. */
+static void
+qmgr_schedule_ask(struct qmgr *q, struct arena *arena, const char *sender, struct span addr,
+    struct rewrite_route *ret)
+{
+	struct qmgr_setup *setup = qmgr_setup_ref(q->setup);
+
+	rewrite_route(setup->rewrite, arena, sender, addr, ret);
+	ret->transport = arena_strdup(arena, ret->transport);
+	ret->nexthop = arena_strdup(arena, ret->nexthop);
+	qmgr_setup_unref(&setup);
+}
+
 void
 qmgr_schedule_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt,
     struct arena *arena, struct rewrite_route *ret)
@@ -91,7 +104,7 @@ qmgr_schedule_route(struct qmgr *q, const struct qmgr_message *m, uint32_t rcpt,
 
 	/* A probe asks about its recipient, not the filter. */
 	if (filter.len == 0 || m->probe) {
-		rewrite_route(q->rewrite, arena, m->envelope->sender, addr, ret);
+		qmgr_schedule_ask(q, arena, m->envelope->sender, addr, ret);
 		return;
 	}
 	nexthop = span_from(filter, span_find(filter, ':') + 1);

@@ -13,13 +13,13 @@
 #include "dns/dns.h"
 #include "net/net_connect.h"
 #include "qmgr/qmgr_agent.h"
-#include "qmgr/qmgr_cleanup.h"
 #include "qmgr/qmgr_int.h"
 #include "qmgr/qmgr_limit.h"
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_page.h"
 #include "qmgr/qmgr_receipt.h"
 #include "qmgr/qmgr_schedule.h"
+#include "qmgr/qmgr_setup.h"
 #include "qmgr/qmgr_shard.h"
 #include "qmgr/qmgr_transport.h"
 #include "service/poke.h"
@@ -89,21 +89,17 @@ qmgr_open_door(struct qmgr *q, struct net_server *server, const char *path,
 static void
 qmgr_configure(struct qmgr *q)
 {
-	struct rewrite *rewrite;
+	struct qmgr_setup *setup;
 	struct err err;
 
-	if (!rewrite_new(q->service->conf, &rewrite, &err)) {
-		if (q->rewrite == NULL)
+	if (!qmgr_setup_new(q, &setup, &err)) {
+		if (q->setup == NULL)
 			log_fatal(EX_CONFIG, "%s", err.text);
 		log_warn("%s: the old configuration stays in force", err.text);
 		return;
 	}
-	rewrite_free(&q->rewrite);
-	q->rewrite = rewrite;
-	bounce_settings_done(&q->bounce);
-	q->bounce = bounce_settings_from(q->service->conf);
-	q->bounce.cleanup = qmgr_cleanup_bounce;
-	q->bounce.cleanup_arg = q;
+	qmgr_setup_unref(&q->setup);
+	q->setup = setup;
 	qmgr_transport_configure_all(q);
 	if (conf_time(q->service->conf, CONF_bounce_queue_lifetime) >
 	    conf_time(q->service->conf, CONF_maximal_queue_lifetime))

@@ -16,6 +16,7 @@
 #include "qmgr/qmgr_outcome.h"
 #include "qmgr/qmgr_page.h"
 #include "qmgr/qmgr_schedule.h"
+#include "qmgr/qmgr_setup.h"
 #include "service/service_queue.h"
 #include "task/task.h"
 
@@ -55,9 +56,12 @@ static size_t
 qmgr_compose(void *arg, const struct queue_bounce *b, const int64_t *ids, struct queue_message *ret,
     size_t max, struct arena *arena)
 {
-	struct qmgr_shard *s = arg;
+	const struct qmgr_shard *s = arg;
+	struct qmgr_setup *setup = qmgr_setup_ref(s->qmgr->setup);
+	size_t count = bounce_compose(&setup->bounce, b, ids, ret, max, arena);
 
-	return bounce_compose(&s->qmgr->bounce, b, ids, ret, max, arena);
+	qmgr_setup_unref(&setup);
+	return count;
 }
 
 static struct queue_desk *

@@ -3,9 +3,10 @@ import os
 import signal
 import threading
 
-from session import limit
+from session import MESSAGE, equal, limit
 from sink import STALL
 from smtp_client import SmtpClient
+from table_server import TableServer
 
 
 def frozen(relay, program):
@@ -56,3 +57,26 @@ def test_drain_time_is_over(t):
     sending.cmd("DATA", 354)
     r.stop()
     assert not r.log.find("killed by|exit status|did not go"), r.log.tail()
+
+
+@limit(90)
+def test_reload_beside_a_lookup(t):
+    """The scheduler reads its configuration anew, then one with a mistake, while it waits for a table that says where mail goes."""
+    table = TableServer("tcp")
+    t.at_end(table.stop)
+    sink = t.sink().on("rcpt", "550 5.1.1 not here", match="no@")
+    r = t.relay(sink=sink, main={"transport_maps": table.spec})
+    table.hold.clear()
+    r.must_run("sendmail", "-f", "alice@client.example", "bob@dest.example", stdin=MESSAGE)
+    t.wait("the question", lambda: table.keys, 30)
+    r.reload()
+    r.write_config(mydestination="/nowhere/domains")
+    r.reload()
+    r.log.wait_for(r"qmgr\[\d+\]: warning: mydestination: .*the old configuration stays in force", 30)
+    table.hold.set()
+    r.must_run("sendmail", "-f", "alice@client.example", "no@dest.example", stdin=MESSAGE)
+    sink.wait(2, 30)
+    equal(sorted(m.recipients for m in sink.messages), [["alice@client.example"], ["bob@dest.example"]])
+    r.wait_empty(30)
+    r.stop()
+    assert not r.log.find("killed by"), r.log.tail()
