@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from cluster import FULL, SERVICES, CrashFile, Nodes, full, stopped
+from cluster import FULL, SERVICES, CrashFile, Nodes, full, seed, stopped
 from deadline import STRETCH, Late, wait_until
 from load import Load, Mail, mail_sink
 from mailboxes import PIPED, RECIPIENTS, Mailboxes
@@ -20,8 +20,8 @@ from session import equal, limit
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src")
 VISIT_LIMIT = 60.0
 QMQP_PORT = 628
-# The shortest leases and sets of the ring that there are; lists are read in pages, clients counted, destinations limited.
-MAIN = {"node_lease_time": "3s", "node_heartbeat_time": "1s", "node_lease_margin": "1s", "ring_rotate_time": "1s",
+# Short leases, the shortest sets of the ring that there are; lists are read in pages, clients counted, destinations limited.
+MAIN = {"node_lease_time": "6s", "node_heartbeat_time": "1s", "node_lease_margin": "2s", "ring_rotate_time": "1s",
         "queue_claim_recipient_limit": "15", "smtpd_client_connection_rate_limit": "1000000",
         "smtpd_client_event_limit_exceptions": "", "smtp_cluster_destination_concurrency_limit": "100",
         "qmqpd_authorized_clients": "127.0.0.0/8"}
@@ -158,6 +158,7 @@ LEAVE_NOTICE = """
 EITHER = (DEATH, EXPIRE, LEFT, OLD, MAILBOX, FORWARD, DOUBT, ORDER, QMQP, LMTP)
 # Something must happen before something else: on a busy machine it takes more than one try.
 WINDOW = (FACT, DOUBT, ORDER, SLOW, EXPIRE)
+WINDOW_TRIES = 16
 SUBJECTS = itertools.count(1)
 
 
@@ -333,9 +334,9 @@ def visit(nodes, node, point, action="kill"):
     for n in armed:
         n.crash.arm(point, action)
     try:
-        for _ in range(4 if scenario in WINDOW else 1):
+        for _ in range(WINDOW_TRIES if scenario in WINDOW else 1):
             provoke(nodes, node, scenario)
-            if visited(armed, point, VISIT_LIMIT / (4 if scenario in WINDOW else 1)):
+            if visited(armed, point, VISIT_LIMIT / (WINDOW_TRIES if scenario in WINDOW else 1)):
                 break
         else:
             raise Late
@@ -464,12 +465,12 @@ def walk_round(nodes, load, rng, number):
 @limit(1200 if FULL else 240)
 def test_random_walk(t):
     """Several points armed at once, with random counts, again and again."""
-    seed = int(os.environ.get("CLUSTER_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 30)
-    print("CLUSTER_SEED=%d" % seed)
-    rng = random.Random(seed)
+    number = seed()
+    print("CLUSTER_SEED=%d" % number)
+    rng = random.Random(number)
     nodes = start(t)
-    load = Load(t.ledger, nodes, seed=seed).start()
-    reached = sum(walk_round(nodes, load, rng, number) for number in range(WALK_ROUNDS))
+    load = Load(t.ledger, nodes, seed=number).start()
+    reached = sum(walk_round(nodes, load, rng, turn) for turn in range(WALK_ROUNDS))
     print("%d rounds, %d points reached" % (WALK_ROUNDS, reached))
     finish(t, nodes, load)
 

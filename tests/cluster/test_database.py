@@ -3,7 +3,7 @@ dead by it, nothing is accepted twice."""
 import threading
 
 import pgtest
-from cluster import FULL, SHORT_LEASE, Nodes
+from cluster import BEYOND_LEASE, CALM_LEASE, FULL, Nodes
 from deadline import wait_until
 from load import Load, Mail, mail_sink
 from session import equal, limit, match
@@ -19,7 +19,7 @@ def test_restart_declares_nobody_dead(t):
     """Restarts of every kind, one of them longer than a lease: the epochs live on (rule 5a.8)."""
     sink = mail_sink()
     t.at_end(sink.close)
-    nodes = Nodes(t, 2, sink, main=SHORT_LEASE)
+    nodes = Nodes(t, 2, sink, main=CALM_LEASE)
     epochs = {n.name: nodes.living(n.name) for n in nodes}
     load = loaded(t, nodes)
     for mode in ("fast", "immediate"):
@@ -31,7 +31,7 @@ def test_restart_declares_nobody_dead(t):
     refused = load.tempfails
     wait_until("temporary refusals", lambda: load.tempfails > refused + 5, 30)
     clock = threading.Event()
-    assert not clock.wait(6)
+    assert not clock.wait(BEYOND_LEASE)
     nodes.pg.start()
     load.progress()
     load.stop()
@@ -48,10 +48,10 @@ def test_stall_declares_nobody_dead(t):
     """All connections of all nodes stand still for longer than a lease and go on: nobody is dead, nothing is sent twice."""
     sink = mail_sink()
     t.at_end(sink.close)
-    nodes = Nodes(t, 2, sink, main=SHORT_LEASE, proxied=True)
+    nodes = Nodes(t, 2, sink, main=CALM_LEASE, proxied=True)
     epochs = {n.name: nodes.living(n.name) for n in nodes}
     load = loaded(t, nodes)
-    for seconds in (1, 6):
+    for seconds in (1, BEYOND_LEASE):
         load.progress()
         for node in nodes:
             node.proxy.freeze()

@@ -4,7 +4,7 @@ import random
 import signal
 import threading
 
-from cluster import FULL, Nodes
+from cluster import FULL, Nodes, seed
 from deadline import wait_until
 from haproxy import HaProxy
 from load import Load, mail_sink
@@ -56,11 +56,11 @@ def one_death(nodes, rng):
 @limit(900 if FULL else 150)
 def test_random_process_every_few_hundred_ms(t):
     """kill -9 of any process of any node: nothing is lost; second copies are of what was in flight at a death."""
-    seed = int(os.environ.get("CLUSTER_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 30)
-    print("CLUSTER_SEED=%d" % seed)
-    rng = random.Random(seed)
+    number = seed()
+    print("CLUSTER_SEED=%d" % number)
+    rng = random.Random(number)
     nodes, front = gateway(t)
-    load = Load(t.ledger, [front], threads=6, seed=seed, patience=120).start()
+    load = Load(t.ledger, [front], threads=6, seed=number, patience=120).start()
     pause = threading.Event()
     killed = {}
     while sum(killed.values()) < DEATHS:
@@ -93,7 +93,7 @@ def test_nodes_replaced_one_by_one(t):
         wait_until(lambda: "end of %s" % node.processes(), lambda: not node.processes(), 60)
         wait_until("no leases of " + node.name, lambda: nodes.leased(node.name) == 0, 5)
         node.start()
-        wait_until(node.name + " behind HAProxy", lambda: front.up()[node.name], 30)
+        wait_until(node.name + " behind HAProxy", lambda: front.up().get(node.name), 30)
     load.stop()
     nodes.drained()
     print(load.summary())

@@ -4,7 +4,7 @@ import random
 import signal
 
 import pgtest
-from cluster import FULL, SERVICES, Nodes
+from cluster import FULL, SERVICES, Nodes, seed
 from deadline import wait_until
 from load import Load, mail_sink
 from session import limit
@@ -57,16 +57,16 @@ def schedule(rng):
 @limit(1200 if FULL else 150)
 def test_random_deaths(t):
     """kill -9 of anything, again and again: nothing is lost."""
-    seed = int(os.environ.get("CLUSTER_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 30)
-    print("CLUSTER_SEED=%d" % seed)
-    rng = random.Random(seed)
+    number = seed()
+    print("CLUSTER_SEED=%d" % number)
+    rng = random.Random(number)
     sink = mail_sink()
     t.at_end(sink.close)
     nodes = Nodes(t, 2, sink)
-    load = Load(t.ledger, nodes, seed=seed).start()
-    for number, kind in enumerate(schedule(rng)):
+    load = Load(t.ledger, nodes, seed=number).start()
+    for deaths, kind in enumerate(schedule(rng)):
         before = load.accepted
-        wait_until("progress after %d deaths, the next is of %s" % (number, kind),
+        wait_until("progress after %d deaths, the next is of %s" % (deaths, kind),
                    lambda: load.accepted >= before + PROGRESS or load.errors, 60)
         one_death(nodes, kind, rng)
     load.stop()

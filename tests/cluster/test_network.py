@@ -2,7 +2,7 @@
 import threading
 
 import pgtest
-from cluster import SHORT_LEASE, Nodes, send
+from cluster import BEYOND_LEASE, CALM_LEASE, SHORT_LEASE, Nodes, send
 from deadline import STRETCH, wait_until
 from load import Load, mail_sink
 from session import equal, limit
@@ -11,10 +11,10 @@ from session import equal, limit
 KEEPALIVE = {"tcp_keepalives_idle": 2, "tcp_keepalives_interval": 1, "tcp_keepalives_count": 2, "tcp_user_timeout": 4000}
 
 
-def two_nodes(t, **kw):
+def two_nodes(t, lease=None, **kw):
     sink = mail_sink()
     t.at_end(sink.close)
-    return Nodes(t, 2, sink, main=dict(SHORT_LEASE, queue_database_commit_timeout="5s"), **kw)
+    return Nodes(t, 2, sink, main=dict(lease or CALM_LEASE, queue_database_commit_timeout="5s"), **kw)
 
 
 def passes(seconds):
@@ -26,7 +26,7 @@ def passes(seconds):
 def test_node_cut_off(t):
     """The link of one node is down for longer than a lease, without a word to any connection: it takes no mail and starts
     no delivery; the other one does its work. When the link is back so is the node, under a new epoch."""
-    nodes = two_nodes(t, cabled=True)
+    nodes = two_nodes(t, SHORT_LEASE, cabled=True)
     nodes.pg.configure(**KEEPALIVE)
     nodes.pg.restart()
     one = nodes[0]
@@ -115,7 +115,7 @@ def test_cut_for_all(t):
         node.cable.pull()
     put_off = load.tempfails
     wait_until("temporary refusals", lambda: load.tempfails > put_off + 5, 60)
-    passes(float(SHORT_LEASE["node_lease_time"].rstrip("s")) + 2)
+    passes(BEYOND_LEASE)
     for node in nodes:
         node.cable.plug()
     load.progress()

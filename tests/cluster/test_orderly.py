@@ -1,6 +1,6 @@
 """What is done on purpose costs nothing: nodes that are stopped, started, drained and reloaded under load lose nothing and
 send nothing twice."""
-from cluster import FULL, SHORT_LEASE, Nodes
+from cluster import FULL, CALM_LEASE, Nodes
 from deadline import wait_until
 from load import Load, mail_sink
 from session import equal, limit
@@ -9,7 +9,7 @@ from session import equal, limit
 def loaded(t, **kw):
     sink = mail_sink()
     t.at_end(sink.close)
-    nodes = Nodes(t, 2, sink, main=SHORT_LEASE, **kw)
+    nodes = Nodes(t, 2, sink, main=CALM_LEASE, **kw)
     return nodes, Load(t.ledger, nodes).start()
 
 

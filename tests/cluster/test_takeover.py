@@ -1,13 +1,13 @@
 """A scheduler dies while agents wait for the reply to the final dot: the next scheduler of the node holds these recipients back
 until their agents have told what became of them. Nobody gets a second copy, nothing is lost."""
-from cluster import FULL, SHORT_LEASE, Gate, Nodes, send
+from cluster import FULL, CALM_LEASE, Gate, Nodes, send
 from deadline import wait_until
 from load import Load, mail_sink
 from session import equal, limit
 
 COUNT = 12
 WINDOW = 3
-MAIN = dict(SHORT_LEASE, initial_destination_concurrency=str(WINDOW), default_destination_concurrency_limit=str(WINDOW),
+MAIN = dict(CALM_LEASE, initial_destination_concurrency=str(WINDOW), default_destination_concurrency_limit=str(WINDOW),
             smtp_destination_recipient_limit="1")
 
 
@@ -142,7 +142,7 @@ def test_killed_under_load(t):
     """Schedulers die with outcomes that are reported and not recorded: their agents still have them."""
     sink = mail_sink()
     t.at_end(sink.close)
-    nodes = Nodes(t, 2, sink, main=SHORT_LEASE)
+    nodes = Nodes(t, 2, sink, main=CALM_LEASE)
     load = Load(t.ledger, nodes, threads=8, pace=0, kinds=["small", "many", "mixed", "slow"]).start()
     for number in range(KILLS):
         node = nodes[number % 2]

@@ -7,6 +7,7 @@
 import contextlib
 import fcntl
 import os
+import random
 import re
 import signal
 import threading
@@ -32,10 +33,18 @@ MAIN = {
 }
 # What a node needs to be declared dead, and for the other one to act: 5a.8's 10 s are the default of node_lease_time.
 SHORT_LEASE = {"node_lease_time": "4s", "node_heartbeat_time": "1s", "node_lease_margin": "1s"}
+# For what is said to happen within a lease although nobody dies: a lease that a busy machine does not let go by.
+CALM_LEASE = {"node_lease_time": "10s", "node_heartbeat_time": "1s", "node_lease_margin": "2s"}
+BEYOND_LEASE = 12.0     # seconds
 # The parts of a node that a test kills.
 SERVICES = ("smtpd", "qmgr", "smtp")
 
 FULL = os.environ.get("CLUSTER") == "full"
+
+
+def seed():
+    """Of a random walk: CLUSTER_SEED plays one again; the short form always walks the same way."""
+    return int(os.environ.get("CLUSTER_SEED", 0)) or (random.SystemRandom().randrange(1, 1 << 30) if FULL else 1)
 
 
 def full(function):

@@ -22,7 +22,8 @@ global
     maxconn 2000
 defaults
     mode tcp
-    timeout connect 2s
+    timeout connect 30s
+    timeout check 30s
     timeout client 5m
     timeout server 5m
     retries 3
