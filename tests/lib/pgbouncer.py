@@ -3,6 +3,7 @@
     pool = PgBouncer(pg, "queue", "relay")    running; everybody who connects becomes that user of that database
     pool.uri                                  for queue_databases
     pool.kill9(); pool.start()                as pgtest.Cluster"""
+import contextlib
 import os
 import pwd
 import shutil
@@ -49,6 +50,9 @@ class PgBouncer:
         self.start()
 
     def start(self):
+        # One that was killed before it had written its number into the file would keep this one from starting.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.dir + "/pid")
         self.process = subprocess.Popen(pgtest.unprivileged([PROGRAM, self.config], pdeathsig=True),
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: "PgBouncer; its log: " + self.log(), self._answers)
