@@ -1,5 +1,6 @@
 """The network between a node and PostgreSQL: cut for a short and for a long time, half-open connections, a slow link."""
 import threading
+import time
 
 import pgtest
 from cluster import BEYOND_LEASE, CALM_LEASE, SHORT_LEASE, Nodes, send
@@ -33,14 +34,14 @@ def test_node_cut_off(t):
     load = Load(t.ledger, nodes, patience=120).start()
     load.progress()
     old = nodes.living("node1")
+    began = time.time()
     one.cable.pull()
-    t.ledger.incident("cut of node1", node="node1")
     wait_until("death of epoch " + old, lambda: nodes.epochs()[old][1] == "dead", 40)
     mark = one.log.mark()
     load.progress()
     equal(one.log.find_all(r"qmgr\[\d+\]: \S+: from=.*queue active", mark), [], "mail that node 1 has claimed meanwhile")
     one.cable.plug()
-    t.ledger.incident("return of node1", node="node1")
+    t.ledger.incident("cut of node1", began, node="node1")
     wait_until("a new epoch of node 1", lambda: nodes.living("node1") != old, 60)
     load.progress()
     load.stop()
@@ -73,9 +74,10 @@ def test_cut_off_with_mail_in_hand(t):
     old = nodes.living("node1")
     claimed.set()
     wait_until("progress", lambda: len(sink.taken()) >= window, 60)
+    began = time.time()
     nodes[0].cable.pull()
-    t.ledger.incident("cut of node1", node="node1")
     wait_until("death of epoch " + old, lambda: nodes.epochs()[old][1] == "dead", 60)
+    t.ledger.incident("cut of node1", began, node="node1")
     nodes.drained()
     nodes[0].cable.plug()
     wait_until("a new epoch of node 1", lambda: nodes.living("node1") != old, 60)

@@ -1,5 +1,6 @@
 """An operator works on the queue by SQL while schedulers deliver from it, and while they die: nothing is lost or in two
 states (rule 5a.13)."""
+import itertools
 import random
 import threading
 
@@ -51,9 +52,13 @@ def work(t, deaths):
     load = Load(t.ledger, nodes).start()
     operator = Operator(nodes.uri, 7)
     rng = random.Random(7)
-    for _ in range(15 if FULL else 5):
+    # Mail goes to and fro until the operator, who takes it at random, has found some to hold and some to delete.
+    for turn in itertools.count():
+        if turn >= (15 if FULL else 5) and operator.given.get("hold") and operator.given.get("delete"):
+            break
         before = load.accepted
         wait_until("progress", lambda: load.accepted >= before + 50 or load.errors, 60)
+        assert not load.errors, load.errors[:3]
         if deaths:
             node = rng.choice(nodes)
             nodes.back(node, "qmgr", nodes.kill(node, "qmgr"))
@@ -62,8 +67,7 @@ def work(t, deaths):
     # Orders that wait for a scheduler's hands are carried out too.
     nodes.drained()
     wait_until("end of all orders", lambda: nodes.sql("SELECT 1 FROM rowpost.queue_order WHERE done IS NULL") == [], 30)
-    account = nodes.account()
-    assert account.counts.get("hold") and account.counts.get("discarded"), account.summary()
+    nodes.account()
     nodes.sql("SELECT rowpost.release(array_agg(DISTINCT msg_id)) FROM rowpost.queue")
     nodes.drained()
     assert "hold" not in nodes.account().counts

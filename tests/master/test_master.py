@@ -74,6 +74,9 @@ class Peer:
         self.close()
 
 
+LONG_DRAIN = {"drain_time": "600s"}     # for a test whose sessions outlive what happens, however long that takes
+
+
 def node(t, start=True, database="", main=None, master=(), name="node", **kw):
     """A node with probes; database as in Session.relay()."""
     bin_dir = os.path.join(t.dir, "bin")
@@ -160,8 +163,8 @@ def test_who_reaches_the_scheduler(t):
 
 
 def test_stop_lets_sessions_finish(t):
-    """A session goes on through stop; new ones are refused; after drain_time it is cut."""
-    n = node(t)
+    """A session goes on through stop; new ones are refused."""
+    n = node(t, main=LONG_DRAIN)
     peer = n.connect()
     stop = subprocess.Popen([n.bin + "/rowpost", "-c", n.conf, "stop"], stderr=subprocess.DEVNULL)
     n.log.wait_for("stopping$")
@@ -288,7 +291,7 @@ def test_dying_young_is_throttled(t):
 
 def test_master_dies(t):
     """kill -9 of master: its processes finish their sessions and go; a new start works at once."""
-    n = node(t, database=None)
+    n = node(t, database=None, main=LONG_DRAIN)
     peer = n.connect()
     master, postgres = n.program_pid("master"), n.program_pid("postgres")
     os.kill(master, signal.SIGKILL)
@@ -335,7 +338,7 @@ def test_reload_of_main_cf(t):
 
 def test_reload_replaces_changed_services(t):
     """Another maxproc, another option: new processes on the same socket, the old finish their sessions."""
-    n = node(t)
+    n = node(t, main=LONG_DRAIN)
     peer = n.connect()
     other = n.program_pid("qmgr")
     n.smtpd_opts = ["myhostname=changed.rp.test"]
@@ -353,7 +356,7 @@ def test_reload_replaces_changed_services(t):
 
 def test_reload_adds_and_removes_listeners(t):
     """Sockets come and go with their lines."""
-    n = node(t)
+    n = node(t, main=LONG_DRAIN)
     more = free_port()
     n.master = ["127.0.0.1:%d inet n - n - 5 smtpd" % more]
     n.write_config()
