@@ -96,6 +96,13 @@ accept_run(void *arg)
 	mem_free(a);
 }
 
+/* An agent has no socket: something must keep it alive. */
+static void
+agent_run(void *arg UNUSED)
+{
+	(void)task_sleep_until(CLOCK_NEVER);
+}
+
 static void
 run(struct service *s)
 {
@@ -107,10 +114,8 @@ run(struct service *s)
 		*a = (struct acceptor){s, i};
 		acceptors[i] = task_start("acceptor", accept_run, a);
 	}
-	/* An agent has no socket: something must keep it alive. */
-	while (s->listen_count == 0 && !s->leaving)
-		if (task_sleep_until(CLOCK_NEVER) == TASK_CANCELLED)
-			break;
+	if (s->listen_count == 0)
+		(void)task_start("agent", agent_run, NULL);
 }
 
 static void
