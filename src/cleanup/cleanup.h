@@ -33,8 +33,10 @@ enum cleanup_class {
 	CLEANUP_CLASS_COUNT,
 };
 
-/* From main.cf, once per configuration; strings are borrowed from it. A zero-filled one checks and rewrites nothing. */
+/* Once per configuration; strings are borrowed from it. A zero-filled one checks and rewrites nothing. */
 struct cleanup_settings {
+	struct conf *conf;   /* counted: the cleanup service's; see cleanup_settings_from() */
+	struct conf *caller; /* counted */
 	const char *hostname;
 	const char *origin; /* myorigin; NULL: unknown */
 	const char *mail_name;
@@ -81,7 +83,12 @@ struct cleanup_settings {
 	/* Owned; what tables make of addresses. NULL: nothing (receive_override_options = no_address_mappings). */
 	struct rewrite_map *map;
 };
-struct cleanup_settings cleanup_settings_from(struct conf *conf);
+/*
+ * The settings of a service with the configuration `caller`. Like Postfix's cleanup(8) they follow main.cf and the -o options of
+ * the master.cf line that cleanup_service_name names, not those of the caller's own line, whose receive_override_options,
+ * remote_header_rewrite_domain and (smaller) message_size_limit count as well. Reads these files.
+ */
+struct cleanup_settings cleanup_settings_from(struct conf *caller);
 void cleanup_settings_done(struct cleanup_settings *settings);
 
 /* What the front end knows of the message; all borrowed until cleanup_finish(). */

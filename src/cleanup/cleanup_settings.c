@@ -1,8 +1,12 @@
 /*
  * cleanup_settings.c - what main.cf says about new mail.
  */
+#include <string.h>
+
+#include "base/log.h"
 #include "base/mem.h"
 #include "cleanup/cleanup_int.h"
+#include "conf/master_cf.h"
 #include "rewrite/rewrite.h"
 #include "rewrite/rewrite_map.h"
 #include "table/table.h"
@@ -76,7 +80,6 @@ read_mime(const struct conf *conf, struct cleanup_settings *s)
 {
 	bool strict = conf_bool(conf, CONF_strict_8bitmime);
 
-	s->no_checks = conf_has(conf, CONF_receive_override_options, "no_header_body_checks");
 	s->no_mime = conf_bool(conf, CONF_disable_mime_input_processing);
 	s->make_7bit = !s->no_mime && conf_bool(conf, CONF_force_mime_input_conversion);
 	s->strict_headers = strict || conf_bool(conf, CONF_strict_7bit_headers);
@@ -93,10 +96,63 @@ read_mime(const struct conf *conf, struct cleanup_settings *s)
 				      conf_has(conf, CONF_smtputf8_autodetect_classes, "sendmail"));
 }
 
-struct cleanup_settings
-cleanup_settings_from(struct conf *conf)
+/*
+ * The configuration of the cleanup service that `conf` names: that of main.cf with the options of its line, not those of the
+ * caller's line. Without a line it is main.cf's own. A reference for the caller.
+ */
+static struct conf *
+service_conf(struct conf *conf)
 {
+	const char *name = conf_str(conf, CONF_cleanup_service_name);
+	struct conf_source source = {.dir = conf_dir(conf), .service = name, .program = "cleanup"};
+	struct master_cf services = {0};
+	const struct master_service *line;
+	struct conf *ret;
+	struct err err;
+
+	/* Not there or wrong: where that can be, in a test or for a command, there are no options either. */
+	if (!master_cf_load(conf_dir(conf), &services, &err))
+		return conf_ref(conf);
+	line = master_cf_find(&services, name, "unix");
+	if (line != NULL && strcmp(master_cf_command(line), "cleanup") == 0) {
+		source.overrides = line->overrides;
+		source.override_count = line->override_count;
+	}
+	if (!conf_load(&source, &ret, &err)) {
+		log_warn("%s service: %s", name, err.text);
+		ret = conf_ref(conf);
+	}
+	master_cf_done(&services);
+	return ret;
+}
+
+/* The smaller one, of which 0 is none. */
+static size_t
+smaller_limit(size_t a, size_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* What the service that takes the mail in says itself. */
+static void
+read_caller(struct conf *caller, struct cleanup_settings *s)
+{
+	s->remote_domain = conf_str(caller, CONF_remote_header_rewrite_domain);
+	s->message_size_limit =
+	    smaller_limit(s->message_size_limit, conf_size(caller, CONF_message_size_limit));
+	s->no_checks = conf_has(caller, CONF_receive_override_options, "no_header_body_checks");
+	if (s->rewrite != NULL &&
+	    !conf_has(caller, CONF_receive_override_options, "no_address_mappings"))
+		s->map = rewrite_map_new(s->conf, s->rewrite);
+}
+
+struct cleanup_settings
+cleanup_settings_from(struct conf *caller)
+{
+	struct conf *conf = service_conf(caller);
 	struct cleanup_settings s = {
+	    .conf = conf,
+	    .caller = conf_ref(caller),
 	    .hostname = conf_str(conf, CONF_myhostname),
 	    .origin = conf_str(conf, CONF_myorigin),
 	    .mail_name = conf_str(conf, CONF_mail_name),
@@ -107,7 +163,6 @@ cleanup_settings_from(struct conf *conf)
 	    .always_add_headers = conf_bool(conf, CONF_always_add_missing_headers),
 	    .from_obsolete = conf_is(conf, CONF_header_from_format, "obsolete"),
 	    .undisclosed = conf_str(conf, CONF_undisclosed_recipients_header),
-	    .remote_domain = conf_str(conf, CONF_remote_header_rewrite_domain),
 	    .long_queue_ids = conf_bool(conf, CONF_enable_long_queue_ids),
 	    .line_limit = conf_size(conf, CONF_line_length_limit),
 	    .token_limit = conf_size(conf, CONF_header_address_token_limit),
@@ -125,8 +180,7 @@ cleanup_settings_from(struct conf *conf)
 	/* Whoever uses these settings compiles the same lists and refuses the configuration. */
 	if (!rewrite_new(conf, &s.rewrite, &err))
 		s.rewrite = NULL;
-	else if (!conf_has(conf, CONF_receive_override_options, "no_address_mappings"))
-		s.map = rewrite_map_new(conf, s.rewrite);
+	read_caller(caller, &s);
 	return s;
 }
 
@@ -139,5 +193,7 @@ cleanup_settings_done(struct cleanup_settings *s)
 	rewrite_free(&s->rewrite);
 	mem_free((void *)(uintptr_t)s->strip_chars);
 	mem_free((void *)(uintptr_t)s->reject_chars);
+	conf_unref(&s->conf);
+	conf_unref(&s->caller);
 	*s = (struct cleanup_settings){0};
 }

@@ -74,11 +74,15 @@ check_not_yet(struct check *k, const char *file, int line, const char *name, con
 {
 	enum conf_param p;
 
-	if (!conf_param_find(span_str(name), &p) || conf_param_info(p)->status != CONF_NOTYET ||
-	    strcmp(conf_param_info(p)->def, value) == 0)
+	if (!conf_param_find(span_str(name), &p) || strcmp(conf_param_info(p)->def, value) == 0)
 		return;
+	if (conf_param_info(p)->status == CONF_BUILTIN &&
+	    span_ends(span_str(name), "_service_name"))
+		conf_check_add(k, CONF_WARN, file, line,
+		    "parameter %s has no effect: this service is built in", name);
 	/* Nobody is told of new mail: who does not want it gets what he asks for. */
-	if (p == CONF_biff && strcmp(value, "no") == 0)
+	if (conf_param_info(p)->status != CONF_NOTYET ||
+	    (p == CONF_biff && strcmp(value, "no") == 0))
 		return;
 	conf_check_add(
 	    k, CONF_WARN, file, line, "parameter %s is not supported yet and has no effect", name);
@@ -405,6 +409,7 @@ check_service(struct check *k, const struct master_service *s)
 	k->service = NULL;
 	if (strcmp(master_cf_command(s), "smtpd") == 0)
 		check_relay(k, c, s);
+	conf_check_cleanup(k, c, s);
 }
 
 /* ---- all together ---- */

@@ -38,4 +38,7 @@ int conf_check_line(const struct check *k, const char *name);
 /* Where mail is to go: transports that no line of master.cf has, next hops and domains that can be none. */
 void conf_check_routes(struct check *k, const struct conf *c);
 
+/* The cleanup service of a service (`c`: its configuration) that takes mail in. */
+void conf_check_cleanup(struct check *k, const struct conf *c, const struct master_service *s);
+
 #endif

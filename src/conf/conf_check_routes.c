@@ -49,6 +49,23 @@ check_transports(struct check *k, const struct conf *c)
 	}
 }
 
+/* Its header checks and copies would be left out without a word. The default one is built in. */
+void
+conf_check_cleanup(struct check *k, const struct conf *c, const struct master_service *s)
+{
+	static const char *const takes_mail[] = {"smtpd", "qmqpd", "pickup"};
+	const char *name = conf_str(c, CONF_cleanup_service_name);
+	bool takes = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(takes_mail); i++)
+		takes = takes || strcmp(master_cf_command(s), takes_mail[i]) == 0;
+	if (takes && strcmp(name, conf_param_info(CONF_cleanup_service_name)->def) != 0 &&
+	    !is_service(k, span_str(name)))
+		conf_check_add(k, CONF_ERROR, k->master_file, s->line,
+		    "service %s: cleanup_service_name is \"%s\", for which master.cf has no line",
+		    s->fields[MASTER_CF_FIELD_NAME], name);
+}
+
 /* ---- next hops ---- */
 
 static bool

@@ -228,18 +228,32 @@ make_service(const struct master_plan_source *source, const struct master_servic
 	return true;
 }
 
+/* Those of cleanup count wherever mail comes in, and syslog_name is only a name. */
+static bool
+has_lost_options(const struct master_service *from)
+{
+	if (strcmp(master_cf_command(from), "cleanup") == 0)
+		return false;
+	for (size_t i = 0; i < from->override_count; i++)
+		if (strcmp(from->overrides[i].name, "syslog_name") != 0)
+			return true;
+	return false;
+}
+
 /*
  * Why a line is not started, as text; NULL: it is. A missing program is fatal only where mail would come in.
  */
 static const char *
-reason_to_skip(const struct master_plan_source *source, const struct master_kind *kind)
+reason_to_skip(const struct master_plan_source *source, const struct master_kind *kind,
+    const struct master_service *from)
 {
 	char *path CLEANUP(mem_free_str) = NULL;
 
 	if (kind == NULL)
 		return "there is no such program";
 	if (kind->spread == MASTER_BUILTIN)
-		return "built in, no process needed";
+		return has_lost_options(from) ? "built in, its -o options have no effect"
+					      : "built in, no process needed";
 	path = mem_printf("%s/%s", source->program_dir, kind->program);
 	return access(path, X_OK) == 0 ? NULL : "this program is not installed";
 }
@@ -253,11 +267,11 @@ add_note(struct master_plan *plan, int line, enum conf_severity severity, char *
 
 /* How bad it is that a service of this kind is not started. */
 static enum conf_severity
-severity_of(const struct master_kind *kind)
+severity_of(const struct master_kind *kind, const struct master_service *from)
 {
 	if (kind == NULL)
 		return CONF_ERROR;
-	return kind->spread == MASTER_BUILTIN ? CONF_INFO : CONF_WARN;
+	return kind->spread == MASTER_BUILTIN && !has_lost_options(from) ? CONF_INFO : CONF_WARN;
 }
 
 static bool
@@ -267,13 +281,13 @@ add_line(const struct master_plan_source *source, const struct master_service *f
 	const char *name = from->fields[MASTER_CF_FIELD_NAME];
 	const char *command = master_cf_command(from);
 	const struct master_kind *kind = master_kind_find(command);
-	const char *skip = reason_to_skip(source, kind);
+	const char *skip = reason_to_skip(source, kind, from);
 
 	if (skip != NULL && from->type == MASTER_CF_INET)
 		return err_set(err, ERR_CONFIG, "", "%s/master.cf: line %d: service %s: %s: %s",
 		    conf_dir(source->conf), from->line, name, command, skip);
 	if (skip != NULL) {
-		add_note(plan, from->line, severity_of(kind),
+		add_note(plan, from->line, severity_of(kind, from),
 		    mem_printf("service %s: %s: %s", name, command, skip));
 		return true;
 	}

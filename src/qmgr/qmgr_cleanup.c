@@ -51,7 +51,7 @@ qmgr_cleanup_take(struct conf *conf)
 }
 
 bool
-qmgr_cleanup_is_idle(const struct conf *c)
+qmgr_cleanup_is_idle(struct conf *conf)
 {
 	static const enum conf_param tables[] = {
 	    CONF_virtual_alias_maps,
@@ -59,13 +59,14 @@ qmgr_cleanup_is_idle(const struct conf *c)
 	    CONF_recipient_canonical_maps,
 	    CONF_sender_canonical_maps,
 	    CONF_masquerade_domains,
-	    CONF_internal_mail_filter_classes,
 	};
+	struct qmgr_cleanup *u = qmgr_cleanup_take(conf);
+	bool idle = conf_str(conf, CONF_internal_mail_filter_classes)[0] == '\0';
 
 	for (size_t i = 0; i < ARRAY_LEN(tables); i++)
-		if (conf_str(c, tables[i])[0] != '\0')
-			return false;
-	return true;
+		idle = idle && conf_str(u->settings.conf, tables[i])[0] == '\0';
+	qmgr_cleanup_release(u);
+	return idle;
 }
 
 /* ---- one message --------------------------------------------------------------------------------------------------- */

@@ -25,7 +25,7 @@ bool qmgr_cleanup_run(struct conf *conf, const struct qmgr_cleanup_way *way,
     struct queue_message *m, struct arena *arena, struct err *err) MUST_CHECK;
 
 /* Does nothing want to look at mail of ours, so that qmgr_cleanup_run() need not be asked? */
-bool qmgr_cleanup_is_idle(const struct conf *conf);
+bool qmgr_cleanup_is_idle(struct conf *conf);
 
 /* bounce_settings.cleanup; `arg`: struct qmgr. */
 bool qmgr_cleanup_bounce(void *arg, struct queue_message *m, struct arena *arena);

@@ -205,13 +205,19 @@ routes(void **state UNUSED)
 	expect("myorigin = a.example\n relayhost = [b.example]\n", SAFE_MASTER, 0,
 	    "main.cf, line 5: warning: the value of myorigin goes on with \"relayhost =\"");
 
+	expect("", SAFE_MASTER "26 inet n - n - - smtpd -o cleanup_service_name=sub\n", 1,
+	    "master.cf, line 2: error: service 26: cleanup_service_name is \"sub\", for which master.cf has no line\n");
+	expect("rewrite_service_name = other\n", SAFE_MASTER, 0,
+	    "main.cf, line 5: warning: parameter rewrite_service_name has no effect: this service is built in\n");
+
 	char *said CLEANUP(mem_free_str) = findings(PLAIN_MAIN
 	    "default_transport = smtp:x\nvirtual_transport = mine\nlocal_transport = error:no\n"
 	    "relayhost = a.example:587, [b.example]:submission, [::1]:25 [ipv6:::1] 192.0.2.1\n"
 	    "mailbox_transport = lmtp:unix:private/x\nvirtual_mailbox_domains = c.example\n"
 	    "transport_maps = inline:{ a = b }\n",
 	    SAFE_MASTER
-	    "smtp unix - - n - - smtp\nmine unix - - n - - lmtp\nlmtp unix - - n - - lmtp\n",
+	    "smtp unix - - n - - smtp\nmine unix - - n - - lmtp\nlmtp unix - - n - - lmtp\n"
+	    "26 inet n - n - - smtpd -o cleanup_service_name=sub\nsub unix n - n - 0 cleanup\n",
 	    &errors);
 	assert_string_equal(said, "");
 }
