@@ -9,6 +9,7 @@
 #include "access/access_int.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/conf_param.h"
 
 static const struct {
 	enum conf_param param;
@@ -44,9 +45,10 @@ access_compile_classes(struct access *a, struct err *err)
 		struct buf text CLEANUP(buf_done) = {0};
 
 		err_clear(err);
-		if (!conf_lookup(a->conf, span_str(a->classes[i].name), &text, err))
+		if (!conf_lookup(a->conf, span_str(a->classes[i].name), &text, err) ||
+		    text.len == 0)
 			return err_set(err, ERR_CONFIG, "4.3.5",
-			    "smtpd_restriction_classes: \"%s\" is not defined", a->classes[i].name);
+			    "restriction class `%s' needs a definition", a->classes[i].name);
 		access_list_compile(a, ACCESS_THING_DATA, buf_span(&text), &a->classes[i].list);
 	}
 	return true;
@@ -132,6 +134,40 @@ access_compile(struct access *a, struct err *err)
 	       table_nets_of(a->conf, CONF_mynetworks, &a->networks, err) &&
 	       table_nets_of(a->conf, CONF_permit_mx_backup_networks, &a->mx_networks, err) &&
 	       conf_host_own(conf, &a->own, err) && conf_host_proxy(conf, &a->proxy, err);
+}
+
+/* ---- mistakes ---- */
+
+static void
+access_list_mistakes(const struct access_list *list, const char *parameter,
+    void (*found)(void *arg, const char *parameter, const char *text), void *arg)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		const struct access_item *item = &list->items[i];
+		char *text CLEANUP(mem_free_str) = NULL;
+
+		if (item->broken)
+			text = mem_printf("restriction %s: bad argument \"%s\"", item->word,
+			    item->argument != NULL ? item->argument : "");
+		else if (item->restriction == NULL && item->class == NULL && !item->warn_if_reject)
+			text = mem_printf("unknown smtpd restriction: \"%s\"", item->word);
+		if (text != NULL)
+			found(arg, parameter, text);
+		/* What follows an unknown word may be its argument. */
+		if (text != NULL && item->restriction == NULL)
+			return;
+	}
+}
+
+void
+access_mistakes(const struct access *a,
+    void (*found)(void *arg, const char *parameter, const char *text), void *arg)
+{
+	for (size_t id = 0; id < ACCESS_LIST_COUNT; id++)
+		access_list_mistakes(
+		    &a->lists[id], conf_param_info(access_list_params[id].param)->name, found, arg);
+	for (size_t i = 0; i < a->class_count; i++)
+		access_list_mistakes(&a->classes[i].list, a->classes[i].name, found, arg);
 }
 
 bool

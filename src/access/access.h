@@ -122,6 +122,13 @@ bool access_new(struct conf *conf, const struct rewrite *rewrite, struct access 
     struct err *err) MUST_CHECK;
 void access_free(struct access **a);
 
+/*
+ * Calls `found` for each word of the lists that means nothing, and for each restriction without its argument: clients will get 451
+ * there. For `rowpost check`; `parameter` is that of main.cf.
+ */
+void access_mistakes(const struct access *a,
+    void (*found)(void *arg, const char *parameter, const char *text), void *arg);
+
 /* Decides. May wait (tables, DNS, policy servers). `verdict` may be zero-filled or used before. */
 void access_check(const struct access *a, enum access_stage stage,
     const struct access_request *request, struct access_verdict *verdict);

@@ -24,17 +24,20 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "access/access.h"
 #include "backend/backend.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/master_cf.h"
 #include "db/db.h"
 #include "dns/dns.h"
+#include "mailbox/pipe.h"
 #include "master/master_command.h"
 #include "master/master_programs.h"
 #include "queue/queue_login.h"
 #include "queue/queue_schema.h"
 #include "queue/queue_session.h"
+#include "rewrite/rewrite.h"
 #include "service/service_database.h"
 #include "service/service_log.h"
 #include "table/table_check.h"
@@ -284,19 +287,97 @@ warn_proxied(void *arg UNUSED, const char *parameter, const char *table)
 	    parameter, table);
 }
 
-/* What cannot be read was told before. */
 static void
-check_proxymap(struct master_command *cmd)
+check_proxymap(struct master_command *cmd, const struct master_cf *services)
 {
 	const char *name = conf_str(cmd->conf, CONF_proxymap_service_name);
-	struct master_cf services = {0};
+
+	if (master_cf_find(services, name, "unix") == NULL)
+		table_check_proxied(cmd->conf, warn_proxied, NULL);
+}
+
+/* A line of master.cf, or NULL: main.cf. */
+static void
+warn_restriction(void *arg, const char *parameter, const char *text)
+{
+	const struct master_service *line = arg;
+	bool own = line == NULL;
+
+	/* A line repeats the mistakes of main.cf. */
+	for (size_t i = 0; line != NULL && i < line->override_count; i++)
+		own = own || strcmp(line->overrides[i].name, parameter) == 0;
+	if (own)
+		(void)fprintf(stderr,
+		    "rowpost: warning: %s%s%sparameter %s: %s: clients would get 451\n",
+		    line == NULL ? "" : "service ",
+		    line == NULL ? "" : line->fields[MASTER_CF_FIELD_NAME],
+		    line == NULL ? "" : ": ", parameter, text);
+}
+
+/* The lists of main.cf, or those of a line for smtpd. False: smtpd would not start. */
+static bool
+check_restrictions(struct master_command *cmd, struct master_service *line)
+{
+	struct conf_source source = {.dir = cmd->conf_dir, .program = "smtpd"};
+	struct rewrite *rewrite = NULL;
+	struct access *access = NULL;
+	struct conf *conf;
+	struct err err;
+	bool ok;
+
+	if (line != NULL) {
+		source.service = line->fields[MASTER_CF_FIELD_NAME];
+		source.overrides = line->overrides;
+		source.override_count = line->override_count;
+	}
+	/* Bad values have been told. */
+	if (!conf_load(&source, &conf, &err))
+		return true;
+	ok = rewrite_new(conf, &rewrite, &err) && access_new(conf, rewrite, &access, &err);
+	if (ok)
+		access_mistakes(access, warn_restriction, line);
+	else
+		(void)fprintf(stderr, "rowpost: error: %s: smtpd does not start\n", err.text);
+	access_free(&access);
+	rewrite_free(&rewrite);
+	conf_unref(&conf);
+	return ok;
+}
+
+static void
+check_pipe(struct master_command *cmd, const struct master_service *line)
+{
 	struct err err;
 
+	if (!pipe_check(cmd->conf, line, &err))
+		(void)fprintf(stderr,
+		    "rowpost: warning: %s/master.cf: line %d: service %s: %s: its mail would wait\n",
+		    cmd->conf_dir, line->line, line->fields[MASTER_CF_FIELD_NAME], err.text);
+}
+
+/* What the programs behind the lines of master.cf would say only at work. A file that cannot be read was told before. */
+static bool
+check_services(struct master_command *cmd)
+{
+	struct master_cf services = {0};
+	struct err err;
+	bool ok;
+
 	if (!master_cf_load(cmd->conf_dir, &services, &err))
-		return;
-	if (master_cf_find(&services, name, "unix") == NULL)
-		table_check_proxied(cmd->conf, warn_proxied, NULL);
+		return true;
+	check_proxymap(cmd, &services);
+	ok = check_restrictions(cmd, NULL);
+	for (size_t i = 0; i < services.count; i++) {
+		struct master_service *line = &services.services[i];
+
+		/* A line repeats the mistakes of main.cf. */
+		if (ok && strcmp(master_cf_command(line), "smtpd") == 0 && line->override_count > 0)
+			ok = check_restrictions(cmd, line);
+		if (strcmp(master_cf_command(line), "pipe") == 0)
+			check_pipe(cmd, line);
+	}
 	master_cf_done(&services);
+	return ok;
 }
 
 static int
@@ -305,7 +386,8 @@ command_check(struct master_command *cmd, int argc UNUSED, char **argv UNUSED)
 	int status = master_command_check_files(cmd, false);
 
 	table_check(cmd->conf, warn_table, NULL);
-	check_proxymap(cmd);
+	if (!check_services(cmd))
+		status = 1;
 	/* The embedded database runs only while the system does. */
 	if (!service_database_is_embedded(cmd->conf) && check_database(cmd) != 0)
 		status = 1;

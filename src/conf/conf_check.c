@@ -351,6 +351,21 @@ check_classes(struct check *k, const struct conf *c)
 		check_pair(k, c, CONF_mydestination, CONF_relay_domains);
 }
 
+/* smtpd does not start with a class that is only named. */
+static void
+check_restriction_classes(struct check *k, const struct conf *c)
+{
+	struct span rest = span_str(conf_str(c, CONF_smtpd_restriction_classes)), name;
+
+	while (conf_value_item(&rest, &name)) {
+		const struct main_cf_entry *e = main_cf_find(&k->main_cf, name);
+
+		if (e == NULL || e->value[0] == '\0')
+			ADD_PARAM(k, CONF_ERROR, CONF_smtpd_restriction_classes,
+			    "restriction class `%.*s' needs a definition", SPAN_ARG(name));
+	}
+}
+
 /* ---- services ---- */
 
 static bool
@@ -430,6 +445,7 @@ check_main(struct check *k)
 		check_limits(k, c);
 		check_classes(k, c);
 		conf_check_routes(k, c);
+		check_restriction_classes(k, c);
 	}
 	check_indented(k);
 	check_read_only(k);

@@ -3,13 +3,16 @@
  */
 #include "mailbox/pipe.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/agent_worker.h"
 #include "agent/agent_worker_side.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "mailbox/mailbox_copy.h"
 #include "mailbox/pipe_args.h"
 #include "mailbox/pipe_command.h"
@@ -108,11 +111,11 @@ pipe_group(const char *name, gid_t *ret, struct err *err)
 
 /* user=name[:group]: never root, never the mail system itself. */
 static bool
-pipe_rights(struct pipe_delivery *d, struct err *err)
+pipe_rights(
+    const struct conf *conf, const char *user, uid_t *ret_uid, gid_t *ret_gid, struct err *err)
 {
-	struct span user = span_str(d->args.user);
-	size_t colon = span_find(user, ':');
-	const char *name = arena_dup(&d->work->arena, span_head(user, colon));
+	size_t colon = span_find(span_str(user), ':');
+	char *name CLEANUP(mem_free_str) = span_dup(span_head(span_str(user), colon));
 	const struct passwd *pw = getpwnam(name);
 	const struct group *drop;
 	uid_t owner;
@@ -120,23 +123,49 @@ pipe_rights(struct pipe_delivery *d, struct err *err)
 
 	if (pw == NULL)
 		return err_set(err, ERR_CONFIG, "4.3.5", "unknown user: %s", name);
-	d->uid = pw->pw_uid;
-	d->gid = pw->pw_gid;
-	if (colon < user.len && !pipe_group(d->args.user + colon + 1, &d->gid, err))
+	*ret_uid = pw->pw_uid;
+	*ret_gid = pw->pw_gid;
+	if (user[colon] != '\0' && !pipe_group(user + colon + 1, ret_gid, err))
 		return false;
-	if (!service_privilege_ids(d->work->conf, SERVICE_FRONT_END, &owner, &owner_gid, err))
+	if (!service_privilege_ids(conf, SERVICE_FRONT_END, &owner, &owner_gid, err))
 		return false;
-	drop = getgrnam(conf_str(d->work->conf, CONF_setgid_group));
-	if (d->uid == 0)
+	drop = getgrnam(conf_str(conf, CONF_setgid_group));
+	if (*ret_uid == 0)
 		return pipe_not_allowed(err, "root privileges");
-	if (d->uid == owner)
+	if (*ret_uid == owner)
 		return pipe_not_allowed(err, "the mail system owner");
-	if (d->gid == 0)
+	if (*ret_gid == 0)
 		return pipe_not_allowed(err, "privileged group id 0");
-	if (d->gid == owner_gid)
+	if (*ret_gid == owner_gid)
 		return pipe_not_allowed(err, "the group of the mail system owner");
-	if (drop != NULL && d->gid == drop->gr_gid)
+	if (drop != NULL && *ret_gid == drop->gr_gid)
 		return pipe_not_allowed(err, "the group of the mail submission command");
+	return true;
+}
+
+bool
+pipe_check(const struct conf *conf, const struct master_service *line, struct err *err)
+{
+	struct arena arena CLEANUP(arena_done) = {0};
+	size_t count = line->arg_count - line->option_count;
+	char **words = arena_alloc(&arena, (count + 1) * sizeof(words[0]));
+	struct pipe_args args;
+	uid_t uid;
+	gid_t gid;
+
+	for (size_t i = 0; i < count; i++) {
+		char *word CLEANUP(mem_free_str) =
+		    master_cf_argument(line->args[line->option_count + i]);
+
+		words[i] = arena_strdup(&arena, word);
+	}
+	if (!pipe_args_parse(words, count, &arena, &args, err) ||
+	    !pipe_rights(conf, args.user, &uid, &gid, err))
+		return false;
+	/* With a chroot= the file is somewhere else. */
+	if (args.chroot == NULL && args.argv[0][0] == '/' && access(args.argv[0], X_OK) != 0)
+		return err_set(
+		    err, ERR_CONFIG, "4.3.5", "command %s: %s", args.argv[0], strerror(errno));
 	return true;
 }
 
@@ -263,7 +292,7 @@ pipe_work(struct agent_work *w)
 
 	w->filter = CONF_pipe_delivery_status_filter;
 	if (!pipe_args_parse(w->service->args, w->service->arg_count, &w->arena, &d.args, &err) ||
-	    !pipe_rights(&d, &err)) {
+	    !pipe_rights(w->conf, d.args.user, &d.uid, &d.gid, &err)) {
 		log_warn("service %s: %s", w->service->name, err.text);
 		pipe_settle_all(w, DELIVERY_DEFERRED, "4.3.5", pipe_misconfigured, NULL);
 		/* A line of master.cf that is wrong is no fact about the mail: as in Postfix, the queue shows no reason. */
@@ -274,7 +303,8 @@ pipe_work(struct agent_work *w)
 	if (pipe_settle_early(&d))
 		return;
 	if (!pipe_words(&d, &words, &err)) {
-		log_warn("service %s: %s", w->service->name, err.text);
+		log_warn("file %s/master.cf: service %s: %s", conf_dir(w->conf), w->service->name,
+		    err.text);
 		pipe_settle_all(w, DELIVERY_DEFERRED, "4.3.5", pipe_misconfigured, NULL);
 		return;
 	}

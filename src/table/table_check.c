@@ -3,6 +3,8 @@
  */
 #include "table/table_check.h"
 
+#include <string.h>
+
 #include "base/mem.h"
 #include "conf/conf_param.h"
 #include "conf/conf_value.h"
@@ -23,6 +25,30 @@ table_check_wanted(struct span item)
 	return type != NULL && (type->suffix != NULL || type->network);
 }
 
+/* Does the value consist of tables and nothing else? Other lists may hold names, addresses and files as well. */
+static bool
+table_check_only_tables(const char *name)
+{
+	static const char *const ends[] = {"_maps", "_checks", "alias_database"};
+
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		if (span_ends(span_str(name), ends[i]))
+			return strncmp(name, "proxy_", 6) != 0;
+	return false;
+}
+
+/* A value that is no table at all: NULL, or what is wrong with it. */
+static const char *
+table_check_form(struct span item)
+{
+	size_t colon = span_find(item, ':');
+
+	if (colon == item.len)
+		return "expecting \"type:name\" form";
+	return table_type_find(span_head(item, colon)) == NULL ? "unsupported dictionary type"
+							       : NULL;
+}
+
 void
 table_check(struct conf *conf,
     void (*found)(void *arg, const char *parameter, const char *table, const char *why), void *arg)
@@ -39,6 +65,12 @@ table_check(struct conf *conf,
 
 			while (span_starts(item, "!"))
 				item = span_from(item, 1);
+			if (table_check_only_tables(info->name) && table_check_form(item) != NULL) {
+				char *spec CLEANUP(mem_free_str) = span_dup(item);
+
+				found(arg, info->name, spec, table_check_form(item));
+				continue;
+			}
 			if (!table_check_wanted(item))
 				continue;
 			t = table_open(conf, item, 0);

@@ -5,6 +5,7 @@ import random
 import re
 
 import netns
+from relay import free_port
 from session import equal, limit, match
 from sink import STALL
 from smtp_client import queue_id, with_crlf
@@ -38,6 +39,29 @@ def line_of(r, name, text):
         lines = f.read().split("\n")
     number = 1 + [i for i, ln in enumerate(lines) if text in ln][0]
     return r"%s(:|, line |: line )%d\b" % (re.escape(name), number)
+
+
+def test_check_names_what_would_wait(t):
+    """Mistakes with which everything starts, and mail or clients then wait: `check` names each, with its line."""
+    r = t.relay(start=False, main={
+        "smtpd_recipient_restrictions": "permit_mynetwork, reject_unauth_destination", "virtual_transport": "dovecto",
+        "canonical_maps": "/etc/canonical", "relayhost": "smtp://a.example"})
+    with open(r.conf + "/master.cf", "a") as f:
+        f.write("dovecot unix - n n - - pipe user=nobodyhere argv=/bin/cat\n"
+                "mailman unix - n n - - pipe user=nobody argv=/nonexistent/mailman\n"
+                "127.0.0.1:%d inet n - n - - smtpd -o smtpd_client_restrictions=check_client_access\n"
+                "bounce unix - - n - 0 bounce -o bounce_size_limit=1\n" % free_port())
+    p = r.run("rowpost", "check")
+    for what in (r'parameter smtpd_recipient_restrictions: unknown smtpd restriction: "permit_mynetwork": clients would get 451',
+                 r'main\.cf: line \d+: virtual_transport names transport "dovecto", for which master\.cf has no line',
+                 r'parameter canonical_maps: /etc/canonical: expecting "type:name" form',
+                 r'main\.cf: line \d+: relayhost: "smtp://a\.example" is no host',
+                 r"master\.cf: line \d+: service dovecot: unknown user: nobodyhere: its mail would wait",
+                 r"service mailman: command /nonexistent/mailman: No such file or directory: its mail would wait",
+                 r'service 127\.0\.0\.1:\d+: parameter smtpd_client_restrictions: restriction check_client_access: bad argument ""',
+                 r"service bounce: bounce: built in, its -o options have no effect"):
+        match(p.stderr, what)
+    equal(p.returncode, 0, "status of check")
 
 
 def test_main_cf_missing(t):

@@ -120,6 +120,15 @@ errors_have_a_place(void **state UNUSED)
 }
 
 static void
+undefined_classes(void **state UNUSED)
+{
+	expect("smtpd_restriction_classes = gray, black\nblack = reject\n", SAFE_MASTER, 1,
+	    "main.cf, line 5: error: restriction class `gray' needs a definition\n");
+	expect("smtpd_restriction_classes = black\nblack =\n", SAFE_MASTER, 1,
+	    "main.cf, line 5: error: restriction class `black' needs a definition\n");
+}
+
+static void
 open_relay(void **state UNUSED)
 {
 	expect("smtpd_relay_restrictions = permit_mynetworks\n", SAFE_MASTER, 1,
@@ -269,6 +278,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(nothing_to_say),
 	    cmocka_unit_test(errors_have_a_place),
+	    cmocka_unit_test(undefined_classes),
 	    cmocka_unit_test(open_relay),
 	    cmocka_unit_test(settings_without_effect),
 	    cmocka_unit_test(contradictions),

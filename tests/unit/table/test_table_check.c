@@ -23,6 +23,8 @@ test_check(void **state UNUSED)
 	struct conf *conf = conf_from_text(
 	    "compatibility_level = 3.6\nmyhostname = a.test\n"
 	    "virtual_alias_maps = hash:/none/v, inline:{a=b}, static:x\n"
+	    "canonical_maps = /etc/postfix/canonical, hahs:/none/c\n"
+	    "proxy_read_maps = $canonical_maps\n"
 	    "smtpd_recipient_restrictions = check_client_access cidr:/none/c, reject\n"
 	    "mydestination = a.test, !proxy:pcre:/none/p\n"
 	    "smtpd_milters = unix:/none/socket, inet:127.0.0.1:1\n"
@@ -31,6 +33,8 @@ test_check(void **state UNUSED)
 
 	table_check(conf, note, &found);
 	assert_string_equal(buf_str(&found),
+	    "canonical_maps /etc/postfix/canonical: expecting \"type:name\" form\n"
+	    "canonical_maps hahs:/none/c: unsupported dictionary type\n"
 	    "mydestination proxy:pcre:/none/p: open /none/p: No such file or directory\n"
 	    "smtpd_recipient_restrictions cidr:/none/c: open /none/c: No such file or directory\n"
 	    "virtual_alias_maps hash:/none/v: open database /none/v.lmdb: No such file or "
