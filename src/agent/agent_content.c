@@ -152,8 +152,8 @@ agent_content_shelved(struct agent_job *job, struct span *ret_piece, bool *ret_l
 	if (c->asked != c->taken)
 		return false;
 	buf_clear(&c->shelved);
-	if (!shelf_read(job->agent->service->shelf, job->request.msg_id, c->taken,
-		AGENT_CONTENT_CREDIT, &c->shelved))
+	if (!shelf_read(job->agent->service->shelf, job->request.msg_id, job->request.size,
+		c->taken, AGENT_CONTENT_CREDIT, &c->shelved))
 		return false;
 	c->taken += c->shelved.len;
 	c->arrived = c->asked = c->taken;

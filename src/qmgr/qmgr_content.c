@@ -35,7 +35,7 @@ qmgr_content_read(struct qmgr *q, const struct qmgr_message *m, uint64_t offset,
 	    .set = m->claimed->set,
 	};
 
-	return shelf_read(q->service->shelf, ref.msg_id, offset, len, ret) ||
+	return shelf_read(q->service->shelf, ref.msg_id, m->envelope->size, offset, len, ret) ||
 	       queue_content_read(m->shard->pool, &ref, offset, len,
 		   clock_deadline(conf_time(q->service->conf, CONF_queue_database_timeout)), ret,
 		   err);

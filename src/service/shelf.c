@@ -242,7 +242,8 @@ shelf_put(struct shelf *s, int64_t msg_id, struct span content)
 /* ---- reading ------------------------------------------------------------------------------------------------------ */
 
 bool
-shelf_read(const struct shelf *s, int64_t msg_id, uint64_t offset, size_t max, struct buf *ret)
+shelf_read(const struct shelf *s, int64_t msg_id, uint64_t size, uint64_t offset, size_t max,
+    struct buf *ret)
 {
 	struct shelf_item item;
 	uint64_t position;
@@ -254,7 +255,8 @@ shelf_read(const struct shelf *s, int64_t msg_id, uint64_t offset, size_t max, s
 	if (position == 0)
 		return false;
 	ring_read(s, position, &item, sizeof(item));
-	if (!ring_still_has(s, position) || item.msg_id != msg_id || offset > item.len)
+	if (!ring_still_has(s, position) || item.msg_id != msg_id || item.len != size ||
+	    offset > size)
 		return false;
 	len = MIN(max, item.len - offset);
 	ring_read(s, position + sizeof(item) + offset, buf_room(ret, len), len);

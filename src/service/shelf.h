@@ -34,11 +34,11 @@ void shelf_close(struct shelf **s);
 void shelf_put(struct shelf *s, int64_t msg_id, struct span content);
 
 /*
- * Appends the bytes of the content from `offset` on, at most `max`. False, and nothing appended: it is not there. NULL: false.
- * Never waits.
+ * Appends the bytes of the content from `offset` on, at most `max`. False, and nothing appended: it is not there, or not of `size` bytes,
+ * so that it is another message's (process numbers are unique within one queue database). NULL: false. Never waits.
  */
-bool shelf_read(
-    const struct shelf *s, int64_t msg_id, uint64_t offset, size_t max, struct buf *ret);
+bool shelf_read(const struct shelf *s, int64_t msg_id, uint64_t size, uint64_t offset, size_t max,
+    struct buf *ret);
 
 /*
  * Which messages are likely to be there for a while yet: those whose id was minted under one of the process numbers that are appended to

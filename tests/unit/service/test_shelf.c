@@ -80,10 +80,10 @@ is_content_of(int64_t msg_id, size_t offset, struct span bytes)
 }
 
 static bool
-find(int64_t msg_id, size_t offset, size_t max, size_t want)
+find(int64_t msg_id, size_t size, size_t offset, size_t max, size_t want)
 {
 	buf_clear(&got);
-	if (!shelf_read(reader, msg_id, offset, max, &got))
+	if (!shelf_read(reader, msg_id, size, offset, max, &got))
 		return false;
 	assert_int_equal(got.len, want);
 	assert_true(is_content_of(msg_id, offset, buf_span(&got)));
@@ -101,13 +101,16 @@ what_is_put_is_found(void **state UNUSED)
 {
 	put(id(1), 5000);
 	put(id(2), SHELF_LEAST);
-	assert_true(find(id(1), 0, 65536, 5000));
-	assert_true(find(id(1), 0, 4096, 4096));
-	assert_true(find(id(1), 4096, 4096, 904));
-	assert_true(find(id(1), 5000, 4096, 0));
-	assert_true(find(id(2), 0, 65536, SHELF_LEAST));
-	assert_false(find(id(1), 5001, 4096, 0));
-	assert_false(find(id(3), 0, 4096, 0));
+	assert_true(find(id(1), 5000, 0, 65536, 5000));
+	assert_true(find(id(1), 5000, 0, 4096, 4096));
+	assert_true(find(id(1), 5000, 4096, 4096, 904));
+	assert_true(find(id(1), 5000, 5000, 4096, 0));
+	assert_true(find(id(2), SHELF_LEAST, 0, 65536, SHELF_LEAST));
+	assert_false(find(id(1), 5000, 5001, 4096, 0));
+	assert_false(find(id(3), 5000, 0, 4096, 0));
+	/* Another message's, of another queue database. */
+	assert_false(find(id(1), 4999, 0, 4096, 0));
+	assert_false(find(id(1), 5001, 0, 4096, 0));
 }
 
 static void
@@ -115,11 +118,11 @@ too_small_and_too_large_are_not_put(void **state UNUSED)
 {
 	put(id(1), SHELF_LEAST - 1);
 	put(id(2), SIZE / 16 + 1);
-	assert_false(find(id(1), 0, SIZE, 0));
-	assert_false(find(id(2), 0, SIZE, 0));
+	assert_false(find(id(1), SHELF_LEAST - 1, 0, SIZE, 0));
+	assert_false(find(id(2), SIZE / 16 + 1, 0, SIZE, 0));
 	assert_int_equal(shelf_create(1000), -1);
 	shelf_put(NULL, id(1), SPAN_LIT("x"));
-	assert_false(shelf_read(NULL, id(1), 0, 1, &got));
+	assert_false(shelf_read(NULL, id(1), 1, 0, 1, &got));
 }
 
 /* Contents that end and begin again at the end of the memory are among these. */
@@ -129,9 +132,9 @@ the_oldest_is_displaced(void **state UNUSED)
 	for (int i = 1; i <= 100; i++) {
 		put(id(i), 50000);
 		for (int back = 0; back < 15 && back < i; back++)
-			assert_true(find(id(i - back), 0, SIZE, 50000));
+			assert_true(find(id(i - back), 50000, 0, SIZE, 50000));
 		if (i > 21)
-			assert_false(find(id(i - 21), 0, SIZE, 0));
+			assert_false(find(id(i - 21), 50000, 0, SIZE, 0));
 	}
 }
 
@@ -165,10 +168,16 @@ what_it_holds_can_be_told(void **state UNUSED)
 		put(id(i), 50000);
 		/* Whatever it says it holds is there: a quarter of the memory further on, too. */
 		for (int old = 1; old <= i; old++)
-			assert_true(!holds(id(old)) || find(id(old), 0, SIZE, 50000));
+			assert_true(!holds(id(old)) || find(id(old), 50000, 0, SIZE, 50000));
 		assert_true(holds(id(i)));
 	}
 	assert_false(holds(id(80)));
+}
+
+static size_t
+size_of(int i)
+{
+	return 20000 + (size_t)(i % 64 % 7) * 1000;
 }
 
 static void
@@ -177,7 +186,7 @@ write_for_ever(int n)
 	shelf_close(&writer);
 	writer = shelf_open(fd);
 	for (int i = 0;; i++)
-		put(mail_queue_id_make(T0 + i % 64, (unsigned)n), 20000 + (size_t)(i % 7) * 1000);
+		put(mail_queue_id_make(T0 + i % 64, (unsigned)n), size_of(i));
 }
 
 /* What is found under an id is a content of that id, however many write at once; three laps of the memory at least. */
@@ -197,10 +206,10 @@ a_reader_beside_writers(void **state UNUSED)
 		int64_t msg_id = mail_queue_id_make(T0 + i % 64, (unsigned)(i % WRITERS));
 
 		buf_clear(&got);
-		if (!shelf_read(reader, msg_id, 0, SIZE, &got))
+		if (!shelf_read(reader, msg_id, size_of(i), 0, SIZE, &got))
 			continue;
 		found++;
-		assert_true(got.len >= 20000 && is_content_of(msg_id, 0, buf_span(&got)));
+		assert_true(got.len == size_of(i) && is_content_of(msg_id, 0, buf_span(&got)));
 	}
 	for (int n = 0; n < WRITERS; n++) {
 		assert_int_equal(kill(pids[n], SIGKILL), 0);
