@@ -12,7 +12,10 @@
 #include "master/master_dirs.h"
 #include "master/master_int.h"
 
-/* What a running system cannot change: sockets, directories and the database's logins hang on it. */
+/*
+ * What a running system cannot change: sockets, directories and the database's logins hang on it; and mail that one process puts into a
+ * queue database is delivered only if the others know it too.
+ */
 static const struct {
 	enum conf_param param;
 	const char *name;
@@ -22,6 +25,7 @@ static const struct {
     {CONF_database_directory, "database_directory"},
     {CONF_database_socket_directory, "database_socket_directory"},
     {CONF_database_owner, "database_owner"},
+    {CONF_queue_databases, "queue_databases"},
     {CONF_mail_owner, "mail_owner"},
     {CONF_scheduler_owner, "scheduler_owner"},
     {CONF_agent_owner, "agent_owner"},

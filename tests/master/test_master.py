@@ -386,8 +386,12 @@ def test_bad_reload_is_refused(t):
     n.write_config(inet_protocols="ipv4", queue_directory=n.dir + "/q2")
     os.kill(master, signal.SIGHUP)
     n.log.wait_for("queue_directory cannot change")
+    # A process that began with the new list would put mail where a scheduler with the old one does not look.
+    n.write_config(queue_directory=n.queue_dir, queue_databases="%s, %s" % (n.database, t.database()))
+    p = n.run("rowpost", "reload")
+    assert p.returncode == 1 and "queue_databases cannot change" in p.stderr, p
     assert n.facts()["pid"] == pid
-    n.write_config(queue_directory=n.queue_dir)
+    n.write_config(queue_databases=n.database)
     n.reload()
 
 
