@@ -399,7 +399,8 @@ live(void *arg)
 
 		err_clear(&err);
 		ok = beat(n, &err);
-		if (!ok && err.kind == ERR_GONE && n->epoch != 0) {
+		/* Our own end says ERR_GONE too. */
+		if (!ok && err.kind == ERR_GONE && n->epoch != 0 && !task_is_cancelled()) {
 			lose(n);
 			continue;
 		}

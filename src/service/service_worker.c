@@ -28,6 +28,7 @@ struct service_worker {
 	int64_t idle_since; /* mono us */
 	bool lent;
 	bool ended;
+	bool watched; /* its reaper is alive */
 };
 
 struct service_worker_pool {
@@ -66,14 +67,15 @@ service_worker_reap(void *arg)
 	struct service_worker_pool *p = w->pool;
 	int status;
 
-	if (task_child_wait(w->pid, &status, CLOCK_NEVER) != TASK_READY)
-		return;
-	if (WIFSIGNALED(status) && w->link != NULL)
-		log_warn("%s process %d ended by signal %d", p->kind->word, (int)w->pid,
-		    WTERMSIG(status));
-	p->count--;
-	task_cond_wake_one(&p->freed);
-	w->ended = true;
+	w->ended = task_child_wait(w->pid, &status, CLOCK_NEVER) == TASK_READY;
+	w->watched = false;
+	if (w->ended) {
+		if (WIFSIGNALED(status) && w->link != NULL)
+			log_warn("%s process %d ended by signal %d", p->kind->word, (int)w->pid,
+			    WTERMSIG(status));
+		p->count--;
+		task_cond_wake_one(&p->freed);
+	}
 	if (!w->lent)
 		service_worker_free(w);
 }
@@ -92,7 +94,8 @@ service_worker_start(struct service_worker *w)
 		return false;
 	}
 	w->link = link_new(stream_new(fd));
-	if (task_group_start(&p->reapers, "worker", service_worker_reap, w) != NULL)
+	w->watched = task_group_start(&p->reapers, "worker", service_worker_reap, w) != NULL;
+	if (w->watched)
 		return true;
 	log_warn("cannot start a %s process: too many tasks", p->kind->word);
 	(void)kill(w->pid, SIGKILL);
@@ -179,7 +182,7 @@ service_worker_give(struct service_worker **worker, bool usable)
 	w->uses++;
 	if (!usable && !w->ended)
 		(void)kill(w->pid, SIGKILL);
-	if (w->ended)
+	if (!w->watched)
 		service_worker_free(w);
 	else if (!usable || service_worker_is_stale(w) || w->pool->service->leaving)
 		service_worker_send_away(w);
