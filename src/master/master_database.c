@@ -374,6 +374,9 @@ bring_up(struct master_database *db, struct err *err)
 	if (!master_database_programs(db->master->conf, &programs, err) ||
 	    !prepare(db->master, buf_str(&programs), db->dir, err))
 		return false;
+	/* Whoever stops us has looked for a process to tell, and found none. */
+	if (db->stopping)
+		return err_set(err, ERR_TEMP, "", "PostgreSQL is not started: we are stopping");
 	return launch(db, buf_str(&programs), err) && wait_ready(db, err);
 }
 

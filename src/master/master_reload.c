@@ -147,11 +147,11 @@ master_reload(struct master *m, struct err *err)
 	struct conf *fresh;
 	bool good;
 
-	if (m->stopping)
+	if (m->stopping || task_lock_take(&m->change, CLOCK_NEVER) != TASK_READY)
 		return err_set(err, ERR_PERM, "", "the mail system is stopping");
-	if (task_lock_take(&m->change, CLOCK_NEVER) != TASK_READY)
-		return err_set(err, ERR_PERM, "", "the mail system is stopping");
-	good = prepare(m, &fresh, &plan, err);
+	/* The word to stop may have come while we waited for our turn. */
+	good = m->stopping ? err_set(err, ERR_PERM, "", "the mail system is stopping")
+			   : prepare(m, &fresh, &plan, err);
 	if (good) {
 		conf_unref(&m->conf);
 		m->conf = fresh;

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 
 from deadline import STRETCH, wait_until
 from relay import Relay, free_port
@@ -462,6 +463,35 @@ def psql(n, user, sql):
     return subprocess.run(["setpriv", "--reuid", str(u.pw_uid), "--regid", str(u.pw_gid), "--clear-groups",
                            "psql", "-qAtX", "-d", "host=%s dbname=rowpost user=%s" % (n.data_dir + "/run", user),
                            "-c", sql], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/")
+
+
+@limit(150)
+def test_stop_while_the_database_comes_back(t):
+    """Told to stop while the cluster of a PostgreSQL that died is being made anew: it is not started any more."""
+    n = node(t, database=None, start=False)
+    real, programs = subprocess.getoutput("ls -d /usr/lib/postgresql/*/bin | tail -1"), t.dir + "/programs"
+    os.mkdir(programs)
+    os.symlink(real + "/postgres", programs + "/postgres")
+    with open(programs + "/initdb", "w") as f:
+        f.write('#!/bin/sh\nif [ -p %s/gate ]; then cat %s/gate; fi\nexec %s/initdb "$@"\n' % (programs, programs, real))
+    os.chmod(programs + "/initdb", 0o755)
+    n.write_config(database_program_directory=programs)
+    n.start()
+    os.mkfifo(programs + "/gate", 0o644)
+    master, postgres = n.program_pid("master"), n.program_pid("postgres")
+    os.kill(master, signal.SIGSTOP)
+    os.rename(n.data_dir + "/database", n.data_dir + "/lost")
+    os.kill(postgres, signal.SIGKILL)
+    os.kill(master, signal.SIGCONT)
+    n.log.wait_for("making the embedded PostgreSQL cluster", count=2)
+    stop = threading.Thread(target=n.stop)
+    stop.start()
+    t.at_end(stop.join)
+    wait_until("the end of the services", lambda: not n.pids("qmgr"))
+    with open(programs + "/gate", "w"):
+        pass
+    stop.join()
+    assert not n.log.find("PostgreSQL does not stop"), n.log.tail()
 
 
 @limit(120)
