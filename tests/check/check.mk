@@ -6,7 +6,7 @@ sizes:
 sql:
 	@tests/check/sql.sh
 check-code:
-	@BUILD=$(BUILD) tests/check/run.sh tests/check/layers.sh tests/check/style.sh tests/check/sizes.py tests/check/sql.sh tests/check/params.py
+	@BUILD=$(BUILD) tests/check/run.sh tests/check/layers.sh tests/check/style.sh tests/check/sizes.py tests/check/sql.sh tests/check/params.py tests/check/docs.py
 
 # The parameter table and the page made from it.
 params-doc:

@@ -1,4 +1,7 @@
 """The operators' SQL: each function of schema rowpost by any WHERE, on a running relay; who ordered it, and why."""
+import os
+import re
+
 from session import equal, limit
 
 WHERE = "FROM rowpost.queue WHERE recipient LIKE '%%@dest.example'"
@@ -144,6 +147,20 @@ def test_by_domain(t):
 
 
 @limit(90)
+def test_statements_of_the_docs(t):
+    """Every statement that docs/queue.md shows runs as the operators' role, and every column that it names is there."""
+    r = t.relay()
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "queue.md")) as f:
+        page = f.read()
+    blocks = re.findall(r"^```sql\n(.*?)^```", page, re.S | re.M)
+    assert sum(b.count(";") for b in blocks) > 15, blocks
+    for block in blocks:
+        r.sql("BEGIN; SET LOCAL ROLE rowpost_operator; %s ROLLBACK" % block)
+    for view, columns in re.findall(r"^\| `(rowpost\.\w+)` \| [^|]+\| ([^|]+) \|$", page, re.M):
+        names = re.sub(r"\([^)]*\)", "", columns)
+        r.sql("SELECT %s FROM %s" % (names, view))
+
+
 def test_rights(t):
     """rowpost_operator orders; rowpost_monitor only looks."""
     _, r = deferring(t)
