@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -173,8 +174,16 @@ pipe_child_exec_line(const struct pipe_command *c)
 	pipe_child_fail(c, "execl", PIPE_SHELL);
 }
 
+/* Whoever is killed while he feeds a command takes it with him: half a message must not be taken for a whole one. */
+static void
+pipe_child_tie(pid_t parent)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+		_exit(EX_TEMPFAIL);
+}
+
 NO_RETURN static void
-pipe_child(const struct conf *conf, const struct pipe_command *c, int in, int out)
+pipe_child(const struct conf *conf, const struct pipe_command *c, int in, int out, pid_t parent)
 {
 	agent_work_become_root();
 	(void)setsid();
@@ -184,6 +193,8 @@ pipe_child(const struct conf *conf, const struct pipe_command *c, int in, int ou
 	pipe_child_environment(conf, c);
 	pipe_child_rights(c);
 	pipe_child_limits(c);
+	/* Last: another user's process would be let go again. */
+	pipe_child_tie(parent);
 	if (c->argv == NULL)
 		pipe_child_exec_line(c);
 	(void)execvp(c->argv[0], (char *const *)(uintptr_t)c->argv);
@@ -204,12 +215,13 @@ static bool
 pipe_start(struct agent_work *w, const struct pipe_command *c, struct pipe_run *run)
 {
 	int in[2] = {-1, -1}, out[2] = {-1, -1};
+	pid_t self = getpid();
 
 	run->pid = -1;
 	if (pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0) {
 		run->pid = fork();
 		if (run->pid == 0)
-			pipe_child(w->conf, c, in[0], out[1]);
+			pipe_child(w->conf, c, in[0], out[1], self);
 	}
 	pipe_close(&in[0]);
 	pipe_close(&out[1]);

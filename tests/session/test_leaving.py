@@ -1,6 +1,7 @@
 """The end of a process's life: what its clients see, and that everything ends in order, at whatever moment it comes."""
 import os
 import signal
+import subprocess
 import threading
 
 from session import MESSAGE, equal, limit
@@ -15,6 +16,11 @@ def frozen(relay, program):
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     return pids
+
+
+def commands():
+    """The names of all processes here."""
+    return subprocess.run(["ps", "-e", "-o", "comm="], stdout=subprocess.PIPE, check=True).stdout.split()
 
 
 def stopping(t, relay):
@@ -45,18 +51,22 @@ def test_clients_before_the_door(t):
 
 @limit(90)
 def test_drain_time_is_over(t):
-    """Sessions of smtpd, and a delivery, that last longer than drain_time are given up, and nothing else goes wrong."""
+    """Sessions of smtpd, and deliveries, that last longer than drain_time are given up, and nothing else goes wrong."""
     sink = t.sink().on("dot", STALL)
-    r = t.relay(sink=sink, main={"drain_time": "4s"})
+    command = os.path.join(t.dir, "command")
+    os.mkfifo(command)
+    r = t.relay(sink=sink, main={"drain_time": "4s", "transport_maps": "inline:{slow.example=slow:}"},
+                master=["slow unix - n n - - pipe", "  user=nobody argv=/bin/cat " + command])
     t.send(r)
-    t.wait("the delivery", lambda: sink.messages, 30)
+    t.send(r, recipients="bob@slow.example")
+    t.wait("the deliveries", lambda: sink.messages and b"cat" in commands(), 30)
     waiting, sending = t.client(r), t.client(r)
     waiting.cmd("MAIL FROM:<a@client.example>")
     sending.ehlo()
     sending.envelope("a@client.example", ["b@dest.example"])
     sending.cmd("DATA", 354)
     r.stop()
-    assert not r.log.find("killed by|exit status|did not go"), r.log.tail()
+    assert not r.log.find("killed by|exit status|did not go|taken over"), r.log.tail()
 
 
 @limit(90)
