@@ -50,7 +50,7 @@ class Sink:
         self.ledger_offset = 0
 
     def _map_stats(self):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         size = struct.calcsize(STATS_FORMAT)
         while time.monotonic() < deadline and self.process.poll() is None:
             if os.path.exists(self.stats_path) and os.path.getsize(self.stats_path) >= size:
@@ -74,7 +74,7 @@ class Sink:
             time.sleep(0.002)
         return True
 
-    def new_ledger_lines(self, count, limit=2.0):
+    def new_ledger_lines(self, count, limit=60.0):
         """The ledger's lines since the last call; waits for `count` of them (the sink writes 20 times a second)."""
         lines, rest = [], b""
         deadline = time.monotonic() + limit
@@ -92,7 +92,7 @@ class Sink:
     def stop(self):
         """Its closing figures (the JSON it prints)."""
         self.process.send_signal(signal.SIGTERM)
-        out, _ = self.process.communicate(timeout=10)
+        out, _ = self.process.communicate(timeout=60)
         self.map.close()
         return json.loads(out)
 
