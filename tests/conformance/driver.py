@@ -241,6 +241,10 @@ class RowpostAdapter(Adapter):
         t = self.ctx.tmp
         m = {"queue_directory": t + "/q", "data_directory": t + "/d",
              "maillog_file": t + "/maillog", "maillog_file_prefixes": t}
+        if self.ctx.case["topic"] != "postconf":
+            # The same on every machine: by itself one for each two cores, which
+            # tell each other of their clients within two seconds (ADR 51).
+            m["smtpd_processes"] = "1"
         if os.environ.get("ROWPOST_TEST_DB"):
             m["queue_databases"] = self.database_uri()
         for k, e in (("mail_owner", "ROWPOST_MAIL_OWNER"),
