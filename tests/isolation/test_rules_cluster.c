@@ -417,6 +417,48 @@ scans(const char *kind)
 	    kind);
 }
 
+/* Taking over, moving stragglers, looking for orders: they too meet a queue of any size. */
+static void
+seldom_statements(struct rule *t)
+{
+	const int32_t rcpt_no = 0;
+	struct queue_order *orders;
+	struct queue_claims c;
+	struct queue_claims none;
+	struct test_desk mine;
+	struct test_desk other;
+	struct err err = {0};
+	size_t count;
+	int64_t id;
+	bool flush;
+
+	desk_open(&mine, NULL);
+	id = store(&t->f, 1);
+	store(&t->f, 1);
+	c = claim_count(&mine, 2);
+	rotate_now();
+	assert_true(queue_claim_promote_stragglers(mine.desk, soon(), &err));
+	/* Of a node of which there is no other scheduler. */
+	tell("UPDATE mailq.node SET name = 'n2', state = 'dead' WHERE epoch = %lld",
+	    (long long)mine.epoch);
+	desk_open(&other, NULL);
+	assert_true(queue_claim_adopt(other.desk, &id, &rcpt_no, 1, soon(), &none, &err));
+	assert_int_equal(none.count, 1);
+	record_all(&other, &none, QUEUE_SENT);
+	queue_claims_done(&none);
+	none = take_over(&other);
+	queue_claims_done(&none);
+	assert_true(queue_order_poll(other.desk, soon(), &orders, &count, &flush, &err));
+	mem_free(orders);
+	none = claim_deferred(&other);
+	assert_int_equal(none.count, 1);
+	record_all(&other, &none, QUEUE_SENT);
+	queue_claims_done(&none);
+	queue_claims_done(&c);
+	desk_close(&other);
+	desk_close(&mine);
+}
+
 RULE(plans_without_sequential_scans)
 {
 	struct queue_claims c;
@@ -429,6 +471,7 @@ RULE(plans_without_sequential_scans)
 	tell("ANALYZE");
 	before = scans("seq_scan");
 	by_index = scans("idx_scan");
+	seldom_statements(t);
 	for (int i = 0; i < 20; i++)
 		store(&t->f, 2);
 	c = claim_count(&t->d, 20);
