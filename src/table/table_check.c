@@ -4,6 +4,7 @@
 #include "table/table_check.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "conf/conf_param.h"
@@ -49,6 +50,28 @@ table_check_form(struct span item)
 							       : NULL;
 }
 
+static void
+table_check_one(struct table *t, const char *parameter,
+    void (*found)(void *arg, const char *parameter, const char *table, const char *why), void *arg)
+{
+	char *source CLEANUP(mem_free_str) = span_dup(t->argument);
+	const char *trouble = table_trouble(t);
+	bool indexed = t->type != NULL && t->type->suffix != NULL &&
+		       strcmp(t->type->suffix, TABLE_INDEX_SUFFIX) == 0;
+	char *why CLEANUP(mem_free_str) = NULL;
+
+	/* Who comes from Postfix has files of other kinds. */
+	if (trouble != NULL && indexed && access(source, F_OK) == 0 && access(t->path, F_OK) != 0)
+		why = mem_printf("%s: %s %s makes it", trouble,
+		    strncmp(parameter, "alias_", 6) == 0 ? "postalias" : "postmap", table_name(t));
+	else if (trouble != NULL)
+		why = mem_strdup(trouble);
+	else if (indexed && table_index_is_old(t, 0))
+		why = mem_strdup("it is older than its source");
+	if (why != NULL)
+		found(arg, parameter, table_name(t), why);
+}
+
 void
 table_check(struct conf *conf,
     void (*found)(void *arg, const char *parameter, const char *table, const char *why), void *arg)
@@ -74,8 +97,7 @@ table_check(struct conf *conf,
 			if (!table_check_wanted(item))
 				continue;
 			t = table_open(conf, item, 0);
-			if (table_trouble(t) != NULL)
-				found(arg, info->name, table_name(t), table_trouble(t));
+			table_check_one(t, info->name, found, arg);
 			table_close(&t);
 		}
 	}

@@ -8,6 +8,8 @@
 
 #include <lmdb.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "table/table_build.h"
 #include "table/table_type.h"
@@ -70,6 +72,20 @@ table_lmdb_open_env(struct table_lmdb *l, const char *path)
 	return mdb_txn_commit(txn);
 }
 
+/* How long the source of a table may be newer before that is worth a word: it may be postmap's turn just now. */
+#define TABLE_SOURCE_PAUSE (100 * CLOCK_SECOND)
+
+bool
+table_index_is_old(const struct table *t, int64_t pause)
+{
+	char *source CLEANUP(mem_free_str) = span_dup(t->argument);
+	struct stat from, made;
+
+	return t->path != NULL && stat(source, &from) == 0 && stat(t->path, &made) == 0 &&
+	       from.st_mtim.tv_sec > made.st_mtim.tv_sec &&
+	       from.st_mtim.tv_sec < (clock_real_us() - pause) / CLOCK_SECOND;
+}
+
 static bool
 table_lmdb_open(struct table *t, struct err *err)
 {
@@ -90,6 +106,9 @@ table_lmdb_open(struct table *t, struct err *err)
 	}
 	if (mdb_env_get_fd(l->env, &fd) == 0 && fstat(fd, &st) == 0)
 		t->owner = st.st_uid;
+	if (table_index_is_old(t, TABLE_SOURCE_PAUSE))
+		log_warn(
+		    "database %s is older than source file %.*s", t->path, SPAN_ARG(t->argument));
 	t->state = l;
 	return true;
 }

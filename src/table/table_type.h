@@ -186,6 +186,9 @@ void table_rules_warn(const struct table_rules *r, const struct table *t, const 
 
 #define TABLE_INDEX_SUFFIX ".lmdb"
 
+/* Was the source of a hash, btree or lmdb table changed after its file was made, and longer than `pause` (us) ago? */
+bool table_index_is_old(const struct table *t, int64_t pause);
+
 /* Calls `each` for every entry of a hash, btree or lmdb table, in the order of keys, until it says false. */
 bool table_lmdb_each(struct table *t,
     bool (*each)(void *arg, struct span key, struct span value, struct err *err), void *arg,

@@ -3,12 +3,18 @@
  */
 #include "table/table_check.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/mem.h"
+#include "table/table_build.h"
 #include "table/table_proxy.h"
 
 static void
@@ -40,6 +46,59 @@ test_check(void **state UNUSED)
 	    "virtual_alias_maps hash:/none/v: open database /none/v.lmdb: No such file or "
 	    "directory\n");
 	conf_unref(&conf);
+}
+
+static void
+touch(const char *path, time_t at)
+{
+	const struct timespec times[2] = {{.tv_sec = at}, {.tv_sec = at}};
+	int fd = open(path, O_WRONLY | O_CREAT, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(futimens(fd, times), 0);
+	(void)close(fd);
+}
+
+/* Not made, or made before the source was changed. */
+static void
+test_source(void **state UNUSED)
+{
+	char dir[] = "/tmp/rowpost-table-check-XXXXXX";
+	struct buf found CLEANUP(buf_done) = {0};
+	struct table_build *b = table_build_new();
+	char *want CLEANUP(mem_free_str) = NULL;
+	struct conf *conf;
+	struct err err;
+
+	assert_non_null(mkdtemp(dir));
+	char *source CLEANUP(mem_free_str) = mem_printf("%s/t", dir);
+	char *made CLEANUP(mem_free_str) = mem_printf("%s/t.lmdb", dir);
+	char *text CLEANUP(mem_free_str) = mem_printf("alias_maps = hash:%s\n", source);
+	conf = conf_from_text(text);
+	touch(source, 1000);
+	table_check(conf, note, &found);
+	want =
+	    mem_printf("alias_maps hash:%s: open database %s: No such file or directory: postalias "
+		       "hash:%s makes it\n",
+		source, made, source);
+	assert_string_equal(buf_str(&found), want);
+	buf_clear(&found);
+	assert_true(
+	    table_build_write(b, &(struct table_build_options){.path = made, .mode = 0600}, &err));
+	table_build_free(&b);
+	touch(made, 999);
+	table_check(conf, note, &found);
+	mem_free(want);
+	want = mem_printf("alias_maps hash:%s: it is older than its source\n", source);
+	assert_string_equal(buf_str(&found), want);
+	buf_clear(&found);
+	touch(made, 1000);
+	table_check(conf, note, &found);
+	assert_string_equal(buf_str(&found), "");
+	conf_unref(&conf);
+	(void)unlink(source);
+	(void)unlink(made);
+	(void)rmdir(dir);
 }
 
 static void
@@ -76,6 +135,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_check),
+	    cmocka_unit_test(test_source),
 	    cmocka_unit_test(test_proxied),
 	};
 
