@@ -37,23 +37,33 @@ is_given(const struct command *cmd, char option)
 	return strchr(cmd->seen, option) != NULL;
 }
 
+/* The options of `letters` that are given, as " -a -b"; their number. Both lists go by the alphabet, small letters first. */
+static size_t
+given_of(const struct command *cmd, const char *letters, struct buf *ret)
+{
+	size_t count = 0;
+
+	for (; *letters != '\0'; letters++) {
+		if (!is_given(cmd, *letters))
+			continue;
+		buf_printf(ret, " -%c", *letters);
+		count++;
+	}
+	return count;
+}
+
 /* Sets of options of which one may be given. */
 static void
 check_exclusive(const struct command *cmd)
 {
 	static const char *const sets[] = {
-	    "dn", "hH", "eX#", "en", "MFPpaAlmbtT", "de", "dX", "d#"};
+	    "aAbFlmMpPtT", "denX#", "hH", "efX#", "ehX#", "eHX#", "exX#"};
 
 	for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
-		const char *first = NULL;
+		struct buf given CLEANUP(buf_done) = {0};
 
-		for (const char *o = sets[i]; *o != '\0'; o++) {
-			if (!is_given(cmd, *o))
-				continue;
-			if (first != NULL)
-				log_fatal(1, "specify one of -%c -%c", *first, *o);
-			first = o;
-		}
+		if (given_of(cmd, sets[i], &given) > 1)
+			log_fatal(1, "specify one of%s", buf_str(&given));
 	}
 }
 
@@ -61,16 +71,19 @@ static void
 check_together(const struct command *cmd)
 {
 	static const struct {
-		char view;
+		const char *views;
 		const char *without;
-	} rules[] = {{'M', "dnhH"}, {'F', "dnX#"}, {'P', "dn#"}};
+	} rules[] = {{"M", "dhHn"}, {"F", "dnX#"}, {"P", "dn#"}, {"aAblmtT", "defhHnoxX#"}};
 
-	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
-		for (const char *o = rules[i].without; is_given(cmd, rules[i].view) && *o != '\0';
-		     o++)
-			if (is_given(cmd, *o))
-				log_fatal(
-				    1, "with option -%c, do not specify -%c", rules[i].view, *o);
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		struct buf given CLEANUP(buf_done) = {0};
+		const char *view = rules[i].views;
+
+		while (*view != '\0' && !is_given(cmd, *view))
+			view++;
+		if (*view != '\0' && given_of(cmd, rules[i].without, &given) > 0)
+			log_fatal(1, "with option -%c, do not specify%s", *view, buf_str(&given));
+	}
 }
 
 static unsigned
@@ -126,6 +139,17 @@ take_option(struct postconf *pc, struct command *cmd, int option)
 	}
 }
 
+/* "postconf name=value" means -e; `arg` is the first one behind the options, NULL: there is none. */
+static void
+imply_edit(struct command *cmd, const char *arg)
+{
+	struct buf others CLEANUP(buf_done) = {0};
+
+	if (arg != NULL && strchr(arg, '=') != NULL && !is_given(cmd, 'e') &&
+	    given_of(cmd, "aAblmtT", &others) == 0)
+		cmd->seen[strlen(cmd->seen)] = 'e';
+}
+
 static void
 parse_options(int argc, char **argv, struct postconf *pc, struct command *cmd)
 {
@@ -137,6 +161,7 @@ parse_options(int argc, char **argv, struct postconf *pc, struct command *cmd)
 	pc->dir_is_given = environment != NULL;
 	while ((option = getopt(argc, argv, OPTIONS)) != -1)
 		take_option(pc, cmd, option);
+	imply_edit(cmd, argv[optind]);
 	check_exclusive(cmd);
 	check_together(cmd);
 	pc->defaults = is_given(cmd, 'd');
@@ -155,10 +180,6 @@ parse_options(int argc, char **argv, struct postconf *pc, struct command *cmd)
 					  : POSTCONF_SHOW;
 	pc->args = argv + optind;
 	pc->arg_count = (size_t)(argc - optind);
-	/* "postconf name=value" means -e. */
-	for (size_t i = 0; pc->action == POSTCONF_SHOW && i < pc->arg_count; i++)
-		if (strchr(pc->args[i], '=') != NULL)
-			pc->action = POSTCONF_SET;
 	if (pc->action != POSTCONF_SHOW && pc->arg_count == 0)
 		log_fatal(1, pc->action == POSTCONF_SET ? "-e requires name=value argument"
 							: "missing service argument");

@@ -449,14 +449,15 @@ edit_master_request(struct postconf *pc, struct file *f, const char *arg)
 		split_request(arg, &name, &value);
 	postconf_pattern_parse(name, &pattern);
 	if (pc->view == POSTCONF_MASTER) {
-		if (!pattern.has_type || pattern.has_rest)
+		if (!pattern.has_type || pattern.has_rest || pattern.is_mixed)
 			log_fatal(1, "-Me, -MX or -M# requires service_name/type");
 		edit_line(pc, f, &pattern, value, arg);
 		return;
 	}
-	if (pc->view == POSTCONF_PARAMS && (!pattern.has_rest || strchr(pattern.rest, '/') != NULL))
+	if (pc->view == POSTCONF_PARAMS &&
+	    (!pattern.has_rest || pattern.is_mixed || strchr(pattern.rest, '/') != NULL))
 		log_fatal(1, "-Pe or -PX requires service_name/type/parameter");
-	if (!pattern.has_rest)
+	if (!pattern.has_rest || pattern.is_mixed)
 		log_fatal(1, "-Fe or -FX requires service_name/type/field_name");
 	if (pc->view == POSTCONF_PARAMS)
 		for (size_t i = 0; i < value.len; i++)

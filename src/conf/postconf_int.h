@@ -81,6 +81,7 @@ void postconf_warn_unused(const struct postconf *pc);
 struct postconf_pattern {
 	char *name, *type, *rest; /* owned */
 	bool has_type, has_rest;
+	bool is_mixed; /* a "*" stands beside other characters: no request may have that */
 };
 void postconf_pattern_parse(struct span text, struct postconf_pattern *ret);
 void postconf_pattern_done(struct postconf_pattern *p);

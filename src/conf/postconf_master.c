@@ -10,6 +10,13 @@
 static const char *const field_names[MASTER_CF_FIELD_COUNT] = {
     "service", "type", "private", "unprivileged", "chroot", "wakeup", "process_limit", "command"};
 
+/* "*" stands for a whole part, never for a piece of one. */
+static bool
+is_mixed_wildcard(struct span part)
+{
+	return part.len > 1 && span_find(part, '*') < part.len;
+}
+
 void
 postconf_pattern_parse(struct span text, struct postconf_pattern *ret)
 {
@@ -22,6 +29,9 @@ postconf_pattern_parse(struct span text, struct postconf_pattern *ret)
 	ret->name = span_dup(span_head(text, first));
 	ret->type = ret->has_type ? span_dup(span_head(rest, second)) : mem_strdup("*");
 	ret->rest = ret->has_rest ? span_dup(span_from(rest, second + 1)) : mem_strdup("*");
+	ret->is_mixed = is_mixed_wildcard(span_str(ret->name)) ||
+			is_mixed_wildcard(span_str(ret->type)) ||
+			is_mixed_wildcard(span_str(ret->rest));
 }
 
 void
@@ -224,54 +234,71 @@ show_service(struct postconf *pc, const struct master_service *s, const char *wa
 	UNREACHED();
 }
 
+static const struct {
+	size_t parts;
+	const char *form;
+} request_forms[] = {
+    [POSTCONF_MASTER] = {2, "-M option requires service_name[/type]"},
+    [POSTCONF_FIELDS] = {3, "-F option requires service_name[/type[/field]]"},
+    [POSTCONF_PARAMS] = {3, "-P option requires service_name[/type[/parameter]]"},
+};
+
 /* A request has one to so many parts, none of them empty. */
 static void
 check_pattern(const struct postconf *pc, struct span text)
 {
-	static const struct {
-		size_t parts;
-		const char *form;
-	} forms[] = {
-	    [POSTCONF_MASTER] = {2, "-M option requires service_name[/type]"},
-	    [POSTCONF_FIELDS] = {3, "-F option requires service_name[/type[/field]]"},
-	    [POSTCONF_PARAMS] = {3, "-P option requires service_name[/type[/parameter]]"},
-	};
 	size_t parts = 0;
 
 	for (bool more = true; more; parts++) {
 		size_t slash = span_find(text, '/');
 
 		if (slash == 0)
-			log_fatal(1, "%s", forms[pc->view].form);
+			log_fatal(1, "%s", request_forms[pc->view].form);
 		more = slash < text.len;
 		text = span_from(text, slash + 1);
 		if (more && text.len == 0)
-			log_fatal(1, "%s", forms[pc->view].form);
+			log_fatal(1, "%s", request_forms[pc->view].form);
 	}
-	if (parts > forms[pc->view].parts)
-		log_fatal(1, "%s", forms[pc->view].form);
+	if (parts > request_forms[pc->view].parts)
+		log_fatal(1, "%s", request_forms[pc->view].form);
 }
 
-static bool
-show_matching(struct postconf *pc, const char *text)
+/* Each request that asks for the service shows it. */
+static void
+show_requested(struct postconf *pc, const struct master_service *s,
+    const struct postconf_pattern *wanted, bool *found)
 {
-	struct postconf_pattern pattern CLEANUP(postconf_pattern_done) = {0};
-	bool any = false;
-
-	check_pattern(pc, span_str(text));
-	postconf_pattern_parse(span_str(text), &pattern);
-	for (size_t i = 0; i < pc->master_cf.count; i++)
-		if (postconf_pattern_is(&pattern, &pc->master_cf.services[i]))
-			any = show_service(pc, &pc->master_cf.services[i], pattern.rest) || any;
-	return any;
+	for (size_t i = 0; i < pc->arg_count; i++) {
+		if (!postconf_pattern_is(&wanted[i], s))
+			continue;
+		if (show_service(pc, s, wanted[i].rest))
+			found[i] = true;
+	}
 }
 
 void
 postconf_show_master(struct postconf *pc)
 {
-	for (size_t i = 0; i < pc->arg_count; i++)
-		if (!show_matching(pc, pc->args[i]))
+	struct postconf_pattern *wanted = mem_resize(NULL, pc->arg_count + 1, sizeof(*wanted));
+	bool *found = mem_resize(NULL, pc->arg_count + 1, sizeof(*found));
+
+	for (size_t i = 0; i < pc->arg_count; i++) {
+		check_pattern(pc, span_str(pc->args[i]));
+		postconf_pattern_parse(span_str(pc->args[i]), &wanted[i]);
+		if (wanted[i].is_mixed)
+			log_fatal(1, "%s", request_forms[pc->view].form);
+		found[i] = false;
+	}
+	for (size_t i = 0; i < pc->master_cf.count; i++) {
+		if (pc->arg_count == 0)
+			(void)show_service(pc, &pc->master_cf.services[i], "*");
+		show_requested(pc, &pc->master_cf.services[i], wanted, found);
+	}
+	for (size_t i = 0; i < pc->arg_count; i++) {
+		if (!found[i])
 			log_warn("unmatched request: \"%s\"", pc->args[i]);
-	if (pc->arg_count == 0)
-		(void)show_matching(pc, "*");
+		postconf_pattern_done(&wanted[i]);
+	}
+	mem_free(wanted);
+	mem_free(found);
 }
