@@ -615,14 +615,15 @@ access_is_in_rewrite_tables(const struct access *a, const struct sockaddr *clien
 }
 
 bool
-access_is_rewrite_client(const struct access *a, const struct sockaddr *client)
+access_is_rewrite_client(
+    const struct access *a, const struct sockaddr *client, const struct sockaddr *connection)
 {
 	struct span rest = span_str(conf_str(a->conf, CONF_local_header_rewrite_clients));
 	struct span word;
 
 	while (client != NULL && span_word(&rest, ", \t\r\n", &word)) {
 		if (span_equal_nocase_str(word, "permit_inet_interfaces") &&
-		    conf_addresses_has(&a->own, client))
+		    conf_addresses_has(&a->own, connection))
 			return true;
 		if (span_equal_nocase_str(word, "permit_mynetworks") &&
 		    access_is_mynetworks(a, client))

@@ -43,13 +43,13 @@ struct access_request {
 	enum access_name client_reverse_name_status;
 	const char *client_address; /* numeric text, or "unknown" */
 	const char *client_port;
-	const struct sockaddr *client_sa; /* AF_UNSPEC when the address is unknown */
-	const char *helo;                 /* NULL before HELO */
-	const char *sender;               /* standard form; NULL before MAIL; "" = null sender */
-	const char *sender_received;      /* before rewriting */
-	const char *sender_as_given;      /* for texts: as the client wrote it */
-	const char *recipient;            /* standard form; NULL except at RCPT */
-	const char *recipient_received;   /* before rewriting */
+	const struct sockaddr *connection; /* the other end, whoever XCLIENT says it speaks for */
+	const char *helo;                  /* NULL before HELO */
+	const char *sender;                /* standard form; NULL before MAIL; "" = null sender */
+	const char *sender_received;       /* before rewriting */
+	const char *sender_as_given;       /* for texts: as the client wrote it */
+	const char *recipient;             /* standard form; NULL except at RCPT */
+	const char *recipient_received;    /* before rewriting */
 	const char *recipient_as_given;
 	const char *etrn_domain;      /* NULL except at ETRN */
 	size_t rcpt_count;            /* accepted so far */
@@ -146,7 +146,11 @@ const char *access_expansion_filter(const struct access *a);
 /* Is the client in mynetworks? */
 bool access_is_mynetworks(const struct access *a, const struct sockaddr *client);
 
-/* Is it one that local_header_rewrite_clients names: its mail is completed (missing headers) as if written here? */
-bool access_is_rewrite_client(const struct access *a, const struct sockaddr *client);
+/*
+ * Is it one that local_header_rewrite_clients names: its mail is completed (missing headers) as if written here?
+ * `client` is who it speaks for (XCLIENT), `connection` the other end: permit_inet_interfaces is about this one.
+ */
+bool access_is_rewrite_client(
+    const struct access *a, const struct sockaddr *client, const struct sockaddr *connection);
 
 #endif

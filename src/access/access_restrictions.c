@@ -112,7 +112,7 @@ access_permit_mynetworks(struct access_context *ctx, const struct access_item *i
 static enum access_result
 access_permit_inet_interfaces(struct access_context *ctx, const struct access_item *item)
 {
-	const struct sockaddr *sa = ctx->request->client_sa;
+	const struct sockaddr *sa = ctx->request->connection;
 
 	return sa != NULL && conf_addresses_has(&ctx->access->own, sa)
 		   ? access_permitted(ctx, ACCESS_THING_CLIENT, item->restriction->name, "")

@@ -161,7 +161,7 @@ smtpd_access_request(struct smtpd_session *s, struct access_request *ret)
 	    .client_reverse_name_status = s->reverse_name_status,
 	    .client_address = s->client_address,
 	    .client_port = s->client_port,
-	    .client_sa = (const struct sockaddr *)(const void *)&s->peer.sa,
+	    .connection = (const struct sockaddr *)(const void *)&s->connection.sa,
 	    .helo = s->helo,
 	    .sender = in_mail ? s->mail.sender : NULL,
 	    .sender_received = in_mail ? s->mail.sender_received : NULL,

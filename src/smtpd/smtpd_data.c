@@ -53,8 +53,9 @@ smtpd_is_rewrite_client(const struct smtpd_session *s)
 {
 	if (s->forward != NULL && s->forward->has_source)
 		return s->forward->local;
-	return access_is_rewrite_client(
-	    s->setup->access, (const struct sockaddr *)(const void *)&s->peer.sa);
+	return access_is_rewrite_client(s->setup->access,
+	    (const struct sockaddr *)(const void *)&s->peer.sa,
+	    (const struct sockaddr *)(const void *)&s->connection.sa);
 }
 
 static void

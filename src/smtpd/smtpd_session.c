@@ -314,6 +314,7 @@ smtpd_read_proxy_header(struct smtpd_session *s)
 static void
 smtpd_session_serve(struct smtpd_session *s)
 {
+	s->connection = s->peer;
 	smtpd_peer_find(s);
 	s->forbids_bare_lf = smtpd_setup_forbids_bare_lf(s->setup, &s->peer);
 	smtpd_log_connect(s);

@@ -286,10 +286,10 @@ smtpd_xclient(struct smtpd_session *s, struct span args)
 		return;
 	/* What is not well formed as a whole changes nothing. */
 	for (struct span rest = args; span_word(&rest, " \t", &word);)
-		if (!smtpd_attr_parse(s, word, SIZE_MAX, &name, &value))
+		if (!smtpd_attr_parse(s, word, SMTPD_HOST_MAX, &name, &value))
 			return;
 	while (span_word(&args, " \t", &word))
-		if (!smtpd_attr_parse(s, word, SIZE_MAX, &name, &value) ||
+		if (!smtpd_attr_parse(s, word, SMTPD_HOST_MAX, &name, &value) ||
 		    !smtpd_xclient_set(s, name, &value, &given))
 			return;
 	smtpd_mail_reset(s);
@@ -418,23 +418,6 @@ smtpd_forward_begin(struct smtpd_session *s)
 }
 
 void
-smtpd_xforward(struct smtpd_session *s, struct span args)
-{
-	struct buf value CLEANUP(buf_done) = {0};
-	struct span word;
-	struct span name;
-
-	if (!smtpd_proxy_allowed(s, args, "XFORWARD", SMTP_EHLO_XFORWARD))
-		return;
-	smtpd_forward_begin(s);
-	while (span_word(&args, " \t", &word))
-		if (!smtpd_attr_parse(s, word, 255, &name, &value) ||
-		    !smtpd_forward_set(s, name, &value))
-			return;
-	smtpd_reply(s, 250, "2.0.0", "Ok");
-}
-
-void
 smtpd_forward_done(struct smtpd_session *s)
 {
 	if (s->forward == NULL)
@@ -442,4 +425,27 @@ smtpd_forward_done(struct smtpd_session *s)
 	arena_done(&s->forward->arena);
 	mem_free(s->forward);
 	s->forward = NULL;
+}
+
+void
+smtpd_xforward(struct smtpd_session *s, struct span args)
+{
+	struct buf value CLEANUP(buf_done) = {0};
+	bool first = s->forward == NULL;
+	struct span word;
+	struct span name;
+
+	if (!smtpd_proxy_allowed(s, args, "XFORWARD", SMTP_EHLO_XFORWARD))
+		return;
+	smtpd_forward_begin(s);
+	while (span_word(&args, " \t", &word)) {
+		if (smtpd_attr_parse(s, word, SMTPD_HOST_MAX, &name, &value) &&
+		    smtpd_forward_set(s, name, &value))
+			continue;
+		/* Refused: as if it had not been said, unless something stands from before. */
+		if (first)
+			smtpd_forward_done(s);
+		return;
+	}
+	smtpd_reply(s, 250, "2.0.0", "Ok");
 }

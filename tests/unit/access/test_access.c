@@ -52,7 +52,7 @@ ask(const struct question *q)
 	    .client_name = "unknown",
 	    .client_reverse_name = "unknown",
 	    .client_address = client,
-	    .client_sa = (const struct sockaddr *)&sa,
+	    .connection = (const struct sockaddr *)&sa,
 	    .helo = q->helo,
 	    .sender = q->sender,
 	    .sender_received = q->sender,
