@@ -170,7 +170,7 @@ remote-control:
                                   stdin=subprocess.DEVNULL,
                                   stdout=subprocess.DEVNULL,
                                   stderr=subprocess.DEVNULL)
-        for _ in range(100):
+        for _ in range(1200):
             s = socket.socket()
             if s.connect_ex(("127.0.0.1", port)) == 0:
                 s.close()
@@ -197,14 +197,14 @@ class FromSmtp(driver.Smtp):
             super().__init__(port, cafile)
             return
         dst = "::1" if ":" in src else "127.0.0.1"
-        for n in range(100):
+        for n in range(600):
             try:
                 self.s = socket.create_connection(
                     (dst, port), timeout=driver.REPLY_LIMIT,
                     source_address=(src, 0))
                 break
             except ConnectionRefusedError:
-                if n == 99:
+                if n == 599:
                     raise
                 time.sleep(0.1)
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -482,7 +482,7 @@ def run_apart(case, slot, opts):
          os.path.abspath(__file__), "--worker"], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=True)
     try:
-        out, err = p.communicate(j.encode(), timeout=CASE_LIMIT + 150)
+        out, err = p.communicate(j.encode(), timeout=CASE_LIMIT + 600)
         return json.loads(out)
     except subprocess.TimeoutExpired:
         p.kill()

@@ -39,6 +39,8 @@ HOME_LOCK = os.path.join(tempfile.gettempdir(), "conformance-home.lock")
 IDLE_LIMIT = 25.0
 REPLY_LIMIT = 12.0
 CONNECT_LIMIT = 10.0
+# How much longer than on a quiet machine something may take.
+STRETCH = float(os.environ.get("TEST_STRETCH", "4"))
 
 
 def set_limits(idle, reply, connect):
@@ -128,7 +130,7 @@ class Adapter:
         opt = "-C" if words[0] in ("sendmail", "mailq", "newaliases") else "-c"
         return [self.prog(words[0]), opt, self.conf] + list(words[1:])
 
-    def run(self, words, stdin=b"", timeout=60):
+    def run(self, words, stdin=b"", timeout=240):
         return subprocess.run(self.argv(words), input=stdin, env=self.environ(),
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               timeout=timeout, cwd=self.ctx.tmp)
@@ -233,7 +235,7 @@ class RowpostAdapter(Adapter):
         p = subprocess.run(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d",
                             os.environ["ROWPOST_TEST_DB"], "-c", sql],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           timeout=120)
+                           timeout=480)
         if p.returncode:
             raise RuntimeError("psql: " + dec(p.stdout))
 
@@ -265,16 +267,16 @@ class RowpostAdapter(Adapter):
             self.psql("CREATE DATABASE %s%s" % (
                 self.database(), template and " TEMPLATE " + template or ""))
             if not template:
-                p = self.run(["rowpost", "schema"], timeout=120)
+                p = self.run(["rowpost", "schema"], timeout=480)
                 if p.returncode:
                     raise RuntimeError("rowpost schema: " + dec(p.stdout + p.stderr))
-        p = self.run(["rowpost", "start"], timeout=120)
+        p = self.run(["rowpost", "start"], timeout=480)
         if p.returncode:
             raise RuntimeError("rowpost start: " + dec(p.stdout + p.stderr)
                                + self.ctx.maillog()[-800:])
 
     def stop(self):
-        self.run(["rowpost", "stop"], timeout=120)
+        self.run(["rowpost", "stop"], timeout=480)
 
     def cleanup(self):
         if os.environ.get("ROWPOST_TEST_DB"):
@@ -529,7 +531,7 @@ def run_smtp(ctx, step, servers):
                     code = add("<read>", conn.reply())
             elif "readall" in a:
                 while True:
-                    r = conn.reply(limit=a["readall"])
+                    r = conn.reply(limit=a["readall"] * STRETCH)
                     if r["code"] == -1:
                         break
                     code = add("<read>", r)

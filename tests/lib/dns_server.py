@@ -13,7 +13,7 @@ import netns
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "conformance-dns"))
 from dnsstub import Dns  # noqa: E402
 
-RESOLV = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n"
+RESOLV = "nameserver 127.0.0.1\noptions timeout:20 attempts:2\n"
 HOSTS = "127.0.0.1 localhost\n"
 
 

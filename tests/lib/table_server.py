@@ -82,7 +82,7 @@ class TableServer:
                 if key is None:
                     return
                 self.keys.append(key)
-                self.hold.wait(60)
+                self.hold.wait(600)
                 time.sleep(self.jitter * (zlib.crc32(key.encode()) % 100) / 100)
                 if self.drop:
                     return

@@ -211,7 +211,7 @@ def test_memcache(t):
     r = t.relay(sink=sink, start=False)
     specs = {}
     for name, form in (("access", "access:%s"), ("alias", "alias:%1/%2/%u"), ("route", "route:%s")):
-        path = r.write_file(name + ".cf", "memcache = inet:127.0.0.1:%d\nkey_format = %s\n" % (m.port, form))
+        path = r.write_file(name + ".cf", "memcache = inet:127.0.0.1:%d\ntimeout = 60\nkey_format = %s\n" % (m.port, form))
         specs[name] = "memcache:" + path
     r.write_config(relay_domains="here.test", virtual_alias_domains="v.test", virtual_alias_maps=specs["alias"],
                    transport_maps=specs["route"],
@@ -231,8 +231,8 @@ def test_memcache_away_and_back(t):
     m = Memcached(t)
     r = t.relay(start=False)
     r.write_file("backup", "kept.test x\nbig.test %s\n" % ("y" * 3000))
-    alone = r.write_file("alone.cf", "memcache = inet:127.0.0.1:%d\nmax_try = 1\n" % m.port)
-    backed = r.write_file("backed.cf", "memcache = inet:127.0.0.1:%d\nkey_format = backed:%%s\nbackup = texthash:%s/backup\n"
+    alone = r.write_file("alone.cf", "memcache = inet:127.0.0.1:%d\ntimeout = 60\nmax_try = 1\n" % m.port)
+    backed = r.write_file("backed.cf", "memcache = inet:127.0.0.1:%d\ntimeout = 60\nkey_format = backed:%%s\nbackup = texthash:%s/backup\n"
                           "ttl = 1000\ndata_size_limit = 2000\nmax_try = 1\n" % (m.port, r.conf))
     r.write_config(relay_domains="memcache:%s, memcache:%s" % (backed, alone), mynetworks="192.0.2.0/24")
     m.set("alone.test", "x")

@@ -95,7 +95,7 @@ def test_exit_statuses(t):
 
 def test_time_limit(t):
     """A command that takes too long is killed with everything it started, and the mail returned."""
-    r, out = pipe_relay(t, "user=nobody argv=/bin/sh -c {echo $$$$ > %OUT/pid; sleep 1000; true}", {"pp_time_limit": "1s"})
+    r, out = pipe_relay(t, "user=nobody argv=/bin/sh -c {echo $$$$ > %OUT/pid; sleep 1000; true}", {"pp_time_limit": "5s"})
     q = t.send(r, sender="")
     r.log.wait_for(r"%s: .*dsn=5.3.0, status=bounced \(Command time limit exceeded: \"/bin/sh\"\)" % q)
     with open(out + "/pid") as f:

@@ -31,7 +31,7 @@ def test_displaced_while_they_wait(t):
     """One delivery at a time, and the first one stalls: what is claimed behind it is displaced before its turn comes."""
     sink = t.sink()
     r = t.relay(sink=sink, main={"content_shelf_size": "1048576", "default_destination_concurrency_limit": "1",
-                                 "initial_destination_concurrency": "1", "smtp_data_init_timeout": "5s",
+                                 "initial_destination_concurrency": "1", "smtp_data_init_timeout": "10s",
                                  "queue_run_delay": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "1s",
                                  "smtp_connection_cache_on_demand": "no"})
     sink.on("data", STALL, times=1)

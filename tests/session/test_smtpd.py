@@ -112,7 +112,7 @@ def test_reject_footer(t):
 
 def test_data_deadline(t):
     """smtpd_per_request_deadline: whoever sends a byte now and then is not waited for without end."""
-    relay = t.relay(main={"smtpd_timeout": "2s", "smtpd_per_request_deadline": "yes", "smtpd_min_data_rate": "1000"})
+    relay = t.relay(main={"smtpd_timeout": "8s", "smtpd_per_request_deadline": "yes", "smtpd_min_data_rate": "1000"})
     c = t.client(relay)
     c.ehlo()
     c.envelope(ALICE, [BOB])

@@ -19,7 +19,7 @@ SERVER_STEPS = {
     "data": ("sending DATA command", "smtp_data_init_timeout"),
     "dot": ("sending end of data -- message may be sent more than once", "smtp_data_done_timeout"),
 }
-SHORT = {p: "2s" for p in ("smtp_helo_timeout", "smtp_mail_timeout", "smtp_rcpt_timeout", "smtp_data_init_timeout",
+SHORT = {p: "4s" for p in ("smtp_helo_timeout", "smtp_mail_timeout", "smtp_rcpt_timeout", "smtp_data_init_timeout",
                            "smtp_data_xfer_timeout", "smtp_data_done_timeout", "smtp_quit_timeout", "smtp_rset_timeout")}
 LONG = 150000       # lines
 # An address that tests can take away again.
@@ -83,7 +83,7 @@ def test_server_stalls_in_other_states(t):
     """TLS, AUTH, XFORWARD; and a server that stops to read in the middle of a large content."""
     sink = t.sink(keep_data=1 << 16)
     r = t.relay(sink=sink, main=dict(
-        RETRY_SOON, smtp_starttls_timeout="2s", smtp_xforward_timeout="2s", smtp_send_xforward_command="yes",
+        RETRY_SOON, smtp_starttls_timeout="4s", smtp_xforward_timeout="4s", smtp_send_xforward_command="yes",
         smtp_tls_security_level="may", smtp_sasl_auth_enable="yes", smtp_sasl_security_options="noanonymous",
         smtp_sasl_password_maps="inline:{%s=joe:secret}" % sink.nexthop, smtp_connection_cache_on_demand="no",
         message_size_limit="20000000", **SHORT))
@@ -167,7 +167,7 @@ def test_client_stalls_in_each_state(t):
     """Clients that fall silent in each state, all at once: each is sent away after smtpd_timeout, the mail of others flows meanwhile,
     and nothing of the half messages stays."""
     sink = t.sink()
-    r = t.relay(sink=sink, main=dict(RETRY_SOON, smtpd_timeout="6s"))
+    r = t.relay(sink=sink, main=dict(RETRY_SOON, smtpd_timeout="10s"))
     clients = stall_in_each_state(r)
     done = SmtpClient(r.port, limit=60)
     done.ehlo()
@@ -189,7 +189,7 @@ def test_client_stalls_in_each_state(t):
 def test_slow_drip_of_content(t):
     """With smtpd_per_request_deadline a client cannot keep its session by a byte now and then."""
     sink = t.sink()
-    r = t.relay(sink=sink, main=dict(RETRY_SOON, smtpd_timeout="4s", smtpd_per_request_deadline="yes", smtpd_min_data_rate="100000"))
+    r = t.relay(sink=sink, main=dict(RETRY_SOON, smtpd_timeout="8s", smtpd_per_request_deadline="yes", smtpd_min_data_rate="100000"))
     c = SmtpClient(r.port, limit=60)
     c.ehlo()
     c.envelope("a@client.example", ["dripped@dest.example"])
@@ -276,7 +276,7 @@ def test_server_vanishes(t):
             gone.set()
         return "250 2.1.5 Ok"
     sink.on("rcpt", cut, times=1)
-    r = t.relay(sink=sink, main=dict(RETRY_SOON, smtp_connect_timeout="2s", **SHORT))
+    r = t.relay(sink=sink, main=dict(RETRY_SOON, smtp_connect_timeout="4s", **SHORT))
     q = accepted(t, r, "gone")
     r.log.wait_for(r"%s: to=<gone@dest\.example>, .*status=deferred" % q, 60)
     come_back()
@@ -289,7 +289,7 @@ def test_clients_vanish(t):
     """The host of the clients is gone in mid-session, in each state: their sessions end, with replies that nobody took."""
     address("add")
     sink = t.sink()
-    r = t.relay(sink=sink, main=dict(RETRY_SOON, smtpd_timeout="6s"))
+    r = t.relay(sink=sink, main=dict(RETRY_SOON, smtpd_timeout="10s"))
     clients = []
     for lines in ([], ["EHLO x"], ["EHLO x", "MAIL FROM:<a@b.test>"], ["EHLO x", "MAIL FROM:<a@b.test>", "RCPT TO:<lost@dest.example>"],
                   ["EHLO x", "MAIL FROM:<a@b.test>", "RCPT TO:<lost@dest.example>", "DATA"]):
