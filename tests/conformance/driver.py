@@ -872,6 +872,11 @@ def normalise(res, ctx):
 
     def text(s):
         s = s.replace(ctx.tmp, "%{TMP}")
+        # before the ports: a process may have the number of one
+        s = re.sub(r"\b(?:postfix|rowpost)/(\w+)/?(\w*)\[\d+\]",
+                   lambda m: "MTA/" + "/".join(x for x in m.groups() if x)
+                   + "[PID]", s)
+        s = re.sub(r"\[\d+\]: ", "[PID]: ", s)
         s = portre.sub(lambda m: ports[m.group(0)], s)
         s = re.sub(r"\b\d{14}\.(?=[0-9A-Za-z]{6,}@)", "<STAMP>.", s)
         if idre:
@@ -885,10 +890,6 @@ def normalise(res, ctx):
                    flags=re.I)
         s = re.sub(r"(E?SMTP) (?:Postfix|Rowpost)\b", r"\1 MTA", s, flags=re.I)
         s = re.sub(r"X-(?:Postfix|Rowpost)-", "X-MTA-", s, flags=re.I)
-        s = re.sub(r"\b(?:postfix|rowpost)/(\w+)/?(\w*)\[\d+\]",
-                   lambda m: "MTA/" + "/".join(x for x in m.groups() if x)
-                   + "[PID]", s)
-        s = re.sub(r"\[\d+\]: ", "[PID]: ", s)
         s = re.sub(r"\bPORT=\d{5}\b", "PORT=<port>", s)
         s = re.sub(r"(YP_LAST_MODIFIED|YP_MASTER_NAME):\t\S+", r"\1:\t<X>", s)
         s = re.sub(r"(?m)^/\S+/(post\w+|sendmail|mailq|newaliases): ", r"\1: ", s)
