@@ -165,8 +165,8 @@ master_database_conf_access(const struct conf *c, struct buf *out)
 		buf_add_str(out, " peer\n");
 	}
 	buf_printf(out,
-	    "# Operators: CREATE ROLE name LOGIN; GRANT rowpost_operator TO name;\n"
-	    "local \"%s\" +rowpost_operator peer\n"
+	    "# People: CREATE ROLE name LOGIN; GRANT rowpost_operator TO name; or rowpost_monitor, who only looks\n"
+	    "local \"%s\" +rowpost_operator,+rowpost_monitor peer\n"
 	    "local all all reject\n",
 	    SERVICE_DATABASE_NAME);
 }

@@ -247,6 +247,18 @@ operator_session_pool(struct operator_session *s, size_t shard)
 	return s->shards[shard].pool;
 }
 
+/* "pg_hba.conf rejects" is true, but does not help. */
+static void
+explain_missing_role(const struct operator_session *s, struct err *err)
+{
+	if (service_database_is_embedded(s->conf) && geteuid() != 0 &&
+	    strstr(err->text, "pg_hba.conf") != NULL)
+		(void)err_set(err, ERR_TEMP, "4.3.0",
+		    "user %s has no role in the queue database; root can make one: CREATE ROLE \"%s\" "
+		    "LOGIN; GRANT rowpost_operator TO \"%s\"",
+		    s->user, s->user, s->user);
+}
+
 struct db_conn *
 operator_session_conn(struct operator_session *s, size_t shard, struct err *err)
 {
@@ -256,6 +268,8 @@ operator_session_conn(struct operator_session *s, size_t shard, struct err *err)
 	if (at->conn == NULL)
 		at->conn = db_pool_take(pool,
 		    clock_deadline(conf_time(s->conf, CONF_queue_database_connect_timeout)), err);
+	if (at->conn == NULL)
+		explain_missing_role(s, err);
 	return at->conn;
 }
 

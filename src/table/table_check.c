@@ -50,6 +50,15 @@ table_check_form(struct span item)
 							       : NULL;
 }
 
+/* Is it set, or used without: the aliases of local users? */
+static bool
+table_check_is_used(struct conf *conf, enum conf_param p)
+{
+	if (p == CONF_alias_maps)
+		return conf_str(conf, CONF_mydestination)[0] != '\0';
+	return conf_param_info(p)->type == CONF_TYPE_STR && conf_is_set(conf, p);
+}
+
 static void
 table_check_one(struct table *t, const char *parameter,
     void (*found)(void *arg, const char *parameter, const char *table, const char *why), void *arg)
@@ -80,7 +89,7 @@ table_check(struct conf *conf,
 		const struct conf_param_info *info = conf_param_info((enum conf_param)p);
 		struct span rest, item;
 
-		if (info->type != CONF_TYPE_STR || !conf_is_set(conf, (enum conf_param)p))
+		if (!table_check_is_used(conf, (enum conf_param)p))
 			continue;
 		rest = span_str(conf_str(conf, (enum conf_param)p));
 		while (conf_value_item(&rest, &item)) {

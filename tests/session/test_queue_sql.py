@@ -146,7 +146,6 @@ def test_by_domain(t):
                 "WHERE relname = 'deferred'; COMMIT"), [["20\n0", "t"]], "flushed")
 
 
-@limit(90)
 def test_statements_of_the_docs(t):
     """Every statement that docs/queue.md shows runs as the operators' role, and every column that it names is there."""
     r = t.relay()
@@ -161,6 +160,7 @@ def test_statements_of_the_docs(t):
         r.sql("SELECT %s FROM %s" % (names, view))
 
 
+@limit(90)
 def test_rights(t):
     """rowpost_operator orders; rowpost_monitor only looks."""
     _, r = deferring(t)

@@ -318,7 +318,13 @@ def test_embedded_database(t):
     r = t.relay(database=None)
     equal(r.must_run("postqueue", "-p").stdout, "Mail queue is empty\n", "root")
     equal(r.must_run("postsuper", "-d", "ALL").stderr, "postsuper: Deleted: 0 messages\n", "postsuper")
-    equal(as_nobody(r, "postqueue", "-p")[:2], (69, ""), "nobody")
+    status, out, said = as_nobody(r, "postqueue", "-p")
+    equal((status, out), (69, ""), "nobody")
+    match(said, "user nobody has no role in the queue database")
+    r.must_run("rowpost", "sql", "-qc", "CREATE ROLE daemon LOGIN; GRANT rowpost_monitor TO daemon")
+    look = ["psql", "-qAtX", "-h", r.dir + "/d/run", "-U", "daemon", "rowpost", "-c"]
+    p = subprocess.run(look + ["SELECT count(*) FROM rowpost.queue"], user="daemon", extra_groups=[], stdout=subprocess.PIPE)
+    equal((p.returncode, p.stdout), (0, b"0\n"), "who only looks")
     r.must_run("rowpost", "sql", "-qc", "CREATE ROLE nobody LOGIN; GRANT rowpost_operator TO nobody")
     equal(as_nobody(r, "postqueue", "-p")[:2], (0, "Mail queue is empty\n"), "with a role")
 

@@ -27,7 +27,7 @@ static void
 test_check(void **state UNUSED)
 {
 	struct conf *conf = conf_from_text(
-	    "compatibility_level = 3.6\nmyhostname = a.test\n"
+	    "compatibility_level = 3.6\nmyhostname = a.test\nalias_maps =\n"
 	    "virtual_alias_maps = hash:/none/v, inline:{a=b}, static:x\n"
 	    "canonical_maps = /etc/postfix/canonical, hahs:/none/c\n"
 	    "proxy_read_maps = $canonical_maps\n"
