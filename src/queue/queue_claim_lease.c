@@ -338,6 +338,15 @@ free_doubt(struct queue_desk *d, struct db_conn *c, int64_t deadline, struct err
 	return true;
 }
 
+/* Leases that nobody has messages of: what was to be read after the claim, or a part of what a look brought, did not come. */
+static void
+forget_empty(struct queue_desk *d)
+{
+	LIST_FOREACH_SAFE (l, &d->leases, struct queue_lease, node)
+		if (l->refs == 1)
+			queue_lease_close(l);
+}
+
 static bool
 reread(struct queue_desk *d, struct db_conn *c, int64_t deadline, struct queue_claims *ret,
     struct err *err)
@@ -349,6 +358,7 @@ reread(struct queue_desk *d, struct db_conn *c, int64_t deadline, struct queue_c
 	if (!queue_desk_know_ring(d, c, deadline, err) ||
 	    !queue_claim_resolve(d, c, deadline, err) || !free_doubt(d, c, deadline, err))
 		return false;
+	forget_empty(d);
 	for (size_t i = 0; i < d->set_count; i++)
 		if (!reread_set(d, c, (int16_t)i, deadline, ret, err))
 			return false;

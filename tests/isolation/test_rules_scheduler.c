@@ -792,6 +792,28 @@ RULE(rule_09_claim_in_doubt_committed)
 	claim_through_cut(t, PROXY_CUT_REPLY);
 }
 
+/* Claimed, but what was read after that did not come: a lease that nobody has messages of is read again. */
+RULE(rule_09_claim_cut_short)
+{
+	struct queue_budget narrow = wide;
+	struct queue_claims c;
+	struct err err = {0};
+
+	/* Its recipients are read by a statement of its own. */
+	narrow.page = 1;
+	store(&t->f, 3);
+	tell("REVOKE SELECT ON mailq.result_0 FROM rowpost_scheduler");
+	while (rows_of("mailq.active") == 0)
+		(void)!queue_claim_incoming(t->d.desk, &narrow, soon(), &c, &err);
+	assert_false(queue_claim_incoming(t->d.desk, &narrow, soon(), &c, &err));
+	tell("GRANT SELECT ON mailq.result_0 TO rowpost_scheduler");
+	c = claim_count(&t->d, 1);
+	assert_int_equal(c.items[0]->envelope.rcpt_count, 3);
+	record_all(&t->d, &c, QUEUE_SENT);
+	assert_queue_empty();
+	queue_claims_done(&c);
+}
+
 /* A claim that came to the server only after we had asked what had become of it: its mail is found all the same, once. */
 RULE(rule_09_claim_that_came_late)
 {
@@ -1127,6 +1149,7 @@ main(void)
 	    cmocka_unit_test(rule_09_claims_are_synchronous),
 	    cmocka_unit_test(rule_09_claim_in_doubt_lost),
 	    cmocka_unit_test(rule_09_claim_in_doubt_committed),
+	    cmocka_unit_test(rule_09_claim_cut_short),
 	    cmocka_unit_test(rule_09_claim_that_came_late),
 	    cmocka_unit_test(rule_09_deferred_claim_still_in_doubt),
 	    cmocka_unit_test(rule_09_adoption_in_doubt_lost),
