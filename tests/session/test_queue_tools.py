@@ -7,8 +7,8 @@ import threading
 from deadline import STRETCH
 from session import equal, limit, match
 
-# Sat Nov 21 10:48:20 2026 UTC
-ARRIVAL = 1795258100
+# Sat Nov 21 10:48:20 2020 UTC
+ARRIVAL = 1605955700
 REFUSED = "connect to 127.0.0.1[127.0.0.1]:1: Connection refused"
 CONTENT = "Received: from x\n\tby y\nSubject: hi\n\nbody\n"
 
@@ -464,7 +464,7 @@ def test_qshape(t):
     equal(shape(s, "-s", "deferred", "hold"), [["TOTAL", "3", "0", "0", "3"], ["MAILER-DAEMON"] + age,
                                               ["other.example"] + age, ["client.example"] + age], "senders")
     equal(shape(s, s.relay.queue_dir + "/maildrop"), [["TOTAL"] + age, ["w.example"] + age], "maildrop")
-    equal(shape(s, "-t", "10000000", "-p", "-m", "1", "hold"),
+    equal(shape(s, "-t", "1000000000", "-p", "-m", "1", "hold"),
           [["TOTAL", "1", "1", "0", "0"], ["dest.example", "1", "1", "0", "0"]], "options")
     p = s.relay.run("qshape", "nosuch")
     equal((p.returncode, p.stderr), (0, "Can't stat nosuch: No such file or directory\n"), "no such queue")
@@ -566,13 +566,13 @@ def test_postcat(t):
     q = s.add("deferred", rcpts=["a b@x.example", "c@x.example"], size=len(CONTENT))
     out = s.relay.must_run("postcat", "-q", q).stdout
     # A record is a type, a length and its data.
-    at = sum(2 + len(r) for r in ("x" * 95, "1795258100 0", "create_time=1795258100", "log_ident=" + q, "s@client.example",
+    at = sum(2 + len(r) for r in ("x" * 95, "1605955700 0", "create_time=1605955700", "log_ident=" + q, "s@client.example",
                                   "client_name=localhost", "a b@x.example", "a b@x.example", "c@x.example", "c@x.example", ""))
     equal(out, (
         "*** ENVELOPE RECORDS deferred/{q} ***\n"
         "message_size: {size:15d}             {at}               2               0 {size:15d}               0\n"
-        "message_arrival_time: Sat Nov 21 10:48:20 2026\n"
-        "create_time: Sat Nov 21 10:48:20 2026\n"
+        "message_arrival_time: Sat Nov 21 10:48:20 2020\n"
+        "create_time: Sat Nov 21 10:48:20 2020\n"
         "named_attribute: log_ident={q}\n"
         "sender: s@client.example\n"
         "named_attribute: client_name=localhost\n"
@@ -608,7 +608,7 @@ def test_postcat_maildrop(t):
     """A file in maildrop, by its name and as a file."""
     s = Stored(t)
     name = drop(s, "a@dest.example", "b@dest.example")
-    want = ("*** ENVELOPE RECORDS {n} ***\nmessage_arrival_time: Sat Nov 21 10:48:20 2026\nsender: s@client.example\n"
+    want = ("*** ENVELOPE RECORDS {n} ***\nmessage_arrival_time: Sat Nov 21 10:48:20 2020\nsender: s@client.example\n"
             "recipient: a@dest.example\nrecipient: b@dest.example\n*** MESSAGE CONTENTS {n} ***\nSubject: hi\n\nbody\n"
             "*** HEADER EXTRACTED {n} ***\n*** MESSAGE FILE END {n} ***\n")
     equal(s.relay.must_run("postcat", "-q", name).stdout, want.format(n="maildrop/" + name), "-q")

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -171,17 +172,21 @@ test_postmaster_copy(void **state UNUSED)
 	assert_false(has(&m[1], "The body.\n"));
 }
 
+static char template_path[] = "/tmp/test_bounce_XXXXXX";
+
 static const char *
 write_template(const char *text)
 {
-	static char path[] = "/tmp/test_bounce_template";
-	FILE *f = fopen(path, "w");
+	static char main_cf[1000];
+	int fd = mkstemp(template_path);
+	FILE *f = fdopen(fd, "w");
 
 	assert_non_null(f);
 	assert_true(fputs(text, f) >= 0);
 	assert_int_equal(fclose(f), 0);
-	return MAIN_CF
-	    "delay_warning_time = 4h\nbounce_template_file = /tmp/test_bounce_template\n";
+	(void)snprintf(main_cf, sizeof(main_cf),
+	    MAIN_CF "delay_warning_time = 4h\nbounce_template_file = %s\n", template_path);
+	return main_cf;
 }
 
 static void
@@ -206,7 +211,7 @@ test_template(void **state UNUSED)
 		&(struct asked){main_cf, "alice@near.test", QUEUE_NOTIFY_DELAY, true}, m, &arena),
 	    1);
 	assert_true(has(&m[0], "Subject: Delayed Mail (still being retried)\n"));
-	assert_int_equal(unlink("/tmp/test_bounce_template"), 0);
+	assert_int_equal(unlink(template_path), 0);
 }
 
 int
