@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -141,6 +142,8 @@ init(struct service *s)
 	/* A way to die young, and one to hang in the start. */
 	if (conf_has(s->conf, CONF_smtpd_banner, "die"))
 		log_fatal(77, "probe %s: told to die", s->name);
+	if (conf_has(s->conf, CONF_smtpd_banner, "stop"))
+		(void)raise(SIGSTOP);
 }
 
 int

@@ -309,6 +309,30 @@ def test_master_dies(t):
     assert not os.path.exists("/proc/%d" % postgres), "an adopted PostgreSQL is stopped too"
 
 
+def state(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        return f.read().rsplit(")", 1)[1].split()[0]
+
+
+def test_signals_before_the_loop(t):
+    """A process that is told to reload and to leave before it can hear of it leaves when it can, and another one follows."""
+    n = node(t, start=False, smtpd_opts=["smtpd_banner=stop"])
+    start = threading.Thread(target=n.start)
+    start.start()
+    old = []
+    for _ in range(2):
+        pid = n.wait_pids("smtpd", other_than=old)[0]
+        wait_until("its stop", lambda pid=pid: state(pid) == "T")
+        for signo in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) if not old else ():
+            os.kill(pid, signo)
+        os.kill(pid, signal.SIGCONT)
+        old.append(pid)
+    start.join()
+    assert n.facts()["pid"] == str(old[1])
+    assert n.log.find(r"smtpd pid %d went without being told" % old[0])
+    assert not n.log.find("killed by|does not start"), n.log.tail()
+
+
 def test_stop_after_master_died(t):
     """stop cleans up what a killed master left."""
     n = node(t, database=None)
