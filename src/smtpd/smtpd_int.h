@@ -190,10 +190,10 @@ struct smtpd_session {
 	struct task *task;
 	bool
 	    waiting_for_command; /* between two transactions, in no conversation with anybody else: may be ended */
-	struct smtpd_setup *setup;          /* counted */
-	struct stream *stream;              /* owned */
-	struct net_addr peer;               /* as a proxy or XCLIENT has it; len 0: not known */
-	struct net_addr connection;         /* as a load balancer has it; XCLIENT changes nothing here */
+	struct smtpd_setup *setup;  /* counted */
+	struct stream *stream;      /* owned */
+	struct net_addr peer;       /* as a proxy or XCLIENT has it; len 0: not known */
+	struct net_addr connection; /* as a load balancer has it; XCLIENT changes nothing here */
 	char client_address[NET_ADDR_TEXT]; /* "unknown" when XCLIENT says so */
 	char client_port[8];                /* "unknown" likewise */
 	char client_name[256];              /* verified, or "unknown" */
