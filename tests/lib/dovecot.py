@@ -6,6 +6,7 @@ import socket
 import subprocess
 
 from deadline import STRETCH, wait_until
+from relay import free_port
 
 USER, GROUP = "nobody", "nogroup"
 
@@ -65,9 +66,7 @@ class Dovecot:
         owner = pwd.getpwnam(USER)
         os.chown(self.dir + "/mail", owner.pw_uid, owner.pw_gid)
         if path is None:
-            with socket.socket() as s:
-                s.bind(("127.0.0.1", 0))
-                self.port = s.getsockname()[1]
+            self.port = free_port()
         with open(self.dir + "/users", "w") as f:
             for user, quota in users.items():
                 f.write("%s:{PLAIN}x:%d:%d::%s/mail/%s::%s\n" % (

@@ -3,6 +3,7 @@ queue database."""
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -57,10 +58,19 @@ class RelayError(AssertionError):
     """A program of the relay failed where the test counted on it."""
 
 
+PORTS = range(10000, 20000)     # below those that the kernel gives to clients, who would take one while nobody listens there
+given = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port of 127.0.0.1 that nobody has, and that nobody else in this test is given."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as s:
+            if port in given or s.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        given.add(port)
+        return port
 
 
 class Log:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 
 from deadline import wait_until
+from relay import free_port
 
 START_LIMIT = 60.0
 
@@ -104,9 +105,7 @@ index objectclass,mail,maildrop,mailacceptinggeneralid eq
             f.write("dn: dc=example,dc=com\nobjectclass: domain\ndc: example\n\n" + ldif)
         subprocess.run(["slapadd", "-f", directory + "/slapd.conf", "-l", directory + "/entries.ldif"], check=True,
                        capture_output=True)
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
 
     def command(self):
         return ["slapd", "-d", "0", "-f", self.dir + "/slapd.conf", "-h", "ldap://127.0.0.1:%d" % self.port]
@@ -126,9 +125,7 @@ class MariaDb(Server):
         super().__init__(directory)
         self.data = directory + "/data"
         self.socket = directory + "/socket"
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         # Two servers with one directory for temporary tables take each other's.
         os.makedirs(self.data)
         os.makedirs(directory + "/tmp")

@@ -5,6 +5,7 @@ import socket
 import subprocess
 
 from dovecot import Dovecot
+from relay import free_port
 from session import equal, limit
 
 BOB = "bob@dest.example"
@@ -94,9 +95,7 @@ def test_default_port(t):
 def test_smtp_sink(t):
     """Postfix's smtp-sink, as SMTP and as LMTP server."""
     for lmtp in (False, True):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
+        port = free_port()
         p = subprocess.Popen([shutil.which("smtp-sink", path="/usr/sbin:/usr/bin")] + (["-L"] if lmtp else []) +
                              ["-u", "nobody", "127.0.0.1:%d" % port, "100"], cwd=t.dir)
         t.at_end(p.kill)

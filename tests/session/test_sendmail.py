@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 from deadline import STRETCH, wait_until
+from relay import free_port
 from session import equal, match
 
 MESSAGE = ("From: Alice <alice@client.example>\nTo: bob@dest.example\nSubject: submitted\n"
@@ -230,9 +231,7 @@ def qmqp(port, packet):
 
 
 def qmqp_relay(t, sink=None, **main):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     main = dict({"qmqpd_authorized_clients": "127.0.0.0/8", "qmqpd_error_delay": "0s"}, **main)
     r = t.relay(sink=sink, main=main, master=["127.0.0.1:%d inet n - n - - qmqpd" % port])
     # It answers before it has reached the database, and then with "Z".

@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 
+from relay import free_port
 from session import equal, limit
 from sink import DROP, Then
 
@@ -63,9 +64,7 @@ def test_fallback_relay(t):
 def test_relayhost_list(t):
     """A nexthop may be a list of sites, tried in turn."""
     second = t.sink()
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        closed = s.getsockname()[1]
+    closed = free_port()
     r = t.relay(main={"relayhost": "[127.0.0.1]:%d, %s" % (closed, second.nexthop)})
     t.send(r)
     second.wait(1)
