@@ -63,6 +63,18 @@ fail(struct parser *p, struct span item, const char *why)
 	    SPAN_ARG(item));
 }
 
+/* An IPv4 address in IPv6 form is an IPv4 address. */
+static void
+unmap(struct address *a)
+{
+	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (a->family != AF_INET6 || memcmp(a->bytes, mapped, sizeof(mapped)) != 0)
+		return;
+	a->family = AF_INET;
+	memmove(a->bytes, a->bytes + 12, 4);
+}
+
 /* "1.2.3.4", "[::1]", "::1", "IPv6:::1" */
 static bool
 parse_address(struct span text, struct address *ret)
@@ -81,13 +93,15 @@ parse_address(struct span text, struct address *ret)
 	if (inet_pton(AF_INET, copy, ret->bytes) == 1)
 		return true;
 	ret->family = AF_INET6;
-	if (inet_pton(AF_INET6, copy, ret->bytes) != 1)
+	return inet_pton(AF_INET6, copy, ret->bytes) == 1;
+}
+
+static bool
+parse_client(struct span text, struct address *ret)
+{
+	if (!parse_address(text, ret))
 		return false;
-	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
-	if (memcmp(ret->bytes, mapped, sizeof(mapped)) == 0) {
-		ret->family = AF_INET;
-		memmove(ret->bytes, ret->bytes + 12, 4);
-	}
+	unmap(ret);
 	return true;
 }
 
@@ -107,6 +121,12 @@ parse_net(struct parser *p, struct span text, bool negative)
 
 	if (!parse_address(span_head(text, slash), &a))
 		return fail(p, text, "bad network or address");
+	/*
+	 * "[::ffff:127.0.0.0]/104", which Debian's main.cf has, is a network of IPv6: it matches nobody, as in Postfix, for a client
+	 * with such an address counts by its IPv4 address.
+	 */
+	if (slash == text.len)
+		unmap(&a);
 	unsigned bits = a.family == AF_INET ? 32 : 128;
 	if (slash == text.len)
 		prefix = bits;
@@ -334,7 +354,7 @@ conf_net_list_match_text(const struct conf_net_list *list, struct span address,
 	struct address a;
 
 	*ret_found = false;
-	return !parse_address(address, &a) || match(list, &nobody, &a, tables, ret_found, err);
+	return !parse_client(address, &a) || match(list, &nobody, &a, tables, ret_found, err);
 }
 
 bool
@@ -344,7 +364,7 @@ conf_net_list_match_client(const struct conf_net_list *list, struct span name, b
 	struct client client = {.name = name, .subdomains = subdomains};
 	struct address a;
 
-	if (!parse_address(address, &a))
+	if (!parse_client(address, &a))
 		a = (struct address){.family = AF_UNSPEC};
 	return match(list, &client, &a, tables, ret_found, err);
 }

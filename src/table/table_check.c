@@ -54,8 +54,14 @@ table_check_form(struct span item)
 static bool
 table_check_is_used(struct conf *conf, enum conf_param p)
 {
+	struct span name = span_str(conf_param_info(p)->name);
+
 	if (p == CONF_alias_maps)
 		return conf_str(conf, CONF_mydestination)[0] != '\0';
+	/* These are made by who writes them. */
+	if (span_ends(name, "_cache_database") || span_ends(name, "_cache_map") ||
+	    p == CONF_address_verify_map)
+		return false;
 	return conf_param_info(p)->type == CONF_TYPE_STR && conf_is_set(conf, p);
 }
 

@@ -41,6 +41,20 @@ def line_of(r, name, text):
     return r"%s(:|, line |: line )%d\b" % (re.escape(name), number)
 
 
+def test_check_takes_what_distributions_ship(t):
+    """The lines of Debian's main.cf: nothing is refused, and no table is missed that is a cache."""
+    r = unstarted(t, main={
+        "mynetworks": "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128", "alias_maps": "", "alias_database": "",
+        "smtpd_relay_restrictions": "permit_mynetworks permit_sasl_authenticated defer_unauth_destination",
+        "smtp_tls_CApath": "/etc/ssl/certs", "smtp_tls_security_level": "may", "mailbox_size_limit": "0", "recipient_delimiter": "+",
+        "smtp_tls_session_cache_database": "btree:${data_directory}/smtp_scache", "readme_directory": "no",
+        "smtpd_banner": "$myhostname ESMTP $mail_name (Debian/GNU)", "biff": "no", "append_dot_mydomain": "no", "relayhost": ""})
+    p = r.check()
+    equal(p.returncode, 0, p.stderr)
+    for word in ("mynetworks", "open database", "smtp_scache:", "unused"):
+        assert word not in p.stderr, p.stderr
+
+
 def test_check_names_what_would_wait(t):
     """Mistakes with which everything starts, and mail or clients then wait: `check` names each, with its line."""
     r = t.relay(start=False, main={
