@@ -182,9 +182,9 @@ access_unknown_domain(struct access_context *ctx, const struct access_item *item
 
 /* ---- check_*_{a,mx,ns}_access ---- */
 
-/* Hosts to be asked of a table, and where they come from. */
+/* Hosts to be asked of a table. */
 struct access_hosts {
-	char **names; /* owned, with the strings in one block or each of its own; see below */
+	char **names; /* owned, texts too */
 	size_t count;
 };
 

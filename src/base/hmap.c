@@ -156,10 +156,6 @@ hmap_next(const struct hmap *m, struct hmap_cursor *cursor, struct span *ret_key
 {
 	struct hmap_entry *e = cursor->next;
 
-	if (!cursor->started) {
-		cursor->started = true;
-		cursor->bucket = 0;
-	}
 	while (e == NULL) {
 		if (cursor->bucket >= m->size)
 			return false;

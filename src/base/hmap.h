@@ -29,13 +29,12 @@ void *hmap_put(struct hmap *m, struct span key, void *value);
 void *hmap_remove(struct hmap *m, struct span key);
 
 /*
- * Walks over all entries in no order: `size_t at = 0; while (hmap_next(m, &at, &key, &value))`. Removing the entry
- * just returned is allowed; adding is not.
+ * Walks over all entries in no order: `struct hmap_cursor at = {0}; while (hmap_next(m, &at, &key, &value))`. Removing the
+ * entry just returned is allowed; adding is not.
  */
 struct hmap_cursor {
 	size_t bucket;
 	struct hmap_entry *next;
-	bool started;
 };
 bool hmap_next(
     const struct hmap *m, struct hmap_cursor *cursor, struct span *ret_key, void **ret_value);

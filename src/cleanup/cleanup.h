@@ -52,10 +52,10 @@ struct cleanup_settings {
 	    remote_domain; /* remote_header_rewrite_domain; "" or NULL: headers of strangers stay as they are */
 	uint64_t drop; /* message_drop_headers: bits (1 << enum mail_header_id) ... */
 	const char
-	    *drop_others; /* ... and the whole list, when it has names without an id; NULL: none */
-	const char *strip_chars;  /* message_strip_characters, owned; NULL: none */
-	const char *reject_chars; /* message_reject_characters, owned */
-	size_t strip_count;       /* their bytes: NUL may be among them */
+	    *drop_others;  /* ... and the whole list, when it has names without an id; NULL: none */
+	char *strip_chars; /* owned: message_strip_characters; NULL: none */
+	char *reject_chars; /* owned: message_reject_characters; NULL: none */
+	size_t strip_count; /* their bytes: NUL may be among them */
 	size_t reject_count;
 	size_t line_limit;  /* line_length_limit */
 	size_t token_limit; /* header_address_token_limit */

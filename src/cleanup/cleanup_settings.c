@@ -56,7 +56,7 @@ unescape_one(struct span *rest)
 }
 
 /* C escapes: "\0", "\177". */
-static const char *
+static char *
 read_characters(const struct conf *conf, enum conf_param p, size_t *ret_count)
 {
 	struct span rest = span_str(conf_str(conf, p));
@@ -191,8 +191,8 @@ cleanup_settings_done(struct cleanup_settings *s)
 		table_list_close(&s->checks[i]);
 	rewrite_map_free(&s->map);
 	rewrite_free(&s->rewrite);
-	mem_free((void *)(uintptr_t)s->strip_chars);
-	mem_free((void *)(uintptr_t)s->reject_chars);
+	mem_free(s->strip_chars);
+	mem_free(s->reject_chars);
 	conf_unref(&s->conf);
 	conf_unref(&s->caller);
 	*s = (struct cleanup_settings){0};
