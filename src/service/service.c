@@ -260,6 +260,9 @@ leave_run(void *arg UNUSED)
 	task_shield(true);
 	take_turn(process.service.kind->stopping);
 	task_shield(false);
+	/* Until now the log could become another. */
+	if (process.listener != NULL)
+		task_cancel(process.listener);
 }
 
 /* Told to leave, or (`orphaned`) left by master: then a new one may be waiting for our places already. */
@@ -275,8 +278,6 @@ leave(bool orphaned)
 	if (orphaned)
 		patience = MIN(patience, ORPHAN_PATIENCE);
 	s->leave_by = clock_deadline(patience);
-	if (process.listener != NULL && process.listener != task_self())
-		task_cancel(process.listener);
 	process.drain_limit.fn = on_drain_limit;
 	task_timer_arm(&process.drain_limit, s->leave_by);
 	if (s->kind->stopping == NULL || task_start("service-stop", leave_run, NULL) == NULL)
@@ -324,12 +325,11 @@ static void
 listen_run(void *arg UNUSED)
 {
 	struct task_fd *watch = task_fd_new(process.options.control_fd);
-	struct service *s = &process.service;
-	enum service_message message;
+	enum service_message message = SERVICE_READY;
 	int fd;
 
 	(void)service_control_send(process.options.control_fd, SERVICE_READY, -1);
-	while (!s->leaving) {
+	while (message != SERVICE_GONE) {
 		if (service_control_receive(process.options.control_fd, &message, &fd))
 			obey(message, fd);
 		else if (task_fd_wait_read(watch, CLOCK_NEVER) != TASK_READY)

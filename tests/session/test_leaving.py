@@ -90,3 +90,18 @@ def test_reload_beside_a_lookup(t):
     r.wait_empty(30)
     r.stop()
     assert not r.log.find("killed by"), r.log.tail()
+
+
+@limit(90)
+def test_log_changes_while_it_leaves(t):
+    """What a session of a process that leaves still says goes into the new log file."""
+    r = t.relay()
+    c = t.client(r)
+    c.ehlo()
+    c.envelope("a@client.example", ["b@dest.example"])
+    stop = stopping(t, r)
+    t.wait("the others to go", lambda: not r.pids("pickup"), 30)
+    r.must_run("rowpost", "logrotate")
+    c.content(MESSAGE)
+    stop.join()
+    assert r.log.find(r"smtpd\[\d+\]: disconnect from"), r.log.text()
