@@ -9,6 +9,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -344,20 +345,42 @@ finish(struct drop *d, const struct conf *c, struct err *err)
 	return true;
 }
 
+/*
+ * Removes a file that was cut off. Who writes it has it locked: were it taken from under him, he would still hold the message for
+ * safe, and remove it from the queue.
+ */
+static bool
+remove_unfinished(const struct drop *d, struct err *err)
+{
+	int fd = openat(d->dir, d->name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	bool good = flock(fd, LOCK_EX | LOCK_NB) == 0 && unlinkat(d->dir, d->name, 0) == 0;
+
+	if (!good)
+		(void)trouble(d, "begin anew", err);
+	if (fd >= 0)
+		(void)close(fd);
+	return good;
+}
+
 /* The name of a finished file is taken for its content: an earlier try came so far. One that was cut off is begun anew. */
 static bool
 create(struct drop *d, bool *ret_there, struct err *err)
 {
 	struct stat st;
+	bool found = fstatat(d->dir, d->name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 
-	*ret_there =
-	    fstatat(d->dir, d->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & S_IXUSR) != 0;
+	*ret_there = found && (st.st_mode & S_IXUSR) != 0;
 	if (*ret_there)
 		return true;
-	(void)unlinkat(d->dir, d->name, 0);
+	if (found && !remove_unfinished(d, err))
+		return false;
 	d->fd = openat(d->dir, d->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
 	    MAILDROP_UNFINISHED);
-	return d->fd >= 0 || trouble(d, "create", err);
+	/* Somebody may have come between the two. */
+	if (d->fd < 0 || flock(d->fd, LOCK_EX | LOCK_NB) != 0 || fstat(d->fd, &st) != 0)
+		return trouble(d, "create", err);
+	errno = ENOENT;
+	return st.st_nlink == 1 || trouble(d, "create", err);
 }
 
 static bool

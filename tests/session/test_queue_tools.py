@@ -1,4 +1,5 @@
 """postqueue, mailq, postsuper, postcat: what they print and what they do, beside what Postfix 3.7 prints and does."""
+import fcntl
 import os
 import re
 import subprocess
@@ -537,6 +538,25 @@ def test_requeued_into_maildrop(t):
     assert text.endswith("L%d:%s\nZ0:\n" % (len(CONTENT), CONTENT)), text
     equal(s.super("-r", "ALL"), ["Requeued: 1 message"], "-r ALL")
     equal({q["queue_id"]: q["queue_name"] for q in s.relay.queue()}, {d: "maildrop", h: "maildrop"}, "queue")
+    equal(s.places(), {}, "in the database")
+
+
+def test_requeued_by_two(t):
+    """-r twice at once: who comes second leaves the first one's file alone, and what was cut off is begun anew."""
+    s = Stored(t)
+    path = os.path.join(s.relay.queue_dir, "maildrop")
+    os.makedirs(path, exist_ok=True)
+    q = s.add("deferred", rcpts=["a@dest.example"])
+    path = os.path.join(path, q)
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        inode = os.stat(path).st_ino
+        match(s.relay.run("postsuper", "-r", q).stderr, "it stays where it is")
+        equal(os.stat(path).st_ino, inode, "the file of the first")
+        equal(len(s.places()), 1, "the message is there")
+    s.super("-r", q)
+    assert os.stat(path).st_mode & 0o100, "not finished"
+    match(open(path).read(), r"R14:a@dest.example\n")
     equal(s.places(), {}, "in the database")
 
 
