@@ -445,9 +445,9 @@ prepare(struct master_command *cmd, const char *dir, bool checks)
 		log_fatal(1, "configuration directory %s: %s", dir, strerror(errno));
 	cmd->conf_dir = source.dir = absolute;
 	if (!conf_load(&source, &cmd->conf, &err)) {
-		/* All that is wrong, with file and line. */
-		if (checks)
-			(void)master_command_check_files(cmd, false);
+		/* All that is wrong, with file and line: not one of it twice. */
+		if (checks && master_command_check_files(cmd, false) != 0)
+			exit(1);
 		log_fatal(1, "%s", err.text);
 	}
 	if (!service_log_setup(cmd->conf, &log, &err))
