@@ -138,7 +138,8 @@ smtp_data_begin(struct smtp_data_in *d, struct span in, char **at)
 	}
 	if (first == SMTP_DATA_FIRST_MORE && d->held < sizeof(d->first))
 		return used;
-	if (first == SMTP_DATA_FIRST_FROM)
+	d->from_line = first == SMTP_DATA_FIRST_FROM;
+	if (d->from_line)
 		*at = smtp_data_put(*at, SPAN_LIT("X-Mailbox-Line: "));
 	else if (first == SMTP_DATA_FIRST_BLANK)
 		*(*at)++ = '\n';
@@ -165,13 +166,19 @@ smtp_data_line(struct smtp_data_in *d, struct span in, bool dots, char **at)
 	if (lf == NULL)
 		return len;
 	*at = smtp_data_put_end_of_line(d, dots, *at);
+	/* Another one may follow. */
+	d->started = !d->from_line;
+	d->from_line = false;
 	return len + 1;
 }
 
 static size_t
 smtp_data_convert(struct smtp_data_in *d, struct span in, bool dots, struct buf *out)
 {
-	char *begin = buf_room(out, in.len + d->held_cr + SMTP_DATA_SLACK);
+	bool may_begin = !d->started || d->from_line;
+	size_t from_lines = may_begin ? in.len / sizeof("From ") : 0;
+	char *begin = buf_room(out,
+	    in.len + d->held_cr + SMTP_DATA_SLACK + from_lines * sizeof(smtp_data_mailbox_line));
 	char *at = begin;
 	size_t used = 0;
 

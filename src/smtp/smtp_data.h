@@ -30,8 +30,10 @@ struct smtp_data_in {
 	/* private */
 	int state;
 	bool prev_bare_lf;
-	bool started; /* the first line is known not to be "From ", or was dealt with */
-	uint8_t held; /* bytes in `first` */
+	bool
+	    started; /* the line is known not to be a "From " at the beginning, or was dealt with */
+	bool from_line; /* it is one: so may be the next */
+	uint8_t held;   /* bytes in `first` */
 	char first[16];
 	size_t held_cr; /* CRs not yet written, because an LF may follow; no more than a thousand */
 };
@@ -40,8 +42,8 @@ struct smtp_data_in {
  * Converts `in` and appends to `out`. Returns how many bytes of `in` were used: all, unless the end was found (then
  * d->done, and the rest of `in` is the next command). In every mode the message is read to its end, or its rest would be
  * taken for commands. Of CRs before an LF, NO drops all, the other modes drop one. The first line is special as in
- * Postfix: an mbox "From " line becomes an "X-Mailbox-Line: " header, and white space at its beginning gets an empty line
- * before it.
+ * Postfix: mbox "From " lines become "X-Mailbox-Line: " headers, and white space at the beginning of the line behind them gets
+ * an empty line before it.
  */
 size_t smtp_data_read(struct smtp_data_in *d, struct span in, struct buf *out);
 

@@ -108,6 +108,10 @@ test_first_line(void **state)
 	} cases[] = {
 	    {"From me Sat\r\nA: b\r\n.\r\n", "X-Mailbox-Line: From me Sat\nA: b\n"},
 	    {">>From me\r\n.\r\n", "X-Mailbox-Line: >>From me\n"},
+	    {"From a\r\n>From b\r\nA: b\r\nFrom c\r\n.\r\n",
+		"X-Mailbox-Line: From a\nX-Mailbox-Line: >From b\nA: b\nFrom c\n"},
+	    {"From a\r\n.\r\n", "X-Mailbox-Line: From a\n"},
+	    {"From a\r\n b\r\n.\r\n", "X-Mailbox-Line: From a\n\n b\n"},
 	    {"From: me\r\n.\r\n", "From: me\n"},
 	    {"From\r\n.\r\n", "From\n"},
 	    {">Fro\r\n.\r\n", ">Fro\n"},
