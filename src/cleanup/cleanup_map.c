@@ -101,9 +101,7 @@ note_expanded(struct cleanup *c, const char *addr, const char *orig, const struc
 static void
 add_aliases(struct cleanup *c, const char *addr, const struct queue_rcpt *r)
 {
-	/* Nobody gave an address of our own mail: it begins as the canonical one. */
-	const char *given = c->settings->no_copies ? addr : r->addr;
-	const char *orig = r->orig_addr != NULL ? r->orig_addr : given;
+	const char *orig = r->orig_addr != NULL ? r->orig_addr : r->addr;
 	unsigned notify = r->dsn_notify;
 	struct rewrite_addresses found;
 
@@ -147,8 +145,9 @@ map_all(struct cleanup *c, const struct queue_rcpt *rcpts, size_t count)
 
 		if (mapped == NULL)
 			return;
-		if (c->envelope.orcpt_as_mapped && r.dsn_orcpt == NULL &&
-		    strcmp(mapped, r.addr) != 0)
+		/* Our own mail, too, has none but the canonical address. */
+		if ((c->envelope.orcpt_as_mapped || c->settings->no_copies) &&
+		    r.dsn_orcpt == NULL && strcmp(mapped, r.addr) != 0)
 			r.dsn_orcpt = arena_printf(&c->arena, "rfc822;%s", mapped);
 		add_aliases(c, mapped, &r);
 		add_copy(c, REWRITE_BCC_RECIPIENT, mapped);
