@@ -51,7 +51,9 @@ change_one(void *arg, struct span internal, struct buf *ret)
 			      : rewrite_address_in(c->settings->rewrite, &arena, internal,
 				    c->settings->remote_domain);
 
-	buf_add_str(ret, map_one(c, &arena, k->id, now));
+	now = map_one(c, &arena, k->id, now);
+	/* What a table makes nobody's address is a pair of quotes in a header. */
+	buf_add_str(ret, now[0] != '\0' ? now : "@");
 	return !c->failed;
 }
 

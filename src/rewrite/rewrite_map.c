@@ -278,18 +278,29 @@ rewrite_keep_user(struct buf *value, const char *addr, struct span extension)
 	buf_add_span(value, buf_span(&quoted));
 }
 
+/* The address of nobody stands in a table as an empty quoted string. */
+static enum table_result
+rewrite_mapping_lookup(
+    const struct rewrite_mapping *g, const char *addr, struct buf *value, struct buf *extension)
+{
+	struct table_address_rules rules = rewrite_rules(g->map->rewrite);
+
+	if (addr[0] == '\0')
+		return table_list_lookup(
+		    g->tables, SPAN_LIT("\"\""), TABLE_KEY_FULL, value, g->err);
+	return table_address_lookup(g->tables, &rules, span_str(addr), value, extension, g->err);
+}
+
 /* Looks `addr` up. ret->count is 0 when there is nothing in the tables. False on trouble, also with what they say. */
 static bool
 rewrite_mapping_ask(
     const struct rewrite_mapping *g, const char *addr, struct rewrite_addresses *ret)
 {
-	struct table_address_rules rules = rewrite_rules(g->map->rewrite);
 	struct buf value CLEANUP(buf_done) = {0};
 	struct buf extension CLEANUP(buf_done) = {0};
 
 	*ret = (struct rewrite_addresses){0};
-	switch (
-	    table_address_lookup(g->tables, &rules, span_str(addr), &value, &extension, g->err)) {
+	switch (rewrite_mapping_lookup(g, addr, &value, &extension)) {
 	case TABLE_ERROR:
 		return rewrite_mapping_fail(g, addr);
 	case TABLE_NOT_FOUND:
@@ -319,12 +330,12 @@ rewrite_canonical(const struct rewrite_mapping *g, const char **addr)
 
 		if (!rewrite_mapping_ask(g, before, &found))
 			return false;
-		if (found.count == 0)
-			return !found.nobody || rewrite_mapping_fail(g, before);
+		if (found.count == 0 && !found.nobody)
+			return true;
 		if (found.count > 1)
 			log_info_as("cleanup", "warning: %s: multi-valued %s entry for %s",
 			    g->queue_id, g->name, before);
-		*addr = found.list[0];
+		*addr = found.count != 0 ? found.list[0] : "";
 		if (span_equal_nocase(span_str(before), span_str(*addr)))
 			return true;
 	}
