@@ -198,8 +198,8 @@ bool access_restriction_guards_relay(struct span name);
 
 /* Is the recipient one that this host answers for, or relays to on purpose, without routing tricks? */
 enum table_result access_auth_destination(const struct access_context *ctx);
-/* user@elsewhere@here, and what allow_percent_hack and swap_bangpath make of it: would be sent on, so it is relaying. */
-bool access_is_routed(const struct access_context *ctx, struct span address);
+/* user@elsewhere@here, user%elsewhere@here, elsewhere!user@here: we (allow_percent_hack, swap_bangpath) or the next host would send it on. */
+bool access_is_routed(struct span address);
 /* ... and allow_untrusted_routing does not let strangers do that. */
 bool access_is_untrusted_route(const struct access_context *ctx, struct span address);
 

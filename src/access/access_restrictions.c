@@ -203,22 +203,20 @@ access_unauth_sender_login(struct access_context *ctx, const struct access_item 
 /* ---- destinations ---- */
 
 bool
-access_is_routed(const struct access_context *ctx, struct span address)
+access_is_routed(struct span address)
 {
-	const struct conf *conf = ctx->access->conf;
 	struct span domain = rewrite_domain_of(address);
 	struct span local = span_head(address, address.len - domain.len - (domain.len != 0));
 
-	return span_find(local, '@') < local.len ||
-	       (span_find(local, '%') < local.len && conf_bool(conf, CONF_allow_percent_hack)) ||
-	       (span_find(local, '!') < local.len && conf_bool(conf, CONF_swap_bangpath));
+	return span_find(local, '@') < local.len || span_find(local, '%') < local.len ||
+	       span_find(local, '!') < local.len;
 }
 
 bool
 access_is_untrusted_route(const struct access_context *ctx, struct span address)
 {
 	return !conf_bool(ctx->access->conf, CONF_allow_untrusted_routing) &&
-	       access_is_routed(ctx, address);
+	       access_is_routed(address);
 }
 
 enum table_result
@@ -230,11 +228,17 @@ access_auth_destination(const struct access_context *ctx)
 	enum rewrite_class class;
 	struct err err;
 
-	if (!access_is_routed(ctx, rcpt)) {
+	if (!access_is_routed(rcpt)) {
 		if (!rewrite_class_find(
 			ctx->access->rewrite, rewrite_domain_of(rcpt), &class, &err))
 			return TABLE_ERROR;
-		return class != REWRITE_DEFAULT ? TABLE_FOUND : TABLE_NOT_FOUND;
+		if (class != REWRITE_DEFAULT)
+			return TABLE_FOUND;
+		if (ctx->access->routed_by_class)
+			return TABLE_NOT_FOUND;
+		/* Nobody is refused for good while a table that routes cannot be asked. */
+		rewrite_resolve(ctx->access->rewrite, &arena, rcpt, &route);
+		return route.trouble ? TABLE_ERROR : TABLE_NOT_FOUND;
 	}
 	/* user%remote@here is for user@remote: that may be one of ours too. */
 	rewrite_resolve(ctx->access->rewrite, &arena, rcpt, &route);

@@ -18,7 +18,8 @@ access_is_routed_by_class(const struct conf *conf)
 		if (conf_str(conf, tables[i])[0] != '\0')
 			return false;
 	for (size_t i = 0; i < ARRAY_LEN(transports); i++)
-		if (span_starts(span_str(conf_str(conf, transports[i])), "error"))
+		if (span_starts(span_str(conf_str(conf, transports[i])), "error") ||
+		    span_starts(span_str(conf_str(conf, transports[i])), "retry"))
 			return false;
 	return true;
 }
@@ -233,7 +234,7 @@ access_unlisted_check(struct access_unlisted *u)
 		u->ctx->access->rewrite, rewrite_domain_of(span_str(u->address)), &class, &err))
 		return access_unlisted_trouble(u);
 	if (u->ctx->access->routed_by_class && class != REWRITE_VIRTUAL_ALIAS &&
-	    !access_is_routed(u->ctx, span_str(u->address)))
+	    !access_is_routed(span_str(u->address)))
 		return access_unlisted_in_class(u, class);
 	/* Sender-dependent routes are those of recipients. */
 	rewrite_route(u->ctx->access->rewrite, &u->arena,
@@ -244,7 +245,7 @@ access_unlisted_check(struct access_unlisted *u)
 	if (strcmp(route.transport, "error") == 0 || strcmp(route.transport, "retry") == 0)
 		return access_unlisted_error(u, &route);
 	/* user%here@here is user@here in the table. */
-	if (access_is_routed(u->ctx, span_str(u->address)))
+	if (access_is_routed(span_str(u->address)))
 		u->address = route.recipient;
 	return access_unlisted_in_class(u, route.address_class);
 }

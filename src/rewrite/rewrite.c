@@ -107,11 +107,14 @@ rewrite_is_own_literal(const struct rewrite *r, struct span domain)
 enum table_result
 rewrite_is_local(const struct rewrite *r, struct span domain, struct err *err)
 {
+	enum table_result listed;
+
 	if (domain.len > 1 && domain.ptr[domain.len - 1] == '.')
 		domain.len--;
-	if (rewrite_is_own_literal(r, domain))
+	listed = domain_list_has(r->domains[REWRITE_LOCAL], domain, err);
+	if (listed == TABLE_NOT_FOUND && rewrite_is_own_literal(r, domain))
 		return TABLE_FOUND;
-	return domain_list_has(r->domains[REWRITE_LOCAL], domain, err);
+	return listed;
 }
 
 bool

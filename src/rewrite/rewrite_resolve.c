@@ -141,8 +141,8 @@ rewrite_check_domain(struct rewrite_search *s)
 
 /* ---- class -------------------------------------------------------------------------------------------------------- */
 
-/* A domain in the lists of two classes: the first one counts, and whoever wrote that is told. */
-static bool
+/* A domain in the lists of two classes: the first one counts, and whoever wrote that is told, where the lists can say so. */
+static void
 rewrite_warn_twice(struct rewrite_search *s, enum rewrite_class found)
 {
 	for (enum rewrite_class c = found + 1; c < REWRITE_LISTS; c++) {
@@ -152,14 +152,11 @@ rewrite_warn_twice(struct rewrite_search *s, enum rewrite_class found)
 		if (found == REWRITE_LOCAL && c == REWRITE_RELAY)
 			continue;
 		r = domain_list_has(s->rewrite->domains[c], s->domain, &s->err);
-		if (r == TABLE_ERROR)
-			return rewrite_fail(s);
 		if (r == TABLE_FOUND)
 			log_info_as("trivial-rewrite",
 			    "warning: do not list domain %.*s in BOTH %s and %s",
 			    SPAN_ARG(s->domain), rewrite_list_name(found), rewrite_list_name(c));
 	}
-	return true;
 }
 
 static bool
@@ -167,18 +164,19 @@ rewrite_find_class(struct rewrite_search *s)
 {
 	enum rewrite_class c = s->route->address_class;
 
-	if (c == REWRITE_LOCAL)
-		return rewrite_warn_twice(s, c);
-	for (c = REWRITE_VIRTUAL_ALIAS; c < REWRITE_LISTS; c++) {
-		enum table_result r = domain_list_has(s->rewrite->domains[c], s->domain, &s->err);
+	if (c != REWRITE_LOCAL)
+		for (c = REWRITE_VIRTUAL_ALIAS; c < REWRITE_LISTS; c++) {
+			enum table_result r =
+			    domain_list_has(s->rewrite->domains[c], s->domain, &s->err);
 
-		if (r == TABLE_ERROR)
-			return rewrite_fail(s);
-		if (r == TABLE_FOUND)
-			break;
-	}
+			if (r == TABLE_ERROR)
+				return rewrite_fail(s);
+			if (r == TABLE_FOUND)
+				break;
+		}
 	s->route->address_class = c;
-	return rewrite_warn_twice(s, c);
+	rewrite_warn_twice(s, c);
+	return true;
 }
 
 /* ---- transport and next hop --------------------------------------------------------------------------------------- */
