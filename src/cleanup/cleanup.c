@@ -58,6 +58,7 @@ cleanup_free(struct cleanup **cp)
 	buf_done(&c->in);
 	buf_done(&c->header);
 	buf_done(&c->content);
+	buf_done(&c->returned);
 	hmap_done(&c->dups);
 	arena_done(&c->arena);
 	mem_free(c->rcpts);
@@ -200,6 +201,21 @@ cleanup_fail(struct cleanup *c)
 	queue_upload_free(&c->upload);
 }
 
+void
+cleanup_refuse(struct cleanup *c)
+{
+	c->refused = c->unchecked = true;
+	c->why = c->err;
+	if (c->completed || !c->envelope.returned)
+		cleanup_fail(c);
+}
+
+struct span
+cleanup_returned(const struct cleanup *c)
+{
+	return buf_span(&c->returned);
+}
+
 /* Moves what has gathered into the upload. */
 static void
 cleanup_upload(struct cleanup *c)
@@ -267,10 +283,21 @@ cleanup_strip(const struct cleanup *c, struct span piece, struct buf *room)
 	return buf_span(room);
 }
 
+/* message_reject_characters */
+static bool
+cleanup_is_forbidden(const struct cleanup *c, struct span piece)
+{
+	const struct cleanup_settings *s = c->settings;
+
+	for (size_t i = 0; s->reject_chars != NULL && i < piece.len; i++)
+		if (memchr(s->reject_chars, piece.ptr[i], s->reject_count) != NULL)
+			return true;
+	return false;
+}
+
 static void
 cleanup_line(struct cleanup *c, struct span piece)
 {
-	const struct cleanup_settings *s = c->settings;
 	bool ends = piece.len != 0 && piece.ptr[piece.len - 1] == '\n';
 	bool starts = !c->mid_line;
 	struct buf room CLEANUP(buf_done) = {0};
@@ -278,10 +305,9 @@ cleanup_line(struct cleanup *c, struct span piece)
 	/* What nobody gets nobody looks at. */
 	if (cleanup_is_discarded(c))
 		return;
-	for (size_t i = 0; s->reject_chars != NULL && i < piece.len; i++)
-		if (memchr(s->reject_chars, piece.ptr[i], s->reject_count) != NULL)
-			return cleanup_check_refuse_characters(
-			    c, span_head(piece, piece.len - (ends ? 1 : 0)));
+	if (!c->refused && cleanup_is_forbidden(c, piece))
+		return cleanup_check_refuse_characters(
+		    c, span_head(piece, piece.len - (ends ? 1 : 0)));
 	c->mid_line = !ends;
 	cleanup_mime_line(c, cleanup_strip(c, piece, &room), starts, ends);
 }

@@ -105,6 +105,7 @@ struct cleanup_envelope {
 	bool
 	    complete_headers; /* a local client: add From, Date, Message-Id where they are missing */
 	bool local;           /* submitted on this host, by sendmail or by ourselves: no client */
+	bool returned;        /* what is refused goes back to its sender: cleanup_returned() */
 	const char *full_name; /* of the sender, for a From: made here; NULL: none */
 	bool
 	    orcpt_as_mapped; /* what has no ORCPT is known by what canonical maps make of it, as in Postfix where no smtpd was */
@@ -153,6 +154,12 @@ void cleanup_added(struct cleanup *c);
 
 /* Bytes of content so far, as message_size_limit counts them (line ends as CRLF). */
 uint64_t cleanup_size(const struct cleanup *c);
+
+/*
+ * After a permanent refusal of a `returned` message: its header section with what was missing, as it would have been queued, for the
+ * notice to its sender. Empty when it was refused before the end of that, by its size; borrowed until cleanup_free().
+ */
+struct span cleanup_returned(const struct cleanup *c);
 
 /* Has it been through too many hosts (hopcount_limit)? */
 bool cleanup_is_looping(const struct cleanup *c);

@@ -90,10 +90,9 @@ refuse(struct check *k, struct span text, int code, const char *dsn)
 
 	buf_printf(&reason, "%s %.*s", dsn, SPAN_ARG(text));
 	log_action(k, "reject", buf_span(&reason));
-	c->unchecked = true;
 	(void)err_set_smtp(
 	    &c->err, code < 500 ? ERR_TEMP : ERR_PERM, code, dsn, "%.*s", SPAN_ARG(text));
-	cleanup_fail(c);
+	cleanup_refuse(c);
 }
 
 static enum cleanup_verdict
@@ -109,7 +108,7 @@ act_reject(struct check *k)
 		dsn[0] = '4';
 	}
 	refuse(k, text, dsn[0] == '4' ? 451 : 550, dsn);
-	return CLEANUP_DROP;
+	return k->c->failed ? CLEANUP_DROP : CLEANUP_KEEP;
 }
 
 static enum cleanup_verdict
@@ -331,7 +330,7 @@ cleanup_check_refuse_mime(struct cleanup *c, const char *why, struct span text)
 	    e->queue_id, why, SPAN_ARG(span_head(text, 100)), buf_str(&origin), e->sender,
 	    last_rcpt(c));
 	(void)err_set_smtp(&c->err, ERR_PERM, 550, "5.6.0", "%s", why);
-	cleanup_fail(c);
+	cleanup_refuse(c);
 }
 
 void

@@ -172,6 +172,12 @@ cleanup_header_end(struct cleanup *c, bool blank)
 		add_missing(c);
 	if (blank)
 		buf_add_char(&c->content, '\n');
+	if (c->envelope.returned)
+		buf_add_span(&c->returned, buf_span(&c->content));
+	if (!c->refused)
+		return;
+	c->err = c->why;
+	cleanup_fail(c);
 }
 
 /* ---- one header ------------------------------------------------------------------------------------------------ */
@@ -194,12 +200,12 @@ is_dropped(const struct cleanup *c, const struct mail_header *h)
 static void
 count_hop(struct cleanup *c)
 {
-	if (++c->received < c->settings->hop_limit)
+	if (++c->received < c->settings->hop_limit || c->refused)
 		return;
 	log_info_as(
 	    "cleanup", "warning: %s: message rejected: hopcount exceeded", c->envelope.queue_id);
 	(void)err_set_smtp(&c->err, ERR_PERM, 554, "5.4.0", "Error: too many hops");
-	cleanup_fail(c);
+	cleanup_refuse(c);
 }
 
 bool
@@ -301,9 +307,11 @@ cleanup_header_take(struct cleanup *c)
 	mail_header_start(&iter, raw);
 	if (raw.len == 0 || c->failed || !mail_header_next(&iter, &h))
 		return;
-	if (c->settings->strict_headers && !utf8_is_ascii(raw))
-		return cleanup_check_refuse_mime(
+	if (c->settings->strict_headers && !c->refused && !utf8_is_ascii(raw))
+		cleanup_check_refuse_mime(
 		    c, "improper use of 8-bit data in message header", text_of(raw));
+	if (c->failed)
+		return;
 	is_mime = (mail_header_flags(h.id) & MAIL_HEADER_MIME) != 0;
 	cleanup_mime_header(c, &h);
 	/* MIME headers have a table of their own, wherever they stand. */

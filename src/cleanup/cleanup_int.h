@@ -83,12 +83,19 @@ struct cleanup {
 	const char *redirect; /* in the arena; NULL: none */
 	bool
 	    sender_mapped; /* envelope.sender is what canonical tables and masquerading made of it */
+	bool refused;      /* by what its headers say; it has failed, or will at their end */
 	bool failed;
 	struct err err;
+	struct err
+	    why; /* it was refused: `err` then, which tables that are asked later overwrite */
+	struct buf returned; /* the primary header section, when it was complete */
 };
 
 /* Nothing further is kept; c->err must have been set. */
 void cleanup_fail(struct cleanup *c);
+
+/* The same for what a look at the message finds; one that is returned fails when its headers are complete, and is checked no more. */
+void cleanup_refuse(struct cleanup *c);
 
 /* What an action of the checks asks for; texts are copied. */
 void cleanup_redirect(struct cleanup *c, const char *addr);

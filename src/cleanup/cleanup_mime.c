@@ -205,6 +205,8 @@ end_headers(struct cleanup *c, struct span piece, bool blank, bool ends)
 		cleanup_header_end(c, true);
 	else if (blank)
 		buf_add_span(&c->content, piece);
+	if (c->failed)
+		return;
 	begin_body(c);
 	if (blank || c->failed)
 		return;

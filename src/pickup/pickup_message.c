@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/mail_addr.h"
+#include "mail/mail_header.h"
 #include "mail/mail_log.h"
 #include "mail/mail_queue_id.h"
 #include "mail/mail_received.h"
@@ -337,6 +338,7 @@ begin_message(struct message *m)
 	e->complete_headers = true;
 	e->orcpt_as_mapped = true;
 	e->local = true;
+	e->returned = true;
 	e->content_filter = conf_str(m->setup->conf, CONF_content_filter);
 }
 
@@ -394,6 +396,23 @@ log_refused(const struct message *m, const struct queue_bounce *bounce)
 	}
 }
 
+/* What goes back: with the headers that were missing, if it came as far as that, and whatever its tables made of addresses. */
+static struct span
+returned_content(struct message *m, bool whole)
+{
+	struct span headers = cleanup_returned(m->cleanup), all = buf_span(&m->head);
+	struct mail_header_scan scan;
+	struct buf text CLEANUP(buf_done) = {0};
+
+	if (headers.len == 0)
+		return all;
+	mail_header_scan(all, &scan);
+	buf_add_span(&text, headers);
+	if (whole)
+		buf_add_span(&text, span_from(all, scan.body));
+	return (struct span){arena_dup(&m->arena, buf_span(&text)), text.len};
+}
+
 /* Its sender is told what cleanup said; the bounce is stored in the message's place, under an id of its own. */
 static bool
 return_to_sender(struct message *m, const struct err *why)
@@ -406,16 +425,19 @@ return_to_sender(struct message *m, const struct err *why)
 	/* As with Postfix: what a check refused is not shown, only its headers go back. */
 	const bool whole =
 	    cleanup_is_looping(m->cleanup) && (e->ret == NULL || strcmp(e->ret, "HDRS") != 0);
-	const struct queue_attr ret = {SPAN_LIT("ret"), SPAN_LIT("HDRS")};
+	const struct queue_attr attrs[] = {
+	    {SPAN_LIT("ret"), whole ? SPAN_LIT("FULL") : SPAN_LIT("HDRS")},
+	    {SPAN_LIT("envid"), span_str(e->envid)},
+	};
 	const struct queue_envelope envelope = {.msg_id = m->msg_id,
 	    .sender = e->sender,
 	    .arrival = e->arrival,
 	    .size = m->size,
-	    .attrs = &ret,
-	    .attr_count = whole ? 0 : 1};
+	    .attrs = attrs,
+	    .attr_count = ARRAY_LEN(attrs)};
 	struct queue_bounce bounce = {
 	    .envelope = &envelope,
-	    .content = buf_span(&m->head),
+	    .content = returned_content(m, whole),
 	    .content_is_all = m->size <= m->setup->bounce.size_limit,
 	    .kind = QUEUE_NOTIFY_FAILURE,
 	    .notices = notices,
