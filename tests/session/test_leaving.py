@@ -35,6 +35,7 @@ def stopping(t, relay):
 def test_clients_before_the_door(t):
     """Clients that the kernel has and smtpd has not, when it is told to leave, are greeted, and it ends in order."""
     r = t.relay()
+    t.client(r).close()     # its doors are open
     pids = frozen(r, "smtpd")
     stop = stopping(t, r)
     # They are told after smtpd.
