@@ -168,9 +168,7 @@ access_dnsbl_texts(struct access_dnsbl *q)
 	for (size_t i = 0; i < count; i++)
 		buf_printf(&q->text, "%s%s", i != 0 ? " / " : "", texts[i]);
 	mem_free(texts);
-	for (size_t i = 0; i < q->text.len; i++)
-		if ((unsigned char)q->text.ptr[i] < ' ' || q->text.ptr[i] == 127)
-			q->text.ptr[i] = '?';
+	buf_mask_controls(&q->text, 0, '?');
 }
 
 /* Asks; the query is set up. */

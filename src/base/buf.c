@@ -176,6 +176,14 @@ buf_truncate(struct buf *b, size_t len)
 		b->ptr[len] = '\0';
 }
 
+void
+buf_mask_controls(struct buf *b, size_t from, char instead)
+{
+	for (size_t i = from; i < b->len; i++)
+		if ((unsigned char)b->ptr[i] < ' ' || b->ptr[i] == 127)
+			b->ptr[i] = instead;
+}
+
 const char *
 buf_str(const struct buf *b)
 {

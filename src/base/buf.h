@@ -50,6 +50,9 @@ void buf_consume(struct buf *b, size_t n);
 /* Shortens to `len` bytes (len <= b->len). */
 void buf_truncate(struct buf *b, size_t len);
 
+/* Puts `instead` in place of each control character (below space, and DEL) from offset `from` on. */
+void buf_mask_controls(struct buf *b, size_t from, char instead);
+
 /* The contents as a C string, never NULL; valid until the next change. */
 const char *buf_str(const struct buf *b);
 

@@ -59,19 +59,6 @@ clean_slate(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* A service lets them through when it can hear them. */
-static void
-hold_signals(void)
-{
-	sigset_t set;
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGHUP);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigprocmask(SIG_SETMASK, &set, NULL);
-}
-
 static void
 become_null(int to)
 {
@@ -163,7 +150,7 @@ start(struct master_process *p)
 	pid = fork();
 	if (pid == 0) {
 		clean_slate();
-		hold_signals();
+		service_control_signals(SIG_BLOCK);
 		become_null(STDIN_FILENO);
 		place_descriptors(fds, count);
 		(void)execv(argv[0], argv);

@@ -155,19 +155,6 @@ refuse(const struct service_log *log, const struct err *err)
 	log_fatal(EX_CONFIG, "%s", err->text);
 }
 
-/* What comes before the loop can hear of it waits (master starts us so), instead of ending the process as no handler would. */
-static void
-hold_signals(int how)
-{
-	sigset_t set;
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGHUP);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigprocmask(how, &set, NULL);
-}
-
 static void
 prepare(int argc, char **argv, const struct service_kind *kind)
 {
@@ -175,7 +162,7 @@ prepare(int argc, char **argv, const struct service_kind *kind)
 	struct service_log log = {.program = kind->program};
 	struct err err;
 
-	hold_signals(SIG_BLOCK);
+	service_control_signals(SIG_BLOCK);
 	if (!service_options_parse(argc, argv, &process.options, &err))
 		log_fatal(EX_USAGE, "%s: %s", kind->program, err.text);
 	fill_in(s, kind);
@@ -361,7 +348,7 @@ loop(void)
 	task_on_signal(SIGHUP, on_signal, NULL);
 	task_on_signal(SIGTERM, on_signal, NULL);
 	task_on_signal(SIGINT, on_signal, NULL);
-	hold_signals(SIG_UNBLOCK);
+	service_control_signals(SIG_UNBLOCK);
 	if (process.options.control_fd >= 0)
 		process.listener = task_start("service-control", listen_run, NULL);
 	MUST(task_start(s->kind->program, main_run, NULL) != NULL);

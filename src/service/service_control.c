@@ -4,6 +4,7 @@
 #include "service/service_control.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -67,4 +68,16 @@ service_control_receive(int fd, enum service_message *ret, int *ret_fd)
 	*ret = n == 1 ? (enum service_message)(unsigned char)byte : SERVICE_GONE;
 	*ret_fd = n == 1 ? passed_fd(&msg) : -1;
 	return true;
+}
+
+void
+service_control_signals(int how)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigprocmask(how, &set, NULL);
 }

@@ -27,4 +27,10 @@ bool service_control_send(int fd, enum service_message message, int pass);
  */
 bool service_control_receive(int fd, enum service_message *ret, int *ret_fd);
 
+/*
+ * SIGHUP, SIGINT and SIGTERM: master holds them back from before a process begins (SIG_BLOCK) until its loop can hear them
+ * (SIG_UNBLOCK), instead of their ending it as no handler would.
+ */
+void service_control_signals(int how);
+
 #endif

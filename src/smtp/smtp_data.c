@@ -140,7 +140,7 @@ smtp_data_begin(struct smtp_data_in *d, struct span in, char **at)
 		return used;
 	d->from_line = first == SMTP_DATA_FIRST_FROM;
 	if (d->from_line)
-		*at = smtp_data_put(*at, SPAN_LIT("X-Mailbox-Line: "));
+		*at = smtp_data_put(*at, SPAN_LIT(smtp_data_mailbox_line));
 	else if (first == SMTP_DATA_FIRST_BLANK)
 		*(*at)++ = '\n';
 	if (d->held > 0)

@@ -23,9 +23,7 @@ smtp_reply_write(struct buf *out, int code, const char *dsn, struct span text)
 		buf_add_span(out, span_head(text, lf));
 		if (out->len - begin > SMTP_REPLY_LINE_MAX)
 			buf_truncate(out, begin + SMTP_REPLY_LINE_MAX);
-		for (size_t i = begin; i < out->len; i++)
-			if ((unsigned char)out->ptr[i] < ' ' || out->ptr[i] == 127)
-				out->ptr[i] = '?';
+		buf_mask_controls(out, begin, '?');
 		buf_add_str(out, "\r\n");
 		text = span_from(text, lf + 1);
 	} while (!last);
@@ -66,9 +64,7 @@ smtp_reply_keep(struct smtp_reply *r, struct span line)
 		buf_add_char(&r->text, '\n');
 	begin = r->text.len;
 	buf_add_span(&r->text, line);
-	for (size_t i = begin; i < r->text.len; i++)
-		if ((unsigned char)r->text.ptr[i] < ' ' || r->text.ptr[i] == 127)
-			r->text.ptr[i] = '?';
+	buf_mask_controls(&r->text, begin, '?');
 }
 
 /* Three digits, then '-', ' ' or the end. */

@@ -103,15 +103,6 @@ smtpd_reply_filter(struct smtpd_session *s)
 	buf_add_span(&s->reply, buf_span(&other));
 }
 
-/* A text from a table does not begin a line of its own. */
-static void
-smtpd_reply_clean(struct buf *reply)
-{
-	for (size_t i = 0; i < reply->len; i++)
-		if ((unsigned char)reply->ptr[i] < ' ' || reply->ptr[i] == 127)
-			reply->ptr[i] = ' ';
-}
-
 static void
 smtpd_vreply(struct smtpd_session *s, int code, const char *dsn, const char *fmt, va_list args)
 {
@@ -132,7 +123,8 @@ smtpd_vreply(struct smtpd_session *s, int code, const char *dsn, const char *fmt
 		s->errors++;
 		smtpd_notice_refused(s, code, dsn);
 		smtpd_reply_filter(s);
-		smtpd_reply_clean(&s->reply);
+		/* A text from a table does not begin a line of its own. */
+		buf_mask_controls(&s->reply, 0, ' ');
 		smtpd_reply_add_footer(s, MIN(code_len, s->reply.len));
 	}
 	buf_add_str(&s->reply, "\r\n");

@@ -57,9 +57,7 @@ smtpd_attr_parse(
 	/* What is no xtext is meant as it stands. */
 	if (!smtp_command_xtext_decode(word, value))
 		buf_add_span(value, word);
-	for (size_t i = 0; i < value->len; i++)
-		if ((unsigned char)value->ptr[i] < ' ' || value->ptr[i] == 127)
-			value->ptr[i] = '?';
+	buf_mask_controls(value, 0, '?');
 	return true;
 }
 

@@ -99,14 +99,16 @@ table_check(struct conf *conf,
 			continue;
 		rest = span_str(conf_str(conf, (enum conf_param)p));
 		while (conf_value_item(&rest, &item)) {
+			const char *wrong;
 			struct table *t;
 
 			while (span_starts(item, "!"))
 				item = span_from(item, 1);
-			if (table_check_only_tables(info->name) && table_check_form(item) != NULL) {
+			wrong = table_check_only_tables(info->name) ? table_check_form(item) : NULL;
+			if (wrong != NULL) {
 				char *spec CLEANUP(mem_free_str) = span_dup(item);
 
-				found(arg, info->name, spec, table_check_form(item));
+				found(arg, info->name, spec, wrong);
 				continue;
 			}
 			if (!table_check_wanted(item))
