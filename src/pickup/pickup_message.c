@@ -413,6 +413,33 @@ returned_content(struct message *m, bool whole)
 	return (struct span){arena_dup(&m->arena, buf_span(&text)), text.len};
 }
 
+/* One for each recipient whose sender wants to hear of it; how many. */
+static size_t
+refusals(struct message *m, const struct err *why, struct queue_notice *ret)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < m->rcpt_count; i++) {
+		const struct queue_rcpt *r = &m->rcpts[i];
+
+		if (r->dsn_notify != 0 && (r->dsn_notify & QUEUE_NOTIFY_FAILURE) == 0)
+			continue;
+		ret[count++] = (struct queue_notice){
+		    .rcpt_no = (int32_t)i,
+		    .kind = QUEUE_NOTIFY_FAILURE,
+		    .action = "failed",
+		    .addr = r->addr,
+		    .orig_addr = r->orig_addr,
+		    .dsn_orcpt = arena_printf(&m->arena, "rfc822;%s", r->orig_addr),
+		    .dsn_notify = r->dsn_notify,
+		    .dsn = why->dsn,
+		    .text = reason_of(why),
+		    .at = clock_real_us(),
+		};
+	}
+	return count;
+}
+
 /* Its sender is told what cleanup said; the bounce is stored in the message's place, under an id of its own. */
 static bool
 return_to_sender(struct message *m, const struct err *why)
@@ -444,24 +471,7 @@ return_to_sender(struct message *m, const struct err *why)
 	};
 	size_t count;
 
-	for (size_t i = 0; i < m->rcpt_count; i++) {
-		const struct queue_rcpt *r = &m->rcpts[i];
-
-		if (r->dsn_notify != 0 && (r->dsn_notify & QUEUE_NOTIFY_FAILURE) == 0)
-			continue;
-		notices[bounce.notice_count++] = (struct queue_notice){
-		    .rcpt_no = (int32_t)i,
-		    .kind = QUEUE_NOTIFY_FAILURE,
-		    .action = "failed",
-		    .addr = r->addr,
-		    .orig_addr = r->orig_addr,
-		    .dsn_orcpt = arena_printf(&m->arena, "rfc822;%s", r->orig_addr),
-		    .dsn_notify = r->dsn_notify,
-		    .dsn = why->dsn,
-		    .text = reason_of(why),
-		    .at = clock_real_us(),
-		};
-	}
+	bounce.notice_count = refusals(m, why, notices);
 	log_refused(m, &bounce);
 	for (size_t i = 0; i < QUEUE_COMPOSE_MAX; i++)
 		ids[i] = m->msg_id;
